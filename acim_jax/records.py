@@ -1,0 +1,230 @@
+"""The records that carry all data between layers. Numpy and the standard library only, never jax.
+
+Invariants (DESIGN: docs/design.md):
+1. the segments of an episode, concatenated, are exactly the token ids the model conditioned on;
+2. `Segment.logprobs` exists iff MODEL wrote the tokens in that very context, and is log μ of the
+   *actual* sampling distribution (temperature and truncation included);
+3. a stop token is a MODEL token; fences and output written by us are OUTPUT, guide prefixes FORCED;
+4. `Episode.guide` is what was asked for, the decision is *detected* (`Episode.decision`);
+5. a failure of the model's program is data (`ExecutionResult`), a failure of our pool an exception.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+Guide = Literal["native", "text", "code"]
+DecisionName = Literal["text", "code"]
+Kind = Literal["math", "code"]
+
+#: Column order of every array with a decision axis `C`.
+DECISIONS: tuple[DecisionName, DecisionName] = ("text", "code")
+GUIDES: tuple[Guide, Guide, Guide] = ("native", "text", "code")
+
+
+class Author(enum.IntEnum):
+    """Who wrote a token. Loss masks are derived from this, once, in `improve/packing.py`."""
+
+    PROMPT = 0
+    MODEL = 1
+    FORCED = 2
+    OUTPUT = 3
+
+
+class Status(enum.StrEnum):
+    """How a program ended. `INFRA` is our failure and never the program's."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    KILLED = "killed"
+    BLOCKED = "blocked"
+    INFRA = "infra"
+
+
+class Stop(enum.StrEnum):
+    """Why an episode ended."""
+
+    EOS = "eos"  # the model sampled its end token
+    LENGTH = "length"  # no room for another token
+    TURNS = "turns"  # it asked for one program more than `max_turns` allows
+    PROMPT = "prompt"  # the prompt does not fit: nothing was sampled
+    INFRA = "infra"  # the executor failed on our side: dropped from training, and counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One task. `tests`, `test_setup` and `entry_point` belong to code problems."""
+
+    id: str
+    question: str
+    answer: str
+    kind: Kind = "math"
+    source: str = ""
+    subject: str = ""
+    level: str = ""
+    pass_rates: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
+    tests: tuple[str, ...] = ()
+    test_setup: str = ""
+    entry_point: str = ""
+    extra: Mapping[str, object] = dataclasses.field(default_factory=dict[str, object])
+
+    @property
+    def cell(self) -> str:
+        """Family and level, the unit of per-cell tables: `subject/level`."""
+        return f"{self.subject or 'all'}/{self.level or '-'}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Demonstration:
+    """A worked response for warm-up SFT; fences and interpreter outputs stand in the text."""
+
+    id: str
+    question: str
+    response: str
+    decision: DecisionName
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutRequest:
+    """One rollout to be made: of which problem, under which guide, the how-many-th."""
+
+    problem: Problem
+    guide: Guide
+    index: int
+    prefix: str = ""  # the FORCED text of the guide, empty for native rollouts
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segment:
+    """A run of tokens with one author. `logprobs` [n] float32 for MODEL, else None."""
+
+    author: Author
+    token_ids: np.ndarray  # [n] int32
+    logprobs: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.logprobs is not None and self.author is not Author.MODEL:
+            raise ValueError(f"A {self.author.name} segment cannot carry behaviour log-probs.")
+        if self.logprobs is not None and self.logprobs.shape != self.token_ids.shape:
+            raise ValueError(
+                f"Segment has {self.token_ids.shape} tokens but {self.logprobs.shape} log-probs."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionResult:
+    """What became of one program. `stdout`, `stderr` are already cut to the executor's limit."""
+
+    code: str
+    stdout: str
+    stderr: str
+    status: Status
+    wall_s: float
+    truncated: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingParams:
+    """The distribution that MODEL tokens were drawn from. Temperature 0 is greedy."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Episode:
+    """A finished conversation between model and interpreter about one problem."""
+
+    problem_id: str
+    guide: Guide
+    index: int
+    segments: tuple[Segment, ...]
+    executions: tuple[ExecutionResult, ...]
+    stop: Stop
+    sampling: SamplingParams
+    policy_version: int = 0
+    fences_opened: int = 0
+    text: str = ""  # the response (everything after the prompt), decoded once, for people
+    answer: str | None = None
+    reward: float = 0.0
+
+    @property
+    def decision(self) -> DecisionName:
+        """`code` iff a complete fence was executed; runs of ours that failed do not count."""
+        ran = any(e.status not in (Status.INFRA, Status.BLOCKED) for e in self.executions)
+        return "code" if ran else "text"
+
+    @property
+    def token_ids(self) -> np.ndarray:
+        return np.concatenate([s.token_ids for s in self.segments])
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(s.token_ids) for s in self.segments)
+
+    @property
+    def num_response_tokens(self) -> int:
+        return sum(len(s.token_ids) for s in self.segments if s.author is not Author.PROMPT)
+
+    @property
+    def num_model_tokens(self) -> int:
+        return sum(len(s.token_ids) for s in self.segments if s.author is Author.MODEL)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecisionValues:
+    """Q̂(x, c) and π̂(c|x) of one problem; arrays over `DECISIONS`.
+
+    counts: rollouts under each guide. value: mean reward (nan where counts is 0).
+    stderr: binomial standard error of `value`. policy: π̂(c|x), sums to 1.
+    mass: Σ_c exp ℓ_c, the probability that lies on the decision prefixes at all.
+    """
+
+    problem_id: str
+    counts: np.ndarray
+    value: np.ndarray
+    stderr: np.ndarray
+    policy: np.ndarray
+    mass: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+    """An episode chosen for training. `advantage` holds for each of its MODEL tokens."""
+
+    episode: Episode
+    advantage: float
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StrategyTarget:
+    """s*(c|x) of one problem, the target of the decision cross-entropy."""
+
+    problem: Problem
+    strategy: np.ndarray  # [C]
+
+
+@dataclasses.dataclass(frozen=True)
+class CurationCounts:
+    """What became of every rollout and query between exploration and training."""
+
+    rollouts: int
+    kept: int
+    dropped: Mapping[str, int]
+    queries: int
+    targets: int
+
+
+def group_by_problem(episodes: Sequence[Episode]) -> dict[str, list[Episode]]:
+    """Episodes by problem id, in order of first appearance."""
+    groups: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        groups.setdefault(episode.problem_id, []).append(episode)
+    return groups
