@@ -1,0 +1,57 @@
+"""Log-probs of given tokens. The only place where columns are shifted by one."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from acim_jax.model import transformer
+from acim_jax.model.config import ModelConfig
+from acim_jax.sharding import axes
+
+
+def next_token_inputs(token_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """The token that column t's hidden state predicts: t+1's; the last column's is a dummy 0."""
+    return jnp.pad(token_ids[:, 1:], ((0, 0), (0, 1)))
+
+
+def shift_to_own_column(next_logprobs: Float[Array, "B T"]) -> Float[Array, "B T"]:
+    """Moves log π(token t+1), computed at column t, to column t+1; column 0 has no context: 0."""
+    return jnp.pad(next_logprobs[:, :-1], ((0, 0), (1, 0)))
+
+
+def token_logprobs(
+    params: transformer.Params,
+    config: ModelConfig,
+    token_ids: Int[Array, "B T"],
+    *,
+    temperature: float | Float[Array, ""] = 1.0,
+    chunk: int = 0,
+    layout: axes.Layout | None = None,
+) -> Float[Array, "B T"]:
+    """log π(token t | tokens < t) at column t, float32, in nats; column 0 is 0.
+
+    Rows are left-aligned; what stands behind a row's end is scored as well and is the caller's to
+    mask. π is softmax(logits / temperature). chunk > 0 computes the logits of that many columns at
+    a time and recomputes them in the backward pass, so that memory does not grow with T·V.
+    """
+    positions = jnp.broadcast_to(jnp.arange(token_ids.shape[1]), token_ids.shape)
+    hidden_BTD, _ = transformer.forward(params, config, token_ids, positions, None, layout)
+    targets_BT = next_token_inputs(token_ids)
+
+    def chosen(hidden: Array, targets: Array) -> Array:
+        logits = transformer.unembed(params, config, hidden) / temperature
+        logits = axes.constrain(logits, ("batch", "sequence", "vocab"), layout)
+        picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+        return picked - jax.nn.logsumexp(logits, axis=-1)
+
+    if chunk <= 0 or chunk >= token_ids.shape[1]:
+        return shift_to_own_column(chosen(hidden_BTD, targets_BT))
+    B, T, D = hidden_BTD.shape
+    pad = -T % chunk
+    hidden = jnp.pad(hidden_BTD, ((0, 0), (0, pad), (0, 0))).reshape(B, -1, chunk, D)
+    targets = jnp.pad(targets_BT, ((0, 0), (0, pad))).reshape(B, -1, chunk)
+    scored = jax.lax.map(
+        lambda pair: jax.checkpoint(chosen)(*pair),
+        (hidden.swapaxes(0, 1), targets.swapaxes(0, 1)),
+    )
+    return shift_to_own_column(scored.swapaxes(0, 1).reshape(B, T + pad)[:, :T])

@@ -1,0 +1,144 @@
+"""The decoder: pure functions over a plain parameter dict with stacked layers `[L, …]`.
+
+    hidden, cache = forward(params, config, token_ids, positions, cache)
+    logits        = unembed(params, config, hidden)
+
+Blocks are Flax linen modules (`model/layers.py`), initialised under `vmap` so that layers are
+stacked, and applied under `lax.scan` or in a Python loop (`config.unroll`).
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from acim_jax.model import attention, layers
+from acim_jax.model.cache import Cache
+from acim_jax.model.config import ModelConfig
+from acim_jax.sharding import axes
+
+Params = dict[str, Any]
+
+
+def init(config: ModelConfig, key: jax.Array) -> Params:
+    """Random parameters (embeddings N(0, 0.02²), matrices LeCun normal, output ones shrunk).
+
+    The matrices that write into the residual stream are divided by √(2L), so that its variance
+    does not grow with depth (GPT-2's initialisation).
+    """
+    embed_key, block_key, head_key = jax.random.split(key, 3)
+    block = layers.Block(config)
+    x = jnp.zeros((1, 1, config.hidden_size), config.dtype)
+    positions = jnp.zeros((1, 1), jnp.int32)
+    rope = attention.rope_angles(positions, config.head_dim, config.rope_theta)
+
+    def init_block(one_key: jax.Array) -> Params:
+        return block.init(one_key, x, rope, positions, None)["params"]
+
+    blocks = jax.vmap(init_block)(jax.random.split(block_key, config.num_layers))
+    shrink = (2 * config.num_layers) ** -0.5
+    blocks["attention"]["w_o"] *= shrink
+    blocks["mlp"]["w_down"] *= shrink
+    table = nn.initializers.normal(0.02)
+    embed_shape = (config.vocab_size, config.hidden_size)
+    params: Params = {
+        "embed": {"embedding": table(embed_key, embed_shape, config.param_dtype)},
+        "blocks": blocks,
+        "final_norm": {"scale": jnp.ones((config.hidden_size,), config.param_dtype)},
+    }
+    if not config.tie_embeddings:
+        params["unembed"] = {"kernel": table(head_key, embed_shape[::-1], config.param_dtype)}
+    return params
+
+
+def abstract_params(config: ModelConfig) -> Params:
+    """The parameters' shapes and dtypes, without making them."""
+    return jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
+
+
+def unstack(params: Params, config: ModelConfig) -> Params:
+    """Splits stacked blocks into one dict a layer, once, outside of a decode loop."""
+    if not config.unroll or isinstance(params["blocks"], tuple):
+        return params
+    blocks = tuple(
+        jax.tree.map(lambda x, layer=layer: x[layer], params["blocks"])
+        for layer in range(config.num_layers)
+    )
+    return params | {"blocks": blocks}
+
+
+def forward(
+    params: Params,
+    config: ModelConfig,
+    token_ids: Int[Array, "B T"],
+    positions: Int[Array, "B T"],
+    cache: Cache | None = None,
+    layout: axes.Layout | None = None,
+) -> tuple[Float[Array, "B T D"], Cache | None]:
+    """Final hidden states (after the last norm) of `token_ids` standing at `positions`.
+
+    Without a cache the tokens see one another; with one they are written into it first and see
+    all of their row up to their own position. The cache is returned updated.
+    """
+    x_BTD = params["embed"]["embedding"].astype(config.dtype)[token_ids]
+    x_BTD = axes.constrain(x_BTD, axes.HIDDEN, layout)
+    rope = attention.rope_angles(positions, config.head_dim, config.rope_theta)
+    if config.unroll:
+        x_BTD, cache = _unrolled(params, config, x_BTD, rope, positions, cache, layout)
+    else:
+        x_BTD, cache = _scanned(params, config, x_BTD, rope, positions, cache, layout)
+    norm = layers.RMSNorm(config.norm_eps, config.dtype, config.param_dtype)
+    return norm.apply({"params": params["final_norm"]}, x_BTD), cache  # pyright: ignore[reportReturnType]
+
+
+def _apply_block(config: ModelConfig, layout: axes.Layout | None):
+    block = layers.Block(config, layout)
+
+    def apply(block_params, x_BTD, rope, positions, update):
+        return block.apply({"params": block_params}, x_BTD, rope, positions, update)
+
+    return jax.checkpoint(apply) if config.remat else apply
+
+
+def _unrolled(params, config, x_BTD, rope, positions, cache, layout):
+    apply = _apply_block(config, layout)
+    keys, values = [], []
+    for layer, block_params in enumerate(unstack(params, config)["blocks"]):
+        update = None
+        if cache is not None:
+            update = attention.CacheUpdate(cache.k[layer], cache.v[layer], None)
+        x_BTD, update = apply(block_params, x_BTD, rope, positions, update)
+        if update is not None:
+            keys.append(update.k)
+            values.append(update.v)
+    return x_BTD, None if cache is None else Cache(tuple(keys), tuple(values))
+
+
+def _scanned(params, config, x_BTD, rope, positions, cache, layout):
+    apply = _apply_block(config, layout)
+
+    def step(carry, scanned):
+        x_BTD, cache = carry
+        block_params, layer = scanned
+        update = None if cache is None else attention.CacheUpdate(cache.k, cache.v, layer)
+        x_BTD, update = apply(block_params, x_BTD, rope, positions, update)
+        return (x_BTD, None if update is None else Cache(update.k, update.v)), None
+
+    layer_index = jnp.arange(config.num_layers)
+    (x_BTD, cache), _ = jax.lax.scan(step, (x_BTD, cache), (params["blocks"], layer_index))
+    return x_BTD, cache
+
+
+def unembed(
+    params: Params,
+    config: ModelConfig,
+    hidden: Float[Array, "*B D"],
+) -> Float[Array, "*B V"]:
+    """Logits, accumulated and returned in float32."""
+    if config.tie_embeddings:
+        kernel_DV = params["embed"]["embedding"].astype(config.dtype).T
+    else:
+        kernel_DV = params["unembed"]["kernel"].astype(config.dtype)
+    return jnp.einsum("...D,DV->...V", hidden, kernel_DV, preferred_element_type=jnp.float32)

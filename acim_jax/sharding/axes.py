@@ -1,0 +1,106 @@
+"""Logical axes of parameters and activations. Model code names these and never a mesh axis.
+
+Two tables make a sharding strategy: `PARAM_AXES` (path → logical axes, a fact about the model) and
+`TRAIN_RULES` / `SAMPLE_RULES` (logical axis → mesh axes, a choice). A strategy is data.
+"""
+
+import dataclasses
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+MeshAxes = str | tuple[str, ...] | None
+HIDDEN = ("batch", "sequence", "activation_embed")
+
+PARAM_AXES: dict[str, tuple[str, ...]] = {
+    "embed/embedding": ("vocab", "embed"),
+    "blocks/attention_norm/scale": ("layers", "norm"),
+    "blocks/attention/w_q": ("layers", "embed", "heads", "head_dim"),
+    "blocks/attention/b_q": ("layers", "heads", "head_dim"),
+    "blocks/attention/w_k": ("layers", "embed", "kv_heads", "head_dim"),
+    "blocks/attention/b_k": ("layers", "kv_heads", "head_dim"),
+    "blocks/attention/w_v": ("layers", "embed", "kv_heads", "head_dim"),
+    "blocks/attention/b_v": ("layers", "kv_heads", "head_dim"),
+    "blocks/attention/w_o": ("layers", "heads", "head_dim", "embed"),
+    "blocks/mlp_norm/scale": ("layers", "norm"),
+    "blocks/mlp/w_gate": ("layers", "embed", "mlp"),
+    "blocks/mlp/w_up": ("layers", "embed", "mlp"),
+    "blocks/mlp/w_down": ("layers", "mlp", "embed"),
+    "final_norm/scale": ("norm",),
+    "unembed/kernel": ("embed", "vocab"),
+}
+
+Rules = dict[str, MeshAxes]
+
+#: Fully sharded parameters, tensor-parallel heads and feed-forward.
+TRAIN_RULES: Rules = {
+    "batch": ("data", "fsdp"),
+    "sequence": None,
+    "activation_embed": None,
+    "layers": None,
+    "norm": None,
+    "embed": "fsdp",
+    "vocab": "tensor",
+    "heads": "tensor",
+    "kv_heads": "tensor",
+    "head_dim": None,
+    "mlp": "tensor",
+}
+
+#: Decoding reads every weight for every token: gathering over `fsdp` each step would cost more
+#: than the memory it saves, so only the tensor axis splits weights.
+SAMPLE_RULES: Rules = TRAIN_RULES | {"embed": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A mesh and the rules to use on it; hashable, so it can be a static argument of jit."""
+
+    mesh: Mesh
+    rules: tuple[tuple[str, MeshAxes], ...]
+
+    @classmethod
+    def of(cls, mesh: Mesh, rules: Rules) -> "Layout":
+        """A layout from a rules table; refuses mesh axes that the mesh does not have."""
+        for logical, wanted in rules.items():
+            for axis in _as_tuple(wanted):
+                if axis not in mesh.axis_names:
+                    raise ValueError(
+                        f"The rule for {logical!r} names the mesh axis {axis!r}; the mesh has "
+                        f"{mesh.axis_names}."
+                    )
+        return cls(mesh, tuple(sorted(rules.items())))
+
+    def spec(self, logical_axes: tuple[str, ...]) -> PartitionSpec:
+        """The partition of an array with these logical axes; no mesh axis may serve twice."""
+        rules = dict(self.rules)
+        taken: set[str] = set()
+        entries: list[MeshAxes] = []
+        for logical in logical_axes:
+            if logical not in rules:
+                raise ValueError(f"No sharding rule for the logical axis {logical!r}.")
+            wanted = _as_tuple(rules[logical])
+            if taken & set(wanted):
+                raise ValueError(
+                    f"The axes {logical_axes} would use the mesh axes {sorted(taken & set(wanted))}"
+                    " twice; change one of their rules."
+                )
+            taken |= set(wanted)
+            entries.append(rules[logical])
+        return PartitionSpec(*entries)
+
+    def sharding(self, logical_axes: tuple[str, ...]) -> NamedSharding:
+        return NamedSharding(self.mesh, self.spec(logical_axes))
+
+
+def _as_tuple(wanted: MeshAxes) -> tuple[str, ...]:
+    if wanted is None:
+        return ()
+    return (wanted,) if isinstance(wanted, str) else wanted
+
+
+def constrain(x: jax.Array, logical_axes: tuple[str, ...], layout: Layout | None) -> jax.Array:
+    """Asks for the layout's sharding of `x`; does nothing without a layout."""
+    if layout is None:
+        return x
+    return jax.lax.with_sharding_constraint(x, layout.sharding(logical_axes))
