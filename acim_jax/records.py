@@ -133,8 +133,6 @@ class SamplingParams:
     """The distribution that MODEL tokens were drawn from. Temperature 0 is greedy."""
 
     temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

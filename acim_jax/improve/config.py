@@ -1,0 +1,55 @@
+"""The `improve` section of a run."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class ImproveConfig:
+    """The M-step's optimiser and objective.
+
+    lr decays linearly to lr·final_lr_fraction over the run. clip_epsilon: the ratio's band.
+    objective, ratio: the clip form and the level of the ratio, see `improve/objectives.py`.
+    advantage: `normalised` is (r − b)/(std + δ), `centred` is r − b. decision_weight: λ of the
+    decision cross-entropy. replay_weight: weight of the demonstrations' log-likelihood (0: none);
+    replay_rows: demonstrations per optimiser step. minibatches: optimiser steps per iteration and
+    epoch. microbatch_rows: rows on the device at once; gradients are accumulated over
+    microbatches by token counts. max_tokens: columns of a training row; longer episodes are
+    dropped and counted. logprob_chunk: columns of logits held at once (0: all of them).
+    """
+
+    lr: float = 3e-4
+    final_lr_fraction: float = 0.1
+    b1: float = 0.9
+    b2: float = 0.98
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    clip_epsilon: float = 0.2
+    objective: Literal["ppo_min"] = "ppo_min"
+    ratio: Literal["token"] = "token"
+    advantage: Literal["normalised", "centred"] = "normalised"
+    decision_weight: float = 1.0
+    replay_weight: float = 1.0
+    replay_rows: int = 32
+    epochs: int = 1
+    minibatches: int = 4
+    microbatch_rows: int = 64
+    max_tokens: int = 128
+    logprob_chunk: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "max_grad_norm", "clip_epsilon"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        for name in ("epochs", "minibatches", "microbatch_rows", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("decision_weight", "replay_weight", "weight_decay", "logprob_chunk"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if not 0 <= self.final_lr_fraction <= 1:
+            raise ValueError(f"final_lr_fraction must lie in [0, 1], got {self.final_lr_fraction}.")
+        if self.replay_weight > 0 and self.replay_rows < 1:
+            raise ValueError(
+                f"replay_weight is {self.replay_weight} but replay_rows is {self.replay_rows}."
+            )

@@ -1,0 +1,44 @@
+"""Randomness from identity: a draw depends on what it is for, never on when or where it is made.
+
+A rollout's key is (seed, iteration, problem, guide, rollout); the sampler folds the position in.
+Host count, batch order, slots and resumption therefore change no draw.
+"""
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt32
+
+
+def identity_hash(*parts: str | int) -> int:
+    """A stable 32-bit hash of an identity (the process's own `hash` is salted)."""
+    return zlib.crc32("\x1f".join(str(part) for part in parts).encode())
+
+
+def host(*parts: str | int) -> np.random.Generator:
+    """A numpy generator for one draw on the host."""
+    return np.random.default_rng([identity_hash(*parts), len(parts)])
+
+
+def rollout_key(
+    seed: int, iteration: int, problem_id: str, guide: str, index: int
+) -> UInt32[np.ndarray, "2"]:
+    """The two words of a rollout's threefry key.
+
+    Two hashes with different salts, so that a collision needs 64 equal bits.
+    """
+    parts = (seed, iteration, problem_id, guide, index)
+    return np.array([identity_hash("low", *parts), identity_hash("high", *parts)], dtype=np.uint32)
+
+
+def position_keys(keys_B2: UInt32[Array, "B 2"], positions_B: Array) -> jax.Array:
+    """One key per row for the token that will stand at `positions_B`."""
+    keys = jax.random.wrap_key_data(keys_B2, impl="threefry2x32")
+    return jax.vmap(jax.random.fold_in)(keys, positions_B)
+
+
+def gumbel(keys: jax.Array, vocab_size: int) -> Array:
+    """Standard Gumbel noise, float32 [B, V]: argmax(logits + noise) samples softmax(logits)."""
+    return jax.vmap(lambda key: jax.random.gumbel(key, (vocab_size,), jnp.float32))(keys)
