@@ -1,0 +1,31 @@
+"""The error that means: what the user gave is wrong. Commands answer it with exit code 2."""
+
+import contextlib
+from collections.abc import Iterator
+
+
+class BadInput(ValueError):
+    """A bad option, config, file or checkpoint; the message names file, field and line."""
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Around reading and checking input, before any work: what fails in here is bad input.
+
+    Turns `ValueError` and `OSError` (a missing file, a folder in place of a file) into `BadInput`.
+    Work itself stays outside: a `ValueError` from there is a defect of ours and shows a traceback.
+    """
+    try:
+        yield
+    except BadInput:
+        raise
+    except OSError as error:
+        raise BadInput(_describe(error)) from error
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+
+
+def _describe(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror.lower()}"
