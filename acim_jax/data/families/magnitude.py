@@ -1,0 +1,119 @@
+"""Families in which the size of the numbers decides whether the natural program can work.
+
+At level 0 the program is right. At levels 1 and 2 it runs out of CPU time, or a float cannot hold
+the number, while the round numbers leave little to compute in the head.
+"""
+
+import random
+
+from acim_jax.data.families.case import Case, printed, timed_out, with_digits
+
+#: Trailing zeros of round numbers: a loop over 10^7 steps or more exceeds 0.1 s of CPU time.
+ZEROS = ((), (7, 8), (9, 10))
+#: Zeros inside the dividend. From 10^17 on, neighbouring doubles are 16 or more apart, so a
+#: quotient that ends in one digit after the zeros is never a double; below 10^22 the round part is.
+INNER_ZEROS = ((3, 4, 5), (16, 17, 18), (19, 20))
+
+
+def lastdigit(rng: random.Random, level: int) -> Case:
+    """Last digit of b^e with an exponent of 2, 9 or 12 digits; the digits repeat with period 4."""
+    base, exponent = rng.choice((2, 3, 7, 8)), with_digits(rng, (2, 9, 12)[level])
+    answer = pow(base, exponent, 10)
+    ending, remainder = exponent % 100, exponent % 4
+    question = rng.choice(
+        (
+            f"What is the last digit of {base}^{exponent}?",
+            f"Find the last digit of {base}^{exponent}.",
+        )
+    )
+    program = f"print({base}**{exponent}%10)"
+    return Case(
+        key=(base, exponent),
+        question=question,
+        answer=str(answer),
+        chain=f"{ending:02d} mod 4={remainder}, {base}^{remainder or 4} ends in {answer}.",
+        program=program,
+        outcome=timed_out(program) if level else printed(program, answer),
+    )
+
+
+def oddsum(rng: random.Random, level: int) -> Case:
+    """The sum of the first n odd numbers, n^2: n arbitrary of 3 digits (0) or round (1, 2)."""
+    if level == 0:
+        n = with_digits(rng, 3)
+        chain = f"{n}^2={n * n}."
+    else:
+        # A final zero of the leading digits could not be told from the zeros after them.
+        lead, zeros = rng.choice([n for n in range(1, 32) if n % 10]), rng.choice(ZEROS[level])
+        n = lead * 10**zeros
+        chain = f"{lead}^2={lead * lead}, {zeros}+{zeros}={2 * zeros} zeros."
+    question = rng.choice(
+        (
+            f"Find the sum of the first {n} odd numbers.",
+            f"What is the sum of the first {n} odd numbers?",
+            f"Add the first {n} odd numbers.",
+        )
+    )
+    program = f"print(sum(2*i+1 for i in range({n})))"
+    return Case(
+        key=(n,),
+        question=question,
+        answer=str(n * n),
+        chain=chain,
+        program=program,
+        outcome=timed_out(program) if level else printed(program, n * n),
+    )
+
+
+def multiples(rng: random.Random, level: int) -> Case:
+    """How many multiples of d lie in 1..n: n arbitrary of 3 digits (0), or m*d*10^k (1, 2)."""
+    if level == 0:
+        d, n = rng.randint(2, 9), with_digits(rng, 3)
+        chain = f"{n}={d}*{n // d}+{n % d}."
+    else:
+        d, quotient = _exact_division(rng, 9)
+        zeros = rng.choice(ZEROS[level])
+        n = d * quotient * 10**zeros
+        chain = f"{d * quotient}/{d}={quotient}, {zeros} zeros."
+    question = rng.choice(
+        (
+            f"How many multiples of {d} are there from 1 to {n}?",
+            f"Count the multiples of {d} from 1 to {n}.",
+        )
+    )
+    program = f"print(len([x for x in range(1,{n}+1) if x%{d}==0]))"
+    return Case(
+        key=(d, n),
+        question=question,
+        answer=str(n // d),
+        chain=chain,
+        program=program,
+        outcome=timed_out(program) if level else printed(program, n // d),
+    )
+
+
+def division(rng: random.Random, level: int) -> Case:
+    """How many times d goes into a number like 12000...0006, of about 5, 19 or 22 digits.
+
+    The program divides floats, which hold 53 bits: what stands after many zeros is rounded away.
+    """
+    d, quotient = _exact_division(rng, 4)
+    last = rng.randint(1, 9 // d)
+    zeros = rng.choice(INNER_ZEROS[level])
+    n = d * quotient * 10 ** (zeros + 1) + d * last
+    question = rng.choice((f"How many times does {d} go into {n}?", f"Divide {n} by {d}."))
+    program = f"print(int({n}/{d}))"
+    return Case(
+        key=(d, n),
+        question=question,
+        answer=str(n // d),
+        chain=f"{d * quotient}/{d}={quotient}, {zeros} zeros, {d * last}/{d}={last}.",
+        program=program,
+        outcome=printed(program, int(n / d)),
+    )
+
+
+def _exact_division(rng: random.Random, largest: int) -> tuple[int, int]:
+    """A divisor in 2..largest and a quotient in 1..12, the product not ending in 0."""
+    pairs = [(d, q) for d in range(2, largest + 1) for q in range(1, 13) if d * q % 10]
+    return rng.choice(pairs)

@@ -1,0 +1,125 @@
+"""Generated problems: deterministic by seed, with train, validation and test disjoint by
+construction.
+
+The split of a problem is a hash of its canonical numbers, so no seed, count or wording can move it:
+problems are drawn until one belongs to the split that was asked for.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from typing import Literal
+
+from acim_jax import markup as markup_module
+from acim_jax.data import families
+from acim_jax.data.families import Case
+from acim_jax.markup import Markup
+from acim_jax.records import DECISIONS, DecisionName, Demonstration, Problem, Status
+
+Split = Literal["train", "validation", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+NAMES = ("arithmetic",)
+
+#: Of 20 hash buckets, 14 are train, 3 validation, 3 test.
+_BUCKETS: list[Split] = ["train"] * 14 + ["validation"] * 3 + ["test"] * 3
+#: How often a problem that came already is drawn again before a repetition is accepted: the
+#: smallest cells hold fewer different questions than a large set asks of them.
+_MAX_REPEATS = 30
+
+
+def split_of(family: str, key: tuple[int | str, ...]) -> Split:
+    """The only split in which problems with these canonical numbers occur."""
+    digest = hashlib.blake2s(repr((family, *key)).encode(), digest_size=8).digest()
+    return _BUCKETS[int.from_bytes(digest, "big") % len(_BUCKETS)]
+
+
+def generate(split: str, n: int, *, seed: int) -> list[Problem]:
+    """The first `n` problems of a split; a larger `n` only appends. A question comes once unless
+    its cell is exhausted. ValueError for an unknown split or a negative count."""
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for index in range(_checked(split, n)):
+        rng = _stream(seed, split, index)
+        family, level, case = _draw(rng, split)
+        for _ in range(_MAX_REPEATS):
+            if case.question not in seen:
+                break
+            case = _draw_case(rng, split, family, level)
+        seen.add(case.question)
+        problems.append(_problem(family, level, index, case))
+    return problems
+
+
+def cases(split: str, n: int, *, seed: int) -> Iterator[tuple[str, int, Case]]:
+    """`n` independent draws of (family, level, case) from a split."""
+    for index in range(_checked(split, n)):
+        yield _draw(_stream(seed, split, index), split)
+
+
+def demonstrations(n: int, *, seed: int, markup: Markup) -> Iterator[Demonstration]:
+    """`n` worked responses from the train split, text and code in turn, with the interpreter's
+    true output. Programs that fail are shown to fail: only outcomes tell where code is wrong."""
+    for index, (family, level, case) in enumerate(cases("train", n, seed=seed)):
+        decision = DECISIONS[index % len(DECISIONS)]
+        yield Demonstration(
+            id=_identifier(family, level, index, case),
+            question=case.question,
+            response=response(case, decision, markup),
+            decision=decision,
+        )
+
+
+def response(case: Case, decision: DecisionName, markup: Markup) -> str:
+    """A worked solution as the model should write it, the interpreter's output included."""
+    prefix = markup.prefixes(decision)[0]
+    if decision == "text":
+        return f"{prefix}{case.chain} \\boxed{{{case.answer}}}"
+    output = markup_module.render_output(case.outcome, markup)
+    if case.outcome.status is Status.OK:
+        ending = f"\\boxed{{{case.outcome.stdout.strip()}}}"
+    else:
+        ending = "No result. \\boxed{none}"
+    return f"{prefix}{case.program}{markup.code_close}{output}{ending}"
+
+
+def _checked(split: str, n: int) -> int:
+    if split not in SPLITS:
+        raise ValueError(f"Generated problems have the splits {', '.join(SPLITS)}, got {split!r}.")
+    if n < 0:
+        raise ValueError(f"The number of generated problems must be at least 0, got {n}.")
+    return n
+
+
+def _stream(seed: int, split: str, index: int) -> random.Random:
+    # A string seed is hashed by SHA-512 inside `random`, the same on every platform.
+    return random.Random(f"acim-arithmetic/{seed}/{split}/{index}")
+
+
+def _draw(rng: random.Random, split: str) -> tuple[str, int, Case]:
+    family = rng.choice(tuple(families.FAMILIES))
+    level = rng.choice(families.LEVEL_MIX)
+    return family, level, _draw_case(rng, split, family, level)
+
+
+def _draw_case(rng: random.Random, split: str, family: str, level: int) -> Case:
+    while True:
+        case = families.FAMILIES[family](rng, level)
+        if split_of(family, case.key) == split:
+            return case
+
+
+def _problem(family: str, level: int, index: int, case: Case) -> Problem:
+    return Problem(
+        id=_identifier(family, level, index, case),
+        question=case.question,
+        answer=case.answer,
+        source="generated:arithmetic",
+        subject=family,
+        level=str(level),
+    )
+
+
+def _identifier(family: str, level: int, index: int, case: Case) -> str:
+    digest = hashlib.blake2s(case.question.encode(), digest_size=3).hexdigest()
+    return f"{family}-{level}-{index:05d}-{digest}"

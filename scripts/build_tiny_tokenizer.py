@@ -1,0 +1,93 @@
+"""Trains the tokenizer of the embedded tiny model on generated demonstrations and saves it as a
+folder that `transformers.AutoTokenizer` loads.
+
+    python scripts/build_tiny_tokenizer.py --out acim_jax/assets/tiny
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydantic
+import tokenizers
+import transformers
+import yaml
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from acim_jax import markup as markup_module
+from acim_jax.data import demonstrations, generated
+from acim_jax.markup import Markup
+
+SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")  # ids 0, 1, 2, 3
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+#: A piece is a whole fence line, `\boxed{`, a word, one digit, punctuation or white space. Fences
+#: whole, because a code response holds three of them; digits one by one, so that a number is
+#: written the same way wherever it stands.
+PIECES = (
+    r"\n?```(?:python|output)?\n?"
+    r"| ?\\boxed\{"
+    r"| ?\p{L}+"
+    r"|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+"
+    r"|\s+(?!\S)"
+    r"|\s+"
+)
+
+
+def texts(markup: Markup, count: int, seed: int) -> Iterator[str]:
+    """Prompts, and responses cut as training and sampling cut them, without special tokens."""
+    for demonstration in generated.demonstrations(count, seed=seed, markup=markup):
+        yield demonstration.question
+        for _, piece in demonstrations.split_response(demonstration.response, markup):
+            yield piece
+
+
+def train(markup: Markup, count: int, seed: int) -> tokenizers.Tokenizer:
+    """A byte-level BPE over all 256 bytes, merged until nothing in the texts repeats."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts(markup, count, seed), trainer)
+    return tokenizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder that holds acim.yaml")
+    parser.add_argument("--demonstrations", type=int, default=6000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    fields = yaml.safe_load((args.out / "acim.yaml").read_text(encoding="utf-8"))
+    markup = pydantic.TypeAdapter(Markup).validate_python(fields)
+    prompt = markup_module.prompt_text("7", markup)
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=train(markup, args.demonstrations, args.seed),
+        pad_token=SPECIAL_TOKENS[0],
+        eos_token=SPECIAL_TOKENS[1],
+        extra_special_tokens=list(SPECIAL_TOKENS[2:]),
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+    )
+    fast.save_pretrained(args.out)
+    print(f"{len(fast)} tokens; {prompt!r} is {fast.encode(prompt)}")
+
+
+if __name__ == "__main__":
+    main()
