@@ -2,12 +2,12 @@
 
 import contextlib
 import gzip
+import io
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO
 
 
 def read(path: str | Path) -> list[tuple[int, dict[str, object]]]:
@@ -39,7 +39,7 @@ def write(path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as raw, contextlib.ExitStack() as stack:
-            file: IO[bytes] = raw
+            file: io.BufferedIOBase = raw
             if path.suffix == ".gz":
                 # No time stamp and no file name inside: equal rows give equal bytes.
                 file = stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))

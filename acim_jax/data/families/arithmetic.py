@@ -61,14 +61,16 @@ def mod(rng: random.Random, level: int) -> Case:
 def gcd(rng: random.Random, level: int) -> Case:
     """Greatest common divisors that Euclid's algorithm finds in at most four steps."""
     largest_divisor, largest_cofactor = ((12, 4), (9, 12), (20, 60))[level]
-    steps: list[str] = []
-    while not steps or len(steps) > MAX_EUCLID_STEPS:
+    while True:
         divisor = rng.randint(2, largest_divisor)
         a, b = (divisor * rng.randint(1, largest_cofactor) for _ in range(2))
-        x, y, steps = a, b, []
+        steps: list[str] = []
+        x, y = a, b
         while y:
             steps.append(f"{x} mod {y}={x % y}")
             x, y = y, x % y
+        if len(steps) <= MAX_EUCLID_STEPS:
+            break
     question = rng.choice(
         (f"What is gcd({a}, {b})?", f"Find the greatest common divisor of {a} and {b}.")
     )

@@ -1,0 +1,161 @@
+"""Problems from files, hubs and generators, checked row by row before any of them is returned."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+from acim_jax.data import generated, jsonl, reasoning_gym, rows
+from acim_jax.records import Problem
+
+GENERATED = "generated:"
+REASONING_GYM = "reasoning-gym:"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which problems train, validate and test.
+
+    train, validation, test: sources as `load` takes them. num_*: at most this many from each
+    source; None is all of a file and is refused for a generator. seed: of generated problems, not
+    of the run, so that runs of several seeds are judged on the same problems. mapping: our field
+    name -> the name in the files. demonstrations: source of worked responses for warm-up.
+    """
+
+    train: tuple[str, ...] = ("generated:arithmetic",)
+    validation: tuple[str, ...] = ("generated:arithmetic",)
+    test: tuple[str, ...] = ("generated:arithmetic",)
+    num_train: int | None = 4096
+    num_validation: int | None = 600
+    num_test: int | None = 1100
+    seed: int = 0
+    mapping: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    demonstrations: str = "generated:arithmetic"
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError("data.train needs at least one source.")
+        rows.check_mapping(self.mapping)
+        for split in generated.SPLITS:
+            number = cast(int | None, getattr(self, f"num_{split}"))
+            if number is not None and number < 1:
+                raise ValueError(f"data.num_{split} must be at least 1 or null, got {number}.")
+            for source in cast(tuple[str, ...], getattr(self, split)):
+                if number is None and _is_endless(source):
+                    raise ValueError(f"data.num_{split} must say how many of {source!r} to make.")
+
+
+def load_split(config: DataConfig, split: generated.Split) -> list[Problem]:
+    """All problems of one split of a config; an id may stand in one source only (ValueError)."""
+    sources = cast(tuple[str, ...], getattr(config, split))
+    limit = cast(int | None, getattr(config, f"num_{split}"))
+    problems: list[Problem] = []
+    origins: dict[str, str] = {}
+    for source in sources:
+        for problem in load(
+            source, split=split, limit=limit, seed=config.seed, mapping=config.mapping
+        ):
+            if problem.id in origins:
+                raise ValueError(
+                    f"data.{split}: id {problem.id!r} stands in {origins[problem.id]} and in "
+                    f"{source}; ids must differ, or rename one of them."
+                )
+            origins[problem.id] = source
+            problems.append(problem)
+    return problems
+
+
+def load(
+    source: str,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    mapping: Mapping[str, str] | None = None,
+) -> list[Problem]:
+    """The first `limit` problems of `source`.
+
+    source: a `.jsonl`, `.jsonl.gz` or `.parquet` file, a `datasets` hub name (its `split`),
+    `generated:arithmetic` or `reasoning-gym:NAME` (both need `limit`; `split` and `seed` choose the
+    problems). mapping: our field name -> the name in the rows. Unknown fields go to `extra`.
+    FileNotFoundError for a missing file; ValueError naming source, line and field for a bad row.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"{source}: the number of problems must be at least 1, got {limit}.")
+    if _is_endless(source):
+        return _generate(source, split, limit, seed)
+    rows.check_mapping(mapping or {})
+    problems: list[Problem] = []
+    places: dict[str, str] = {}
+    for where, row in _rows(source, split):
+        problem = rows.to_problem(row, where, mapping or {})
+        if problem.id in places:
+            raise ValueError(f"{where}: id {problem.id!r} was used at {places[problem.id]}.")
+        places[problem.id] = where
+        problems.append(problem)
+    if not problems:
+        raise ValueError(f"{source} holds no problems.")
+    return problems[:limit]
+
+
+def _is_endless(source: str) -> bool:
+    return source.startswith((GENERATED, REASONING_GYM))
+
+
+def _generate(source: str, split: str, limit: int | None, seed: int) -> list[Problem]:
+    if limit is None:
+        raise ValueError(f"{source!r} has no end: say how many problems are wanted.")
+    if source.startswith(REASONING_GYM):
+        return reasoning_gym.load(source.removeprefix(REASONING_GYM), limit, split=split, seed=seed)
+    name = source.removeprefix(GENERATED)
+    if name not in generated.NAMES:
+        raise ValueError(f"{source!r}: generated problems are {', '.join(generated.NAMES)}.")
+    return generated.generate(split, limit, seed=seed)
+
+
+def _rows(source: str, split: str) -> Iterator[tuple[str, rows.Row]]:
+    path = Path(source)
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        for number, row in jsonl.read(path):
+            yield f"{source}:{number}", row
+    elif path.suffix == ".parquet":
+        yield from _parquet_rows(path)
+    elif path.exists() or path.suffix in (".json", ".csv", ".gz", ".txt", ".yaml"):
+        raise ValueError(
+            f"{source}: problems come as .jsonl, .jsonl.gz, .parquet, a datasets hub name, "
+            f"{GENERATED}NAME or {REASONING_GYM}NAME."
+        )
+    else:
+        yield from _hub_rows(source, split)
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, rows.Row]]:
+    import pyarrow  # needed by few runs, and slow to import
+    import pyarrow.parquet
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; needed: a .parquet file.")
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{path} is not a readable parquet file: {error}.") from error
+    yield from _numbered(str(path), cast(list[rows.Row], table.to_pylist()))
+
+
+def _hub_rows(name: str, split: str) -> Iterator[tuple[str, rows.Row]]:
+    import datasets  # needed by few runs, and slow to import
+
+    try:
+        table = datasets.load_dataset(name, split=split)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"{name!r} is neither a file nor a datasets hub name that loads here with split "
+            f"{split!r}: {error}"
+        ) from error
+    yield from _numbered(f"{name}[{split}]", cast(Iterable[rows.Row], table))
+
+
+def _numbered(source: str, table: Iterable[rows.Row]) -> Iterator[tuple[str, rows.Row]]:
+    """Tables of others often have no ids: there the row's number is one."""
+    for number, row in enumerate(table, start=1):
+        yield f"{source}:{number}", {"id": number, **row}
