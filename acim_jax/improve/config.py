@@ -14,8 +14,9 @@ class ImproveConfig:
     decision cross-entropy. replay_weight: weight of the demonstrations' log-likelihood (0: none);
     replay_rows: demonstrations per optimiser step. minibatches: optimiser steps per iteration and
     epoch. microbatch_rows: rows on the device at once; gradients are accumulated over
-    microbatches by token counts. max_tokens: columns of a training row; longer episodes are
-    dropped and counted. logprob_chunk: columns of logits held at once (0: all of them).
+    microbatches by token counts. buckets: widths of training rows, each one program; episodes
+    longer than the widest are dropped and counted. logprob_chunk: columns of logits held at once
+    (0: all of them).
     """
 
     lr: float = 3e-4
@@ -33,20 +34,24 @@ class ImproveConfig:
     replay_rows: int = 32
     epochs: int = 1
     minibatches: int = 4
-    microbatch_rows: int = 64
-    max_tokens: int = 128
+    microbatch_rows: int = 16
+    buckets: tuple[int, ...] = (64, 128)
     logprob_chunk: int = 0
 
     def __post_init__(self) -> None:
         for name in ("lr", "max_grad_norm", "clip_epsilon"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        for name in ("epochs", "minibatches", "microbatch_rows", "max_tokens"):
+        for name in ("epochs", "minibatches", "microbatch_rows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("decision_weight", "replay_weight", "weight_decay", "logprob_chunk"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if not self.buckets or sorted(set(self.buckets)) != list(self.buckets):
+            raise ValueError(
+                f"buckets must be distinct widths in rising order, got {list(self.buckets)}."
+            )
         if not 0 <= self.final_lr_fraction <= 1:
             raise ValueError(f"final_lr_fraction must lie in [0, 1], got {self.final_lr_fraction}.")
         if self.replay_weight > 0 and self.replay_rows < 1:

@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
+
+#: log-probability of a prefix that does not exist.
+NO_PREFIX = -1e30
 
 
 def next_token_inputs(token_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
@@ -55,3 +58,29 @@ def token_logprobs(
         (hidden.swapaxes(0, 1), targets.swapaxes(0, 1)),
     )
     return shift_to_own_column(scored.swapaxes(0, 1).reshape(B, T + pad)[:, :T])
+
+
+def decision_logprobs(
+    params: transformer.Params,
+    config: ModelConfig,
+    token_ids: Int[Array, "P C K T"],
+    is_prefix: Bool[Array, "P C K T"],
+    *,
+    temperature: float | Float[Array, ""] = 1.0,
+    layout: axes.Layout | None = None,
+) -> Float[Array, "P C"]:
+    """ℓ_c(x) = logsumexp over the prefixes p of decision c of log π(p|x), float32, in nats.
+
+    token_ids holds prompt and prefix of every (problem, decision, prefix); a decision with fewer
+    than K prefixes has rows without any prefix token, which count as probability 0. The exponents
+    do not sum to 1: the rest is the probability of beginning a response in neither way.
+    """
+    P, C, K, T = token_ids.shape
+    logprobs = token_logprobs(
+        params, config, token_ids.reshape(-1, T), temperature=temperature, layout=layout
+    )
+    masked = jnp.where(is_prefix, logprobs.reshape(P, C, K, T), 0.0)
+    exists_PCK = jnp.any(is_prefix, axis=-1)
+    # Finite, since logsumexp over −inf alone has a NaN gradient even where it is masked.
+    per_prefix_PCK = jnp.where(exists_PCK, jnp.sum(masked, axis=-1), NO_PREFIX)
+    return jax.nn.logsumexp(per_prefix_PCK, axis=-1)

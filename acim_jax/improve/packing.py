@@ -1,0 +1,143 @@
+"""Host records to the arrays of a training step. Loss masks are derived from authorship here."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from acim_jax.records import Author, Episode, Example
+
+
+class TokenBatch(NamedTuple):
+    """Rows of tokens, left-aligned; column t describes token t.
+
+    weights: 0 where a token is not a target. behaviour_logprobs: log μ, 0 where there is none.
+    """
+
+    token_ids: Int[Array, "B T"] | Int[np.ndarray, "B T"]
+    weights: Float[Array, "B T"] | Float[np.ndarray, "B T"]
+    behaviour_logprobs: Float[Array, "B T"] | Float[np.ndarray, "B T"]
+    advantages: Float[Array, "B"] | Float[np.ndarray, "B"]
+
+
+class DecisionBatch(NamedTuple):
+    """Prompt and prefix of every (problem, decision, prefix), and s*(c|x)."""
+
+    token_ids: Int[Array, "P C K T"] | Int[np.ndarray, "P C K T"]
+    is_prefix: Bool[Array, "P C K T"] | Bool[np.ndarray, "P C K T"]
+    strategy: Float[Array, "P C"] | Float[np.ndarray, "P C"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TokenRow:
+    """One training row on the host: ids, weights and log μ, each [n], and its advantage."""
+
+    token_ids: np.ndarray
+    weights: np.ndarray
+    behaviour_logprobs: np.ndarray
+    advantage: float = 0.0
+
+    @property
+    def num_targets(self) -> int:
+        return int((self.weights > 0).sum())
+
+
+def example_row(example: Example) -> TokenRow:
+    """The MODEL tokens of an episode are its targets, each with its stored log μ.
+
+    Prompts, forced prefixes and interpreter output are context. Raises ValueError for an episode
+    whose MODEL tokens have no behaviour log-probs or were chosen greedily: it has no ratio.
+    """
+    episode = example.episode
+    if episode.sampling.temperature <= 0:
+        raise ValueError(
+            f"The episode of problem {episode.problem_id} was decoded greedily: its tokens have no "
+            "sampling probability to form a ratio with. Train on rollouts of positive temperature."
+        )
+    weights, logprobs = [], []
+    for segment in episode.segments:
+        is_model = segment.author is Author.MODEL
+        if is_model and segment.logprobs is None:
+            raise ValueError(
+                f"The episode of problem {episode.problem_id} has MODEL tokens without behaviour "
+                "log-probs; off-policy training needs those of the sampler."
+            )
+        count = len(segment.token_ids)
+        weights.append(np.full((count,), example.weight if is_model else 0.0, np.float32))
+        logprobs.append(
+            segment.logprobs if segment.logprobs is not None else np.zeros((count,), np.float32)
+        )
+    return TokenRow(
+        token_ids=episode.token_ids.astype(np.int32),
+        weights=np.concatenate(weights),
+        behaviour_logprobs=np.concatenate(logprobs).astype(np.float32),
+        advantage=example.advantage,
+    )
+
+
+def fits(episode: Episode, buckets: Sequence[int]) -> bool:
+    """Whether the widest row can hold the episode."""
+    return episode.num_tokens <= buckets[-1]
+
+
+def pack(rows: Sequence[TokenRow], width: int, num_rows: int) -> TokenBatch:
+    """Rows of at most `width` tokens, padded with empty ones to `num_rows`."""
+    token_ids = np.zeros((num_rows, width), np.int32)
+    weights = np.zeros((num_rows, width), np.float32)
+    logprobs = np.zeros((num_rows, width), np.float32)
+    advantages = np.zeros((num_rows,), np.float32)
+    for i, row in enumerate(rows):
+        n = len(row.token_ids)
+        if n > width:
+            raise ValueError(f"A training row of {n} tokens does not fit into {width} columns.")
+        token_ids[i, :n] = row.token_ids
+        weights[i, :n] = row.weights
+        logprobs[i, :n] = row.behaviour_logprobs
+        advantages[i] = row.advantage
+    return TokenBatch(token_ids, weights, logprobs, advantages)
+
+
+def microbatches(
+    rows: Sequence[TokenRow], buckets: Sequence[int], rows_per_batch: int
+) -> Iterator[TokenBatch]:
+    """All rows, each in the narrowest bucket that holds it, `rows_per_batch` at a time."""
+    narrower = 0
+    for width in buckets:
+        fitting = [row for row in rows if narrower < len(row.token_ids) <= width]
+        for at in range(0, len(fitting), rows_per_batch):
+            yield pack(fitting[at : at + rows_per_batch], width, rows_per_batch)
+        narrower = width
+
+
+def decision_batch(
+    prompts: Sequence[np.ndarray],
+    prefixes: Sequence[Sequence[np.ndarray]],
+    strategies: Sequence[np.ndarray],
+    *,
+    width: int,
+    num_rows: int,
+) -> DecisionBatch:
+    """prompts: ids of each problem. prefixes: per decision, the ids of each of its prefixes.
+
+    Rows beyond the problems have no prefix tokens and strategy 0.
+    """
+    most = max(len(per_decision) for per_decision in prefixes)
+    shape = (num_rows, len(prefixes), most, width)
+    token_ids = np.zeros(shape, np.int32)
+    is_prefix = np.zeros(shape, np.bool_)
+    strategy = np.zeros(shape[:2], np.float32)
+    for p, prompt in enumerate(prompts):
+        strategy[p] = strategies[p]
+        for c, per_decision in enumerate(prefixes):
+            for k, prefix in enumerate(per_decision):
+                end = len(prompt) + len(prefix)
+                if end > width:
+                    raise ValueError(
+                        f"A prompt of {len(prompt)} tokens and its decision prefix of "
+                        f"{len(prefix)} do not fit into {width} columns."
+                    )
+                token_ids[p, c, k, :end] = np.concatenate([prompt, prefix])
+                is_prefix[p, c, k, len(prompt) : end] = True
+    return DecisionBatch(token_ids, is_prefix, strategy)

@@ -1,0 +1,73 @@
+"""What training changes: parameters, the optimiser's moments, and the number of steps made."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from acim_jax.model import transformer
+from acim_jax.sharding import axes, place
+
+
+class TrainState(NamedTuple):
+    """A pytree; checkpoints hold exactly this."""
+
+    params: transformer.Params
+    opt_state: optax.OptState
+    step: Int[Array, ""]
+
+
+def optimizer(
+    *, b1: float, b2: float, weight_decay: float, max_grad_norm: float
+) -> optax.GradientTransformation:
+    """AdamW's direction (arXiv:1711.05101) on clipped gradients; the step multiplies by −lr.
+
+    The learning rate is an argument of the step, so that a schedule never recompiles it. Weight
+    decay leaves vectors (norms and biases) alone.
+    """
+
+    def is_matrix(params: transformer.Params) -> transformer.Params:
+        def leaf(path: tuple[object, ...], x: jax.Array) -> bool:
+            stacked = place.path_name(path).startswith("blocks/")
+            return x.ndim - stacked >= 2
+
+        return jax.tree_util.tree_map_with_path(leaf, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(max_grad_norm),
+        optax.scale_by_adam(b1=b1, b2=b2),
+        optax.add_decayed_weights(weight_decay, mask=is_matrix),
+    )
+
+
+def create(
+    params: transformer.Params,
+    optimiser: optax.GradientTransformation,
+    layout: axes.Layout | None = None,
+) -> TrainState:
+    """A fresh state; moments are sharded as their parameters are."""
+    if layout is None:
+        return TrainState(params, jax.jit(optimiser.init)(params), jnp.zeros((), jnp.int32))
+    shardings = state_shardings(params, optimiser, layout)
+    init = jax.jit(optimiser.init, out_shardings=shardings.opt_state)
+    step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)
+    return TrainState(params, init(params), step)
+
+
+def state_shardings(
+    params: transformer.Params, optimiser: optax.GradientTransformation, layout: axes.Layout
+) -> TrainState:
+    """A TrainState of shardings (also for restoring a checkpoint onto another mesh)."""
+    param_shardings = place.param_shardings(params, layout)
+    whole = place.replicated(layout)
+    abstract = jax.eval_shape(optimiser.init, params)
+    opt_shardings = optax.tree_map_params(
+        optimiser,
+        lambda _, sharding: sharding,
+        abstract,
+        param_shardings,
+        transform_non_params=lambda _: whole,
+    )
+    return TrainState(param_shardings, opt_shardings, whole)

@@ -1,0 +1,149 @@
+"""The jitted programs of a training step: gradients are accumulated term by term, then applied.
+
+Each term's loss is already divided by its own global count, so adding the gradients of any split
+into microbatches gives the gradient of the whole batch.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from acim_jax.improve import objectives
+from acim_jax.improve.packing import DecisionBatch, TokenBatch
+from acim_jax.improve.state import TrainState
+from acim_jax.model import scoring, transformer
+from acim_jax.model.config import ModelConfig
+from acim_jax.sharding import axes
+
+Scalar = Float[Array, ""]
+jit_term = functools.partial(
+    jax.jit,
+    static_argnames=("config", "layout", "chunk", "clip_epsilon"),
+    donate_argnames=("gradients",),
+)
+
+
+class PolicyTerm(NamedTuple):
+    loss: Scalar
+    sums: objectives.PolicySums
+
+
+class Applied(NamedTuple):
+    state: TrainState
+    grad_norm: Scalar
+
+
+@jax.jit
+def zeros(params: transformer.Params) -> transformer.Params:
+    """A gradient accumulator: float32 whatever the parameters are."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
+
+
+def _add(gradients: transformer.Params, more: transformer.Params) -> transformer.Params:
+    return jax.tree.map(lambda total, g: total + g.astype(jnp.float32), gradients, more)
+
+
+@jit_term
+def add_policy_gradient(
+    gradients: transformer.Params,
+    params: transformer.Params,
+    batch: TokenBatch,
+    num_targets: Scalar,
+    temperature: Scalar,
+    *,
+    config: ModelConfig,
+    clip_epsilon: float,
+    chunk: int = 0,
+    layout: axes.Layout | None = None,
+) -> tuple[transformer.Params, PolicyTerm]:
+    """Adds the gradient of the clipped off-policy term of one microbatch."""
+
+    def loss_of(params: transformer.Params) -> tuple[Scalar, objectives.PolicySums]:
+        logprobs = scoring.token_logprobs(
+            params,
+            config,
+            batch.token_ids,
+            temperature=temperature,
+            chunk=chunk,
+            layout=layout,
+        )
+        return objectives.clipped_policy_loss(
+            logprobs,
+            batch.behaviour_logprobs,
+            batch.advantages,
+            batch.weights,
+            num_targets=num_targets,
+            clip_epsilon=clip_epsilon,
+        )
+
+    (loss, sums), more = jax.value_and_grad(loss_of, has_aux=True)(params)
+    return _add(gradients, more), PolicyTerm(loss, sums)
+
+
+@jit_term
+def add_likelihood_gradient(
+    gradients: transformer.Params,
+    params: transformer.Params,
+    batch: TokenBatch,
+    total_weight: Scalar,
+    coefficient: Scalar,
+    *,
+    config: ModelConfig,
+    chunk: int = 0,
+    layout: axes.Layout | None = None,
+) -> tuple[transformer.Params, Scalar]:
+    """Adds coefficient × the gradient of the demonstrations' negative log-likelihood."""
+
+    def loss_of(params: transformer.Params) -> tuple[Scalar, Scalar]:
+        logprobs = scoring.token_logprobs(
+            params, config, batch.token_ids, chunk=chunk, layout=layout
+        )
+        loss = objectives.likelihood_loss(logprobs, batch.weights, total_weight=total_weight)
+        return coefficient * loss, loss
+
+    (_, loss), more = jax.value_and_grad(loss_of, has_aux=True)(params)
+    return _add(gradients, more), loss
+
+
+@jit_term
+def add_decision_gradient(
+    gradients: transformer.Params,
+    params: transformer.Params,
+    batch: DecisionBatch,
+    num_problems: Scalar,
+    coefficient: Scalar,
+    *,
+    config: ModelConfig,
+    layout: axes.Layout | None = None,
+) -> tuple[transformer.Params, Scalar]:
+    """Adds λ × the gradient of the decision cross-entropy."""
+
+    def loss_of(params: transformer.Params) -> tuple[Scalar, Scalar]:
+        decision_PC = scoring.decision_logprobs(
+            params, config, batch.token_ids, batch.is_prefix, layout=layout
+        )
+        loss = objectives.decision_cross_entropy(
+            decision_PC, batch.strategy, num_problems=num_problems
+        )
+        return coefficient * loss, loss
+
+    (_, loss), more = jax.value_and_grad(loss_of, has_aux=True)(params)
+    return _add(gradients, more), loss
+
+
+@functools.partial(jax.jit, static_argnames=("optimiser",), donate_argnames=("state", "gradients"))
+def apply(
+    state: TrainState,
+    gradients: transformer.Params,
+    lr: Scalar,
+    *,
+    optimiser: optax.GradientTransformation,
+) -> Applied:
+    """One optimiser step; returns the new state and the gradient's norm before clipping."""
+    updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+    params = jax.tree.map(lambda p, u: (p - lr * u).astype(p.dtype), state.params, updates)
+    return Applied(TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradients))
