@@ -158,25 +158,6 @@ def dump_experiment(experiment: ExperimentConfig) -> str:
     )
 
 
-def split_overrides(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Takes `--section.field VALUE`, `--section.field=VALUE`, `--method VALUE` and `--seed VALUE`
-    out of a command line; returns them and the other arguments. Raises `BadInput`."""
-    overrides: list[tuple[str, str]] = []
-    rest: list[str] = []
-    waiting = iter(arguments)
-    for argument in waiting:
-        match = re.fullmatch(r"--((?:[a-z]\w*\.)+\w+|method|seed)(?:=(.*))?", argument, re.DOTALL)
-        if match is None:
-            rest.append(argument)
-            continue
-        name, value = match.groups()
-        value = next(waiting, None) if value is None else value
-        if value is None:
-            raise BadInput(f"--{name}: a value must follow")
-        overrides.append((name, value))
-    return overrides, rest
-
-
 def _override(tree: Tree, overrides: Overrides) -> Tree:
     for name, text in overrides:
         tree = config_tree.place(tree, name.split("."), config_tree.parse_option(name, text))
@@ -211,9 +192,9 @@ def _arm(
         raise BadInput(
             f"{label.where}: {path}.label: expected a string, got {config_schema.describe(label)}"
         )
-    merged = config_tree.merge(base, Tree(fields, own.where))
+    merged = _override(config_tree.merge(base, Tree(fields, own.where)), overrides)
     if "seed" in (merged.children or {}):
         where = (merged.children or {})["seed"].where
         raise BadInput(f"{where}: {path}.seed: the experiment's `seeds` sets it; leave it out")
-    config = config_schema.build(RunConfig, _override(merged, overrides), path)
+    config = config_schema.build(RunConfig, merged, path)
     return Arm(label.value, {seed: dataclasses.replace(config, seed=seed) for seed in seeds})

@@ -49,9 +49,11 @@ def build(cls: type[T], tree: Tree, path: str = "") -> T:
     except BadInput:
         raise
     except ValueError as error:
+        # Some sections name themselves in what they raise.
+        section = "" if str(error).startswith(f"{path}.") else path
         options = [c.where for c in children.values() if c.where.startswith("--")]
         given = f" (given by option: {', '.join(options)})" if options else ""
-        raise _refusal(tree, path, f"{error}{given}") from error
+        raise _refusal(tree, section, f"{error}{given}") from error
 
 
 def plain(value: object) -> object:

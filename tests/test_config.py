@@ -60,24 +60,6 @@ def test_refusals(text: str, overrides: list[tuple[str, str]], message: str) -> 
     assert str(caught.value).startswith(message)
 
 
-def test_overrides_are_taken_out_of_a_command_line() -> None:
-    line = [
-        "--improve.lr",
-        "-1",
-        "run.yaml",
-        "--out",
-        "r",
-        "--seed=3",
-        "--run.name=a=b",
-        "--dry-run",
-    ]
-    overrides, rest = config.split_overrides(line)
-    assert overrides == [("improve.lr", "-1"), ("seed", "3"), ("run.name", "a=b")]
-    assert rest == ["run.yaml", "--out", "r", "--dry-run"]
-    with pytest.raises(config.BadInput, match=r"--improve.lr: a value must follow"):
-        config.split_overrides(["run.yaml", "--improve.lr"])
-
-
 EXPERIMENT = """
 name: pair
 seeds: [5, 7]
@@ -115,6 +97,8 @@ def test_seeds_can_be_fewer_or_more_than_the_file_names(tmp_path: Path) -> None:
     assert config.load_experiment(path, seeds=4).seeds == (5, 7, 8, 9)
     with pytest.raises(config.BadInput, match="at least one seed, got 0"):
         config.load_experiment(path, seeds=0)
+    with pytest.raises(config.BadInput, match=r"^--seed: arms.em.seed: the experiment's `seeds`"):
+        config.load_experiment(path, overrides=[("seed", "3")])
 
 
 def test_a_dumped_experiment_loads_to_an_equal_one(tmp_path: Path) -> None:

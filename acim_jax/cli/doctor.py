@@ -1,0 +1,105 @@
+"""`acim doctor`: what this machine offers to training, to the executor, and to the tests."""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_EXAMPLE = """\
+example:
+  acim doctor
+  acim doctor --json | python3 -m json.tool
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command `doctor` to the parsers of `acim`."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="what this machine offers: devices, versions, protection",
+        description="Says which devices, package versions and executor protection this machine "
+        "has, and where compiled programs are kept.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the findings; always 0, since a missing thing is a finding."""
+    found = examine()
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(render(found), file=sys.stderr)
+    return 0
+
+
+def examine() -> dict[str, Any]:
+    """Versions, hardware, devices, compilation cache, executor protection, browser."""
+    # jax takes seconds to import, and `acim --help` must not wait for them.
+    import jax
+
+    from acim_jax import compilation, manifest
+    from acim_jax.environment import capabilities
+    from acim_jax.environment.executor import ExecutorConfig
+
+    executor = ExecutorConfig()
+    cache = compilation.enable_cache()
+    browsers = (shutil.which(name) for name in _BROWSERS)
+    return {
+        "python": sys.version.split()[0],
+        "packages": manifest.package_versions(),
+        "commit": manifest.git_commit(),
+        "hardware": manifest.hardware(),
+        "devices": [_device(device) for device in jax.devices()],
+        "compilation_cache": None if cache is None else str(cache),
+        "executor": capabilities.report(executor.modules, executor.workers),
+        "browser": next((path for path in browsers if path), None),
+    }
+
+
+def render(found: Mapping[str, Any], indent: str = "") -> str:
+    """`found` as indented lines for people."""
+    lines: list[str] = []
+    for key, value in found.items():
+        label = f"{indent}{key.replace('_', ' ')}"
+        match value:
+            case dict():
+                lines += [f"{label}:", render(value, indent + "  ")]
+            case list() if any(isinstance(item, dict) for item in value):
+                lines.append(f"{label}:")
+                lines += [
+                    f"{indent}  - " + ", ".join(f"{k} {_word(v)}" for k, v in item.items())
+                    for item in value
+                ]
+            case list():
+                lines.append(f"{label}: {', '.join(map(str, value)) or 'none'}")
+            case _:
+                lines.append(f"{label}: {_word(value)}")
+    return "\n".join(lines)
+
+
+def _device(device: Any) -> dict[str, Any]:
+    """A jax device in words. CPU devices report no memory of their own."""
+    memory = device.memory_stats() or {}
+    return {
+        "id": device.id,
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "memory_bytes": memory.get("bytes_limit"),
+    }
+
+
+def _word(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return str(value)

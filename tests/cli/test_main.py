@@ -1,0 +1,152 @@
+"""The frame of the command line: exits, messages, lazy imports, config options."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from acim_jax import bad_input
+from acim_jax.cli import doctor, main, overrides
+
+
+def test_help_names_every_command_without_importing_jax() -> None:
+    code = (
+        "import sys; from acim_jax.cli import main\n"
+        "try: main.main(['--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "assert not {'jax', 'numpy', 'transformers', 'acim_jax.config'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    words = " ".join(done.stdout.split())
+    for name, command in main.COMMANDS.items():
+        assert f" {name} {command.help} " in words
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["doctor", "--jsn"], ["doctor", "--js"]])
+def test_a_wrong_command_line_exits_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main.main(arguments)
+    assert stop.value.code == 2
+    assert "acim" in capsys.readouterr().err
+
+
+Probe = Callable[[Callable[[argparse.Namespace], int], main.Command], None]
+
+
+@pytest.fixture
+def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
+    """Adds a command `probe` with the given `run`."""
+
+    def add(run: Callable[[argparse.Namespace], int], command: main.Command) -> None:
+        def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+            parser = subparsers.add_parser("probe")
+            parser.add_argument("config")
+            parser.add_argument("--out")
+            parser.set_defaults(run=run)
+
+        module = types.ModuleType("acim_jax.cli.probe")
+        module.__dict__["add_parser"] = add_parser
+        monkeypatch.setitem(sys.modules, "acim_jax.cli.probe", module)
+        monkeypatch.setitem(main.COMMANDS, "probe", command)
+
+    return add
+
+
+def test_bad_input_is_one_message_and_2(probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(args: argparse.Namespace) -> int:
+        with bad_input.reading():
+            Path(args.config).read_text()
+        return 0
+
+    probe(run, main.Command("a probe"))
+    assert main.main(["probe", "/no/such.yaml"]) == 2
+    assert capsys.readouterr().err == "acim: /no/such.yaml: no such file or directory\n"
+
+
+def test_a_value_error_is_a_defect_unless_the_command_only_reads(
+    probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(args: argparse.Namespace) -> int:
+        raise ValueError("rows.jsonl:3: not JSON")
+
+    probe(run, main.Command("a probe", only_reads=True))
+    assert main.main(["probe", "x"]) == 2
+    assert capsys.readouterr().err == "acim: rows.jsonl:3: not JSON\n"
+    probe(run, main.Command("a probe"))
+    with pytest.raises(ValueError, match=r"rows.jsonl:3"):  # the interpreter exits with 1
+        main.main(["probe", "x"])
+
+
+def test_ctrl_c_exits_with_1_and_says_how_to_go_on(
+    probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(args: argparse.Namespace) -> int:
+        args.resume_hint = "acim train --resume r"
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        probe(run, main.Command("a probe"))
+        assert main.main(["probe", "x"]) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "acim: stopped; go on with: acim train --resume r\n"
+
+
+def test_config_options_reach_a_command_that_takes_them(
+    probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[argparse.Namespace] = []
+
+    def run(args: argparse.Namespace) -> int:
+        seen.append(args)
+        return 7
+
+    line = ["probe", "--improve.lr", "-1", "--seed=3", "run.yaml", "--out", "r"]
+    probe(run, main.Command("a probe", config_options=True))
+    assert main.main(line) == 7
+    assert seen[0].overrides == [("improve.lr", "-1"), ("seed", "3")]
+    assert (seen[0].config, seen[0].out) == ("run.yaml", "r")
+
+    assert main.main(["probe", "run.yaml", "--improve.lr"]) == 2
+    assert capsys.readouterr().err == "acim: --improve.lr: a value must follow\n"
+    probe(run, main.Command("a probe"))
+    with pytest.raises(SystemExit):
+        main.main(line)
+
+
+def test_only_dotted_options_are_config_fields() -> None:
+    line = ["--run.name=a=b", "--dry-run", "--seeds", "2", "a.b", "--model", "tiny"]
+    assert overrides.split(line) == ([("run.name", "a=b")], line[1:])
+
+
+def test_doctor_finds_the_devices_and_the_executors_layers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main.main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [device["id"] for device in found["devices"]] == list(range(8))  # see conftest.py
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["executor"]["layers"]["cpu_and_wall_time"] is True
+    assert main.main(["doctor"]) == 0
+    assert "  - id 7, platform cpu" in capsys.readouterr().err
+
+
+def test_findings_are_rendered_for_people() -> None:
+    found = {"a_b": {"c": None, "d": True}, "e": [{"f": 1, "g": None}], "h": [], "i": ["x", "y"]}
+    assert doctor.render(found).split("\n") == [
+        "a b:", "  c: none", "  d: yes", "e:", "  - f 1, g none", "h: none", "i: x, y",
+    ]  # fmt: skip
