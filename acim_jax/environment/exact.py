@@ -1,0 +1,240 @@
+"""Exact values of the plain numbers that most answers are: integers, decimals, fractions, powers.
+
+A whitelisting tokenizer and a small recursive parser over `fractions.Fraction`; nothing is ever
+evaluated as code, and the size of every number is bounded before it is computed.
+"""
+
+import math
+import re
+from fractions import Fraction
+
+MAX_CHARS = 400
+MAX_DIGITS = 4000
+_MAX_BITS = 40_000
+_MAX_EXPONENT = 20_000
+_MAX_FACTORIAL = 1000
+_MAX_DEPTH = 40
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_MIXED = re.compile(r"(-?)(\d{1,50})\s+(\d{1,50})/(\d{1,50})")
+_TOKEN = re.compile(
+    r"(?P<repeating>\d*\.\d*\\overline\{\d+\})"
+    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3}(?!\d))?)"
+    r"|(?P<command>\\frac|\\sqrt)"
+    r"|(?P<times>\\cdot|\\times|\*)"
+    r"|(?P<divide>\\div|/)"
+    r"|(?P<symbol>[-+^!(){}])"
+)
+
+
+class _NotExactError(Exception):
+    """The text is no closed rational expression, or one too large to compute."""
+
+
+def rational(text: str) -> Fraction | None:
+    r"""The exact value of a number or of a short arithmetic expression, else None.
+
+    Reads integers of up to 4000 digits, decimals, `1.5e3`, `0.\overline{3}`, `a/b`, `\frac{a}{b}`,
+    mixed numbers (`1\frac{1}{2}`, `1 1/2`), `+ - * / ^ !`, brackets, roots of perfect squares.
+    """
+    text = text.strip()
+    if _INTEGER.fullmatch(text):
+        return Fraction(int(text)) if len(text) <= MAX_DIGITS else None
+    if not text or len(text) > MAX_CHARS:
+        return None
+    if mixed := _MIXED.fullmatch(text):
+        sign, whole, top, bottom = mixed.groups()
+        if int(bottom) == 0:
+            return None
+        value = int(whole) + Fraction(int(top), int(bottom))
+        return -value if sign else value
+    try:
+        parser = _Parser(_tokens(text))
+        value = parser.sum(0)
+        return value if parser.peek() is None else None
+    except (_NotExactError, ZeroDivisionError):
+        return None
+
+
+def is_decimal(text: str) -> bool:
+    """Whether a number is written with a decimal point or an exponent, so possibly rounded."""
+    return "\\overline" not in text and re.search(r"\d\.\d|\.\d|\d[eE][+-]?\d", text) is not None
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    tokens: list[tuple[str, str]] = []
+    position = 0
+    while position < len(text):
+        if text[position].isspace():
+            position += 1
+            continue
+        match = _TOKEN.match(text, position)
+        if match is None or match.lastgroup is None:
+            raise _NotExactError
+        tokens.append((match.lastgroup, match.group()))
+        position = match.end()
+    return tokens
+
+
+class _Parser:
+    """sum → product → signed → power → factorial → atom, each one method."""
+
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+        self._tokens = tokens
+        self._next = 0
+
+    def peek(self) -> tuple[str, str] | None:
+        return self._tokens[self._next] if self._next < len(self._tokens) else None
+
+    def _take(self, *texts: str) -> bool:
+        token = self.peek()
+        if token is not None and token[1] in texts:
+            self._next += 1
+            return True
+        return False
+
+    def _expect(self, text: str) -> None:
+        if not self._take(text):
+            raise _NotExactError
+
+    def sum(self, depth: int) -> Fraction:
+        if depth > _MAX_DEPTH:
+            raise _NotExactError
+        value = self._product(depth)
+        while True:
+            if self._take("+"):
+                value = _bounded(value + self._product(depth))
+            elif self._take("-"):
+                value = _bounded(value - self._product(depth))
+            else:
+                return value
+
+    def _product(self, depth: int) -> Fraction:
+        value = self._signed(depth)
+        divided = False
+        while (token := self.peek()) is not None:
+            kind, text = token
+            if kind == "times":
+                self._next += 1
+                value = _bounded(value * self._signed(depth))
+            elif kind == "divide":
+                self._next += 1
+                value = _bounded(value / self._signed(depth))
+                divided = True
+            elif text == "(" or kind == "command":
+                if divided:  # 1/2(3) can be read in two ways
+                    raise _NotExactError
+                value = _bounded(value * self._power(depth))
+            else:
+                break
+        return value
+
+    def _signed(self, depth: int) -> Fraction:
+        if depth > _MAX_DEPTH:
+            raise _NotExactError
+        if self._take("-"):
+            return -self._signed(depth + 1)
+        if self._take("+"):
+            return self._signed(depth + 1)
+        return self._power(depth)
+
+    def _power(self, depth: int) -> Fraction:
+        base = self._factorial(depth)
+        if not self._take("^"):
+            return base
+        exponent = self._signed(depth + 1)
+        if exponent.denominator != 1 or abs(exponent) > _MAX_EXPONENT:
+            raise _NotExactError
+        size = max(base.numerator.bit_length(), base.denominator.bit_length())
+        if size * abs(exponent) > _MAX_BITS or (base == 0 and exponent <= 0):
+            raise _NotExactError
+        return base ** int(exponent)
+
+    def _factorial(self, depth: int) -> Fraction:
+        value = self._atom(depth)
+        while self._take("!"):
+            if value.denominator != 1 or not 0 <= value <= _MAX_FACTORIAL:
+                raise _NotExactError
+            value = Fraction(math.factorial(int(value)))
+        return value
+
+    def _atom(self, depth: int) -> Fraction:
+        token = self.peek()
+        if token is None:
+            raise _NotExactError
+        kind, text = token
+        self._next += 1
+        match kind, text:
+            case "number", _:
+                return self._with_fraction(text, depth)
+            case "repeating", _:
+                return _repeating(text)
+            case "symbol", "(" | "{":
+                value = self.sum(depth + 1)
+                self._expect(")" if text == "(" else "}")
+                return value
+            case "command", "\\frac":
+                top = self._argument(depth)
+                return _bounded(top / self._argument(depth))
+            case "command", _:
+                return _exact_root(self._argument(depth))
+            case _:
+                raise _NotExactError
+
+    def _with_fraction(self, text: str, depth: int) -> Fraction:
+        r"""A number; directly before a proper `\frac` of digits it is the whole of a mixed one."""
+        value = _literal(text)
+        token = self.peek()
+        if token != ("command", "\\frac") or not text.isdigit():
+            return value
+        start = self._next
+        self._next += 1
+        top = self._argument(depth)
+        bottom = self._argument(depth)
+        if top.denominator == bottom.denominator == 1 and 0 < top < bottom:
+            return value + top / bottom
+        self._next = start
+        return value
+
+    def _argument(self, depth: int) -> Fraction:
+        """A braced argument, or the single digit of a LaTeX shorthand such as `\\frac12`."""
+        if self._take("{"):
+            value = self.sum(depth + 1)
+            self._expect("}")
+            return value
+        token = self.peek()
+        if token is None or token[0] != "number" or not token[1].isdigit():
+            raise _NotExactError
+        digit, rest = token[1][0], token[1][1:]
+        if rest:
+            self._tokens[self._next] = ("number", rest)
+        else:
+            self._next += 1
+        return Fraction(int(digit))
+
+
+def _literal(text: str) -> Fraction:
+    return Fraction(text.rstrip(".") if "e" not in text.lower() else text)
+
+
+def _repeating(text: str) -> Fraction:
+    start, _, period = text.removesuffix("}").partition("\\overline{")
+    whole, _, fixed = start.partition(".")
+    shift = 10 ** len(fixed)
+    value = Fraction(int(whole or "0")) + Fraction(int(fixed or "0"), shift)
+    return value + Fraction(int(period), (10 ** len(period) - 1) * shift)
+
+
+def _exact_root(value: Fraction) -> Fraction:
+    if value < 0:
+        raise _NotExactError
+    top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
+    if top * top != value.numerator or bottom * bottom != value.denominator:
+        raise _NotExactError
+    return Fraction(top, bottom)
+
+
+def _bounded(value: Fraction) -> Fraction:
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > _MAX_BITS:
+        raise _NotExactError
+    return value

@@ -1,0 +1,140 @@
+"""A handle of one fork server (`worker.py`), as the executor sees it."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from acim_jax.environment import protocol
+
+_START_S = 120.0
+#: The server answers at its child's deadline; this much later it counts as hung.
+_GRACE_S = 30.0
+
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from acim_jax.environment import worker; worker.main()"
+)
+_THREAD_COUNTS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+class ServerDied(Exception):
+    """The server ended or hung; the request it was given has no result."""
+
+
+class ServerFailedToStart(RuntimeError):
+    """The server could not load what it needs; another one would fail in the same way."""
+
+
+class Server:
+    """A running fork server. Starts at once in the background; `request` waits until it is ready.
+
+    setup: what `worker.main` expects first. root: folder that holds the server's scratch folder.
+    """
+
+    def __init__(self, setup: Mapping[str, Any], root: Path) -> None:
+        self._scratch = Path(tempfile.mkdtemp(dir=root))
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `stop`)
+        self._ready = False
+        # -S and -P keep everything but the standard library off the import path; the environment
+        # is made from nothing, so that a program finds no secret in it.
+        self._process = subprocess.Popen(
+            [sys.executable, "-S", "-s", "-P", "-c", _BOOT, str(Path(__file__).parents[2])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=_clean_environment(self._scratch),
+            cwd=self._scratch,
+            bufsize=0,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests = self._process.stdin.fileno()
+        self._replies = self._process.stdout.fileno()
+        with contextlib.suppress(OSError):  # a server that is gone already is found by `request`
+            protocol.send(self._requests, {**setup, "scratch": str(self._scratch)})
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def request(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Has one child run and returns the server's report.
+
+        Raises `ServerDied`, and `ServerFailedToStart` if the server was never ready.
+        """
+        self._wait_ready()
+        child_pid = 0
+        deadline = time.monotonic() + message["timeout_s"] + _GRACE_S
+        try:
+            protocol.send(self._requests, dict(message))
+            while (reply := protocol.receive(self._replies, deadline)) is not None:
+                if "pid" not in reply:
+                    return reply
+                child_pid = reply["pid"]
+        except (OSError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            reason = "it closed its pipe"
+        if child_pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child_pid, signal.SIGKILL)
+        raise ServerDied(f"executor server {self.pid} died: {reason}")
+
+    def _wait_ready(self) -> None:
+        if self._ready:
+            return
+        try:
+            reply = protocol.receive(self._replies, time.monotonic() + _START_S)
+        except (TimeoutError, ValueError) as error:
+            raise ServerFailedToStart(f"executor server did not get ready: {error}") from error
+        if reply is None:
+            self._stderr.seek(0)
+            text = self._stderr.read().decode("utf-8", "replace")
+            raise ServerFailedToStart(f"executor server ended while it started:\n{text}")
+        if "error" in reply:
+            raise ServerFailedToStart(f"executor server could not start:\n{reply['error']}")
+        self._ready = True
+
+    def kill(self) -> None:
+        """Ends the server and its child; safe from any thread and more than once."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def stop(self) -> None:
+        """Ends the server, reaps it, and removes its scratch folder."""
+        self.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            if stream is not None:
+                stream.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _clean_environment(home: Path) -> dict[str, str]:
+    environment = {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "PYTHONUTF8": "1",
+        "PYTHONHASHSEED": "0",  # the order of a set of strings is part of a program's result
+        **dict.fromkeys(_THREAD_COUNTS, "1"),
+    }
+    if "LD_LIBRARY_PATH" in os.environ:  # some interpreters find libpython through it
+        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    return environment

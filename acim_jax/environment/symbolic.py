@@ -1,0 +1,49 @@
+"""Symbolic comparison of two answers by Math-Verify. Runs only in a killable child of a server.
+
+Math-Verify turns LaTeX into SymPy through a grammar and never evaluates the text as code, but it
+may take forever on a hostile one: whoever calls this must be able to kill it.
+"""
+
+import math_verify
+import sympy
+from math_verify import parser
+
+#: Two closed numbers without a decimal among them are the same within this relative difference;
+#: Math-Verify itself rounds to 6 absolute places, which makes all tiny numbers equal.
+EXACT_TOLERANCE = 1e-14
+#: A decimal reference answer is taken as rounded.
+DECIMAL_TOLERANCE = 1e-6
+
+Parsed = sympy.Basic | sympy.MatrixBase | str
+
+_LATEX = (parser.LatexExtractionConfig(boxed_match_priority=0),)
+
+
+def equal(prediction: str, answer: str) -> bool:
+    """Whether `prediction` is mathematically the reference `answer`. Both are LaTeX, unboxed."""
+    gold = _parse(answer)
+    mine = _parse(prediction)
+    if not gold or not mine:
+        return False
+    verdict = _numbers_agree(mine[0], gold[0])
+    if verdict is not None:
+        return verdict
+    return math_verify.verify(gold, mine, timeout_seconds=0)
+
+
+def _parse(text: str) -> list[Parsed]:
+    return math_verify.parse(rf"\boxed{{{text}}}", _LATEX, parsing_timeout=0)
+
+
+def _numbers_agree(mine: Parsed, gold: Parsed) -> bool | None:
+    """Compares two closed numbers by value; None if either is something else."""
+    if not (isinstance(mine, sympy.Expr) and isinstance(gold, sympy.Expr)):
+        return None
+    if mine.free_symbols or gold.free_symbols or not (mine.is_number and gold.is_number):
+        return None
+    gap = sympy.Abs(mine - gold).evalf(30, maxn=400)
+    size = sympy.Abs(gold).evalf(30, maxn=400)
+    if not (gap.is_Float or gap.is_zero) or not (size.is_Float or size.is_zero):
+        return None
+    tolerance = DECIMAL_TOLERANCE if gold.has(sympy.Float) else EXACT_TOLERANCE
+    return bool(gap <= tolerance * size)
