@@ -8,13 +8,12 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import pydantic
 import tokenizers
 import transformers
-import yaml
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from acim_jax import markup as markup_module
+from acim_jax.checkpoint import acim_yaml
 from acim_jax.data import demonstrations, generated
 from acim_jax.markup import Markup
 
@@ -73,8 +72,9 @@ def main() -> None:
     parser.add_argument("--demonstrations", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    fields = yaml.safe_load((args.out / "acim.yaml").read_text(encoding="utf-8"))
-    markup = pydantic.TypeAdapter(Markup).validate_python(fields)
+    markup = acim_yaml.read_markup(args.out)
+    if markup is None:
+        parser.error(f"{args.out} holds no acim.yaml")
     prompt = markup_module.prompt_text("7", markup)
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=train(markup, args.demonstrations, args.seed),

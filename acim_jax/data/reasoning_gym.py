@@ -20,7 +20,7 @@ _DRAWS_PER_PROBLEM = 50
 def load(name: str, n: int, *, split: str, seed: int) -> list[Problem]:
     """The first `n` different problems of data set `name` in `split`.
 
-    ValueError if the package is not installed, the name is unknown, or the data set cannot give `n`.
+    ValueError if the package is missing, the name is unknown, or the data set cannot give `n`.
     """
     if split not in generated.SPLITS:
         raise ValueError(f"reasoning-gym:{name}: the splits are {', '.join(generated.SPLITS)}.")
@@ -56,4 +56,8 @@ def _items(name: str, size: int, seed: int) -> Iterable[dict[str, object]]:
         raise ValueError(
             f"reasoning-gym:{name} needs the package: pip install 'acim-jax[reasoning-gym]'."
         ) from error
-    return cast(Iterable[dict[str, object]], package.create_dataset(name, size=size, seed=seed))
+    try:
+        dataset = package.create_dataset(name, size=size, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"reasoning-gym:{name}: {error}.") from error
+    return cast(Iterable[dict[str, object]], dataset)

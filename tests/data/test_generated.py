@@ -1,0 +1,110 @@
+import collections
+import re
+
+import pytest
+
+from acim_jax.data import generated
+from acim_jax.markup import Markup
+from acim_jax.records import Problem
+
+MARKUP = Markup()
+ENDLESS = ("mul", "mod", "sumlist", "lastdigit", "word", "units")
+PINNED: list[tuple[str, str, str]] = []
+
+
+@pytest.fixture(scope="module")
+def splits() -> dict[str, list[Problem]]:
+    return {split: generated.generate(split, 3000, seed=5) for split in generated.SPLITS}
+
+
+def substance(problem: Problem) -> tuple[str, ...]:
+    """What a problem is about, whatever its wording: numbers in any order, names and units."""
+    words = {"order": r"[A-Z][a-z]{2}\b", "units": r"[\d.]*\d| k?[glm]\b| [cm][ml]\b| t\b"}
+    pattern = words.get(problem.subject, r"\d+")
+    found = re.findall(pattern, problem.question)
+    if problem.subject == "word":
+        return (problem.question,)
+    if problem.subject == "order":
+        found = [name for name in found if name != "Who"]
+        return (problem.subject, *found)
+    return (problem.subject, *sorted(found))
+
+
+def test_splits_share_no_problem(splits: dict[str, list[Problem]]) -> None:
+    kinds = {split: {substance(p) for p in problems} for split, problems in splits.items()}
+    assert all(len(kind) > 1000 for kind in kinds.values())
+    assert not kinds["train"] & kinds["test"]
+    assert not kinds["train"] & kinds["validation"]
+    assert not kinds["validation"] & kinds["test"]
+
+
+def test_seeds_do_not_mix_splits(splits: dict[str, list[Problem]]) -> None:
+    other = {p.question for p in generated.generate("test", 3000, seed=6)}
+    assert not other & {p.question for p in splits["train"]}
+    assert other != {p.question for p in splits["test"]}
+
+
+def test_same_seed_same_problems_and_more_only_appends() -> None:
+    few, many = (generated.generate("validation", n, seed=3) for n in (40, 160))
+    assert many[:40] == few
+    assert generated.generate("validation", 40, seed=4) != few
+
+
+def test_known_problem_of_a_known_seed() -> None:
+    """Pins the stream: published figures name a seed, so its problems must never change."""
+    first = generated.generate("test", 2, seed=0)
+    assert [(p.id, p.question, p.answer) for p in first] == PINNED
+
+
+def test_ids_differ_and_cells_are_told(splits: dict[str, list[Problem]]) -> None:
+    problems = [p for problems in splits.values() for p in problems]
+    assert len({p.id for p in problems}) == len(problems)
+    counts = collections.Counter(p.cell for p in problems)
+    assert len(counts) == 33
+    families = len({p.subject for p in problems})
+    for cell, count in counts.items():
+        share = {"0": 0.25, "1": 0.5, "2": 0.25}[cell[-1]] / families
+        expected = share * len(problems)
+        assert abs(count - expected) < 5 * expected**0.5  # five standard deviations
+
+
+def test_questions_repeat_only_in_cells_that_are_exhausted(
+    splits: dict[str, list[Problem]],
+) -> None:
+    for problems in splits.values():
+        counts = collections.Counter(p.question for p in problems)
+        repeated = {p.cell for p in problems if counts[p.question] > 1}
+        endless = {f"{family}/{level}" for family in ENDLESS for level in (1, 2)}
+        assert not repeated & endless
+        assert len(counts) > 0.85 * len(problems)
+
+
+@pytest.mark.parametrize(("split", "n", "part"), [("dev", 1, "dev"), ("test", -1, "-1")])
+def test_bad_requests_are_refused(split: str, n: int, part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        generated.generate(split, n, seed=0)
+
+
+def test_demonstrations_show_both_decisions_of_train_problems() -> None:
+    shown = list(generated.demonstrations(2200, seed=1, markup=MARKUP))
+    cells: dict[str, set[str]] = collections.defaultdict(set)
+    for one in shown:
+        cells[one.id[: one.id.index("-") + 2]].add(one.decision)
+    assert len(cells) == 33
+    assert set(map(frozenset, cells.values())) == {frozenset({"text", "code"})}
+    for split in ("validation", "test"):
+        held_out = {p.question for p in generated.generate(split, 1000, seed=1)}
+        assert not held_out & {one.question for one in shown}
+
+
+def test_a_failed_program_is_shown_to_fail() -> None:
+    texts = {
+        one.id.rsplit("-", 2)[0]: one.response
+        for one in generated.demonstrations(2000, seed=2, markup=MARKUP)
+        if one.decision == "code"
+    }
+    assert "```output\n[timed out]\n```\nNo result. \\boxed{none}" in texts["lastdigit-1"]
+    missing = "```output\nModuleNotFoundError: No module named 'networkx'\n```\n"
+    assert texts["order-0"].endswith(missing + "No result. \\boxed{none}")
+    rounded = re.search(r"```output\n(\d+)\n```\n\\boxed\{(\d+)\}$", texts["division-1"])
+    assert rounded and rounded[1] == rounded[2] and rounded[1].endswith("0000")

@@ -1,0 +1,31 @@
+"""What the families claim of their programs is what the executor finds under the stated limits."""
+
+import collections
+
+import pytest
+
+from acim_jax import markup
+from acim_jax.data import generated
+from acim_jax.data.families import FAMILIES, Case
+from acim_jax.markup import Markup
+from acim_jax.records import ExecutionResult
+
+executor = pytest.importorskip("acim_jax.environment.executor", exc_type=ImportError)
+PER_CELL = 3
+
+
+def test_every_cell_behaves_as_its_family_says() -> None:
+    cells: dict[tuple[str, int], list[Case]] = collections.defaultdict(list)
+    for family, level, case in generated.cases("validation", 1500, seed=7):
+        if len(cells[family, level]) < PER_CELL:
+            cells[family, level].append(case)
+    assert len(cells) == 3 * len(FAMILIES)
+    cases = [case for drawn in cells.values() for case in drawn]
+    config = executor.ExecutorConfig(workers=2, cpu_seconds=0.1, memory_mb=1024)
+    with executor.Executor(config) as running:
+        results: list[ExecutionResult] = running.run([case.program for case in cases])
+    shown = Markup(max_output_chars=64)
+    for case, result in zip(cases, results, strict=True):
+        assert result.status == case.outcome.status, (case.program, result)
+        assert result.stdout == case.outcome.stdout
+        assert markup.render_output(result, shown) == markup.render_output(case.outcome, shown)

@@ -1,0 +1,193 @@
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from acim_jax.data import generated, problems
+from acim_jax.data.problems import DataConfig
+from acim_jax.records import Problem
+
+REAL = Path(__file__).parents[3] / "shared" / "data"
+
+
+def lines(path: Path, *rows: object) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_a_whole_row(tmp_path: Path) -> None:
+    row = {
+        "id": 7,
+        "problem": "2 + 2?",
+        "answer": 4,
+        "level": 1,
+        "subject": "sums",
+        "source": "me",
+        "pass_rates": {"small": 1, "big": 0.25},
+        "solution": "count",
+        "test_setup": None,
+    }
+    assert problems.load(lines(tmp_path / "p.jsonl", row)) == [
+        Problem(
+            id="7",
+            question="2 + 2?",
+            answer="4",
+            source="me",
+            subject="sums",
+            level="1",
+            pass_rates={"small": 1.0, "big": 0.25},
+            extra={"solution": "count"},
+        )
+    ]
+
+
+def test_rows_with_tests_are_code_problems(tmp_path: Path) -> None:
+    row = {"id": "a", "problem": "Write f.", "tests": ["assert f(1)"], "entry_point": "f"}
+    (problem,) = problems.load(lines(tmp_path / "p.jsonl", row))
+    assert (problem.kind, problem.tests, problem.entry_point) == ("code", ("assert f(1)",), "f")
+    assert problem.answer == ""
+
+
+def test_other_names_are_mapped(tmp_path: Path) -> None:
+    row = {"id": "a", "question": "1 + 1?", "gold": "2", "problem": "kept"}
+    source = lines(tmp_path / "p.jsonl", row)
+    (problem,) = problems.load(source, mapping={"problem": "question", "answer": "gold"})
+    assert (problem.question, problem.answer) == ("1 + 1?", "2")
+    assert problem.extra == {"problem": "kept"}
+
+
+GOOD = {"id": "a", "problem": "1 + 1?", "answer": "2"}
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [
+        ({"id": "b", "problem": "x"}, "the field 'answer' is missing; the row has id, problem"),
+        ({"id": "b", "answer": "2"}, "the field 'problem' is missing"),
+        ({"problem": "x", "answer": "2"}, "the field 'id' is missing"),
+        ({"id": "b", "problem": ["x"], "answer": "2"}, "problem must be a string, got list"),
+        ({"id": "b", "problem": " ", "answer": "2"}, "problem is empty"),
+        ({"id": "b", "problem": "x", "answer": 0.5}, "answer must be a string, got float"),
+        ({"id": "b", "problem": "x", "answer": True}, "answer must be a string, got bool"),
+        ({"id": "b", "problem": "x", "answer": None}, "the field 'answer' is missing"),
+        ({**GOOD, "id": "b", "kind": "maths"}, "kind must be 'math' or 'code', got 'maths'"),
+        ({**GOOD, "id": "b", "kind": "code"}, "a code problem needs tests"),
+        ({**GOOD, "id": "b", "tests": "assert"}, "tests must be a list, got str"),
+        ({**GOOD, "id": "b", "tests": ["a", 1]}, "tests[1] must be a string, got int"),
+        ({**GOOD, "id": "b", "subject": 3}, "subject must be a string, got int"),
+        ({**GOOD, "id": "b", "pass_rates": {"m": 2}}, "pass_rates['m'] must be in [0, 1], got 2"),
+        ({**GOOD, "id": "a"}, "id 'a' was used at"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, row: dict[str, object], part: str) -> None:
+    source = lines(tmp_path / "p.jsonl", GOOD, row)
+    with pytest.raises(ValueError) as raised:
+        # The bad row lies beyond the limit: it is refused all the same.
+        problems.load(source, limit=1)
+    assert str(raised.value).startswith(f"{source}:2: ") and part in str(raised.value)
+
+
+def test_limit_takes_the_first(tmp_path: Path) -> None:
+    rows = [{**GOOD, "id": str(n)} for n in range(5)]
+    loaded = problems.load(lines(tmp_path / "p.jsonl", *rows), limit=3)
+    assert [p.id for p in loaded] == ["0", "1", "2"]
+
+
+def test_gzip_and_parquet_say_the_same(tmp_path: Path) -> None:
+    rows = [{**GOOD, "id": str(n), "extra": n} for n in range(3)]
+    plain = lines(tmp_path / "p.jsonl", *rows)
+    packed = tmp_path / "p.jsonl.gz"
+    packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
+    table = tmp_path / "p.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    assert problems.load(str(packed)) == problems.load(plain) == problems.load(str(table))
+
+
+def test_parquet_rows_without_ids_are_numbered(tmp_path: Path) -> None:
+    table = tmp_path / "p.parquet"
+    rows = [{"problem": "1?", "answer": "1"}, {"problem": "2?", "answer": None}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows[:1] * 2), table)
+    assert [p.id for p in problems.load(str(table))] == ["1", "2"]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    with pytest.raises(ValueError, match=r"p\.parquet:2: the field 'answer' is missing"):
+        problems.load(str(table))
+    table.write_bytes(b"not parquet")
+    with pytest.raises(ValueError, match="not a readable parquet file"):
+        problems.load(str(table))
+
+
+@pytest.mark.parametrize(
+    ("source", "limit", "error", "part"),
+    [
+        ("none.jsonl", None, FileNotFoundError, "none.jsonl does not exist"),
+        ("none.parquet", None, FileNotFoundError, "none.parquet does not exist"),
+        ("table.csv", None, ValueError, "table.csv: problems come as .jsonl"),
+        ("generated:arithmetic", None, ValueError, "has no end"),
+        ("generated:geometry", 3, ValueError, "generated problems are arithmetic"),
+        ("generated:arithmetic", 0, ValueError, "must be at least 1, got 0"),
+    ],
+)
+def test_bad_sources_are_refused(
+    source: str, limit: int | None, error: type[Exception], part: str
+) -> None:
+    with pytest.raises(error, match=part):
+        problems.load(source, limit=limit)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no problems"):
+        problems.load(lines(tmp_path / "p.jsonl"))
+
+
+def test_a_mapping_to_no_field_of_ours_is_refused(tmp_path: Path) -> None:
+    source = lines(tmp_path / "p.jsonl", GOOD)
+    with pytest.raises(ValueError, match="no field 'question'"):
+        problems.load(source, mapping={"question": "problem"})
+    with pytest.raises(ValueError, match="reads one column twice"):
+        problems.load(source, mapping={"problem": "q", "answer": "q"})
+
+
+def test_splits_of_a_config(tmp_path: Path) -> None:
+    source = lines(tmp_path / "p.jsonl", GOOD, {**GOOD, "id": "b"})
+    config = DataConfig(test=(source, "generated:arithmetic"), num_test=4, seed=3)
+    loaded = problems.load_split(config, "test")
+    assert [p.id for p in loaded[:2]] == ["a", "b"]
+    assert loaded[2:] == generated.generate("test", 4, seed=3)
+    twice = DataConfig(validation=(source, source))
+    with pytest.raises(ValueError, match=r"data\.validation: id 'a' stands in"):
+        problems.load_split(twice, "validation")
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"train": ()}, "data.train needs at least one source"),
+        ({"num_test": 0}, "data.num_test must be at least 1 or null, got 0"),
+        ({"num_train": None}, "data.num_train must say how many of 'generated:arithmetic'"),
+        ({"mapping": {"prompt": "q"}}, "no field 'prompt'"),
+    ],
+)
+def test_contradictions_of_a_config_are_refused(fields: dict[str, object], part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        DataConfig(**fields)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not beside this checkout")
+@pytest.mark.parametrize(
+    ("name", "count", "kind"),
+    [
+        ("svamp_test.jsonl", 1000, "math"),
+        ("gsm8k_test.jsonl", 1319, "math"),
+        ("gsm8k_train.jsonl.gz", 7473, "math"),
+        ("math500_test.jsonl", 500, "math"),
+        ("humaneval_test.jsonl", 164, "code"),
+        ("mbpp.jsonl", 974, "code"),
+    ],
+)
+def test_real_files_load(name: str, count: int, kind: str) -> None:
+    loaded = problems.load(str(REAL / name))
+    assert len({p.id for p in loaded}) == count
+    assert {p.kind for p in loaded} == {kind}
