@@ -20,11 +20,15 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
 
 Scalar = Float[Array, ""]
-jit_term = functools.partial(
-    jax.jit,
-    static_argnames=("config", "layout", "chunk", "clip_epsilon"),
-    donate_argnames=("gradients",),
-)
+
+
+def _jit_term(*static: str):
+    """jit for a function that adds to its first argument in place."""
+    return functools.partial(
+        jax.jit,
+        static_argnames=("config", "layout", *static),
+        donate_argnames=("gradients",),
+    )
 
 
 class PolicyTerm(NamedTuple):
@@ -47,7 +51,7 @@ def _add(gradients: transformer.Params, more: transformer.Params) -> transformer
     return jax.tree.map(lambda total, g: total + g.astype(jnp.float32), gradients, more)
 
 
-@jit_term
+@_jit_term("chunk", "clip_epsilon")
 def add_policy_gradient(
     gradients: transformer.Params,
     params: transformer.Params,
@@ -84,7 +88,7 @@ def add_policy_gradient(
     return _add(gradients, more), PolicyTerm(loss, sums)
 
 
-@jit_term
+@_jit_term("chunk")
 def add_likelihood_gradient(
     gradients: transformer.Params,
     params: transformer.Params,
@@ -109,7 +113,7 @@ def add_likelihood_gradient(
     return _add(gradients, more), loss
 
 
-@jit_term
+@_jit_term()
 def add_decision_gradient(
     gradients: transformer.Params,
     params: transformer.Params,
@@ -135,7 +139,7 @@ def add_decision_gradient(
     return _add(gradients, more), loss
 
 
-@functools.partial(jax.jit, static_argnames=("optimiser",), donate_argnames=("state", "gradients"))
+@functools.partial(jax.jit, static_argnames=("optimiser",), donate_argnames=("state",))
 def apply(
     state: TrainState,
     gradients: transformer.Params,

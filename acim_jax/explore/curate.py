@@ -1,0 +1,108 @@
+"""From rollouts to training examples: which episodes are learned from, and with what advantage."""
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from acim_jax import rng
+from acim_jax.explore.plan import ExploreConfig
+from acim_jax.records import (
+    DECISIONS,
+    CurationCounts,
+    DecisionValues,
+    Episode,
+    Example,
+    Stop,
+    group_by_problem,
+)
+
+#: δ of (r − b)/(std + δ).
+STD_FLOOR = 1e-4
+AdvantageName = Literal["normalised", "centred"]
+
+
+def examples(
+    episodes: Sequence[Episode],
+    values: Sequence[DecisionValues],
+    strategies: Mapping[str, np.ndarray],
+    config: ExploreConfig,
+    *,
+    advantage: AdvantageName,
+    fits: Callable[[Episode], bool],
+    seed: int,
+    iteration: int,
+) -> tuple[list[Example], CurationCounts]:
+    """D_train of the M-step, and what became of every rollout.
+
+    Per query n_c ~ Multinomial(keep, s*(·|x)) guided rollouts are drawn without replacement among
+    those of guide c; native rollouts are all kept (plain RL). Sampling by s* already weighs the
+    policy term, so examples are not weighed again; with keep = 0 every rollout is kept and weighed
+    by s*·C instead, which is equal in expectation. strategies: s* by problem id; a query without
+    one (every rollout failed) keeps nothing.
+
+    The baseline is the mean over the group that shares the sampled decision: after a *forced*
+    prefix no sampled token carries the decision, so it is Q̂(x, c) of that guide; native rollouts
+    sampled the decision themselves, so it is the query's mean over both. Groups whose rollouts all
+    agree have no gradient and are dropped.
+    """
+    dropped: collections.Counter[str] = collections.Counter()
+    kept: list[Example] = []
+    groups = group_by_problem(episodes)
+    for one in values:
+        usable = _usable(groups.get(one.problem_id, []), fits, dropped)
+        kept += _advantages([e for e in usable if e.guide == "native"], advantage, dropped)
+        guided = [[e for e in usable if e.guide == decision] for decision in DECISIONS]
+        strategy = strategies.get(one.problem_id)
+        if strategy is None:
+            dropped["no_signal"] += sum(len(group) for group in guided)
+            continue
+        draw = rng.host(seed, iteration, "curate", one.problem_id)
+        wanted = draw.multinomial(config.keep, strategy)
+        for c, group in enumerate(guided):
+            candidates = _advantages(group, advantage, dropped)
+            if config.keep == 0:
+                weight = float(strategy[c]) * len(DECISIONS)
+                kept += [Example(e.episode, e.advantage, weight) for e in candidates if weight > 0]
+                continue
+            chosen = {id(group[i]) for i in draw.permutation(len(group))[: wanted[c]]}
+            drawn = [example for example in candidates if id(example.episode) in chosen]
+            dropped["not_drawn"] += len(candidates) - len(drawn)
+            kept += drawn
+    counts = CurationCounts(
+        rollouts=len(episodes),
+        kept=len(kept),
+        dropped=dict(dropped),
+        queries=len(values),
+        targets=sum(e.episode.num_model_tokens for e in kept),
+    )
+    return kept, counts
+
+
+def _usable(
+    group: Sequence[Episode], fits: Callable[[Episode], bool], dropped: collections.Counter[str]
+) -> list[Episode]:
+    """Without episodes that our executor failed, that never began, or that no row can hold."""
+    usable = []
+    for episode in group:
+        if episode.stop in (Stop.INFRA, Stop.PROMPT):
+            dropped[episode.stop.value] += 1
+        elif not fits(episode):
+            dropped["too_long"] += 1
+        else:
+            usable.append(episode)
+    return usable
+
+
+def _advantages(
+    group: Sequence[Episode], name: AdvantageName, dropped: collections.Counter[str]
+) -> list[Example]:
+    """Every episode of a group with (r − mean), scaled by its std if asked; none if all agree."""
+    rewards = np.array([episode.reward for episode in group], np.float64)
+    if len(rewards) == 0 or np.ptp(rewards) == 0:
+        dropped["all_agree"] += len(rewards)
+        return []
+    centred = rewards - rewards.mean()
+    scale = rewards.std() + STD_FLOOR if name == "normalised" else 1.0
+    return [Example(episode, float(a)) for episode, a in zip(group, centred / scale, strict=True)]

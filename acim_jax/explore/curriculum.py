@@ -1,0 +1,56 @@
+"""Which problems an iteration explores, and what is remembered between iterations."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from acim_jax import rng
+from acim_jax.records import Episode, Problem, group_by_problem
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """The curriculum's state: how often each problem was explored, and its last mean reward.
+
+    Small and JSON-like: it travels in the checkpoint's metadata.
+    """
+
+    seen: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    reward: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
+
+    def updated(self, rewards: Mapping[str, float]) -> "History":
+        """After an iteration that explored these problems, with their mean rewards."""
+        seen = dict(self.seen)
+        for problem_id in rewards:
+            seen[problem_id] = seen.get(problem_id, 0) + 1
+        return History(seen, {**self.reward, **rewards})
+
+    def to_json(self) -> dict[str, dict[str, float]]:
+        return {"seen": dict(self.seen), "reward": dict(self.reward)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Mapping[str, float]]) -> "History":
+        seen = {key: int(count) for key, count in content["seen"].items()}
+        return cls(seen, dict(content["reward"]))
+
+
+def select(
+    problems: Sequence[Problem], history: History, count: int, *, seed: int, iteration: int
+) -> list[Problem]:
+    """The `count` problems explored least often; among equals in an order drawn afresh each time.
+
+    Every problem is met once before any is met twice, whatever the iteration size.
+    """
+
+    def rank(problem: Problem) -> tuple[int, int, str]:
+        draw = rng.identity_hash(seed, iteration, "select", problem.id)
+        return history.seen.get(problem.id, 0), draw, problem.id
+
+    return sorted(problems, key=rank)[:count]
+
+
+def mean_rewards(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Mean reward of each problem over all of its rollouts, guided and native."""
+    return {
+        problem_id: sum(e.reward for e in group) / len(group)
+        for problem_id, group in group_by_problem(episodes).items()
+    }

@@ -1,0 +1,53 @@
+"""The E-step's target s*(c|x): how often each decision should be taken."""
+
+import numpy as np
+
+from acim_jax.explore.plan import StrategyName
+
+
+def reference(
+    policy_PC: np.ndarray,
+    value_PC: np.ndarray,
+    *,
+    strategy: StrategyName,
+    alpha: float,
+    beta: float,
+) -> np.ndarray:
+    """s*(c|x), rows sum to 1. policy_PC, value_PC: [P, C] in [0, 1].
+
+    energy       ∝ exp(α π Q)     arXiv:2502.00691's E-step as implemented; not the EM posterior:
+                                  at α = 1 the odds never pass e, and the prior locks itself in
+    posterior    ∝ π Q            the exact E-step of the EM identity
+    value        ∝ exp(α Q)       free of the prior
+    regularised  ∝ π exp(Q/β)     maximises E_s[Q] − β·KL(s‖π)   (ours, the default)
+
+    `hard` and `tempered` (docs/method.md) belong in this `match`. Rows with Q = 0 everywhere carry
+    no signal and get the mode's own limit: uniform for `energy` and `value`, π for the others; see
+    `has_signal`. Raises ValueError for values that are nan or outside [0, 1].
+    """
+    if not (np.all(policy_PC >= 0) and np.all((value_PC >= 0) & (value_PC <= 1))):
+        raise ValueError(
+            "The strategy needs π ≥ 0 and Q in [0, 1] for every decision; a decision without "
+            "rollouts has no Q. Set explore.guided_rollouts to 1 or more."
+        )
+    with np.errstate(divide="ignore"):
+        log_policy = np.log(policy_PC)
+        match strategy:
+            case "energy":
+                scores_PC = alpha * policy_PC * value_PC
+            case "posterior":
+                scores_PC = log_policy + np.log(value_PC)
+            case "value":
+                scores_PC = alpha * value_PC
+            case "regularised":
+                scores_PC = log_policy + value_PC / beta
+    dead_P = ~np.isfinite(scores_PC).any(axis=1)
+    scores_PC[dead_P] = log_policy[dead_P]
+    scores_PC = scores_PC - scores_PC.max(axis=1, keepdims=True)
+    weights_PC = np.exp(scores_PC)
+    return weights_PC / weights_PC.sum(axis=1, keepdims=True)
+
+
+def has_signal(value_PC: np.ndarray) -> np.ndarray:
+    """Rows in which some rollout succeeded; the others get no cross-entropy, and are counted."""
+    return np.any(value_PC > 0, axis=1)

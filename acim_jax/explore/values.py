@@ -1,0 +1,37 @@
+"""Q̂(x, c): the mean reward of the rollouts under each guide, with its standard error."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from acim_jax.explore.decisions import PolicyEstimate
+from acim_jax.records import DECISIONS, DecisionValues, Episode, Problem, Stop, group_by_problem
+
+
+def estimate(
+    problems: Sequence[Problem], episodes: Sequence[Episode], policy: PolicyEstimate
+) -> list[DecisionValues]:
+    """Q̂ by what was *asked for* (the guide), not by what was detected.
+
+    stderr is √(q(1−q)/R) (0.18 at R = 8, q = 1/2), nan where a guide has no rollouts. Episodes that
+    our own executor failed are left out of the mean. Problems keep their order; row i of `policy`
+    belongs to problem i.
+    """
+    groups = group_by_problem([e for e in episodes if e.stop is not Stop.INFRA])
+    values = []
+    for i, problem in enumerate(problems):
+        counts = np.zeros((len(DECISIONS),), np.int64)
+        value = np.full((len(DECISIONS),), np.nan)
+        stderr = np.full((len(DECISIONS),), np.nan)
+        for c, decision in enumerate(DECISIONS):
+            rewards = [e.reward for e in groups.get(problem.id, []) if e.guide == decision]
+            counts[c] = len(rewards)
+            if rewards:
+                value[c] = np.mean(rewards)
+                stderr[c] = np.sqrt(value[c] * (1.0 - value[c]) / len(rewards))
+        values.append(
+            DecisionValues(
+                problem.id, counts, value, stderr, policy.policy[i], float(policy.mass[i])
+            )
+        )
+    return values

@@ -1,0 +1,201 @@
+"""What a run works with: mesh, model, tokenizer, sampler, learner and executor, opened once."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from acim_jax import lessons, rng
+from acim_jax.config import RunConfig
+from acim_jax.data import demonstrations
+from acim_jax.environment.executor import Executor
+from acim_jax.explore import decisions
+from acim_jax.improve import packing
+from acim_jax.improve import state as train_state
+from acim_jax.improve.fit import Learner
+from acim_jax.improve.packing import DecisionBatch, TokenRow
+from acim_jax.improve.state import TrainState
+from acim_jax.markup import Markup
+from acim_jax.model import transformer
+from acim_jax.model_folder import ModelFolder
+from acim_jax.records import DECISIONS, Problem
+from acim_jax.rollout.converse import Sampler
+from acim_jax.sharding import axes, mesh, place
+
+#: Demonstrations that replay draws from.
+REPLAY_POOL = 8192
+#: Problems scored at once for π̂(c|x); one program.
+POLICY_ROWS = 32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Runtime:
+    """A run's resources. `prefix_width`: columns of prompt + decision prefix rows."""
+
+    config: RunConfig
+    model: ModelFolder
+    sampler: Sampler
+    learner: Learner
+    executor: Executor
+    train_layout: axes.Layout | None
+    sample_layout: axes.Layout | None
+    prefix_width: int
+    replay_pool: Sequence[TokenRow]
+
+    @property
+    def markup(self) -> Markup:
+        return self.model.markup
+
+    def to_sampling(self, params: transformer.Params) -> transformer.Params:
+        """The training parameters in the sampler's sharding."""
+        return params if self.sample_layout is None else place.to_layout(params, self.sample_layout)
+
+    def replay(self, iteration: int, at: int) -> list[TokenRow]:
+        """The demonstrations of one optimiser step, drawn by (seed, iteration, step)."""
+        count = self.config.improve.replay_rows
+        draw = rng.host(self.config.seed, iteration, "replay", at)
+        return [self.replay_pool[i] for i in draw.integers(len(self.replay_pool), size=count)]
+
+    def prefix_ids(self) -> list[list[np.ndarray]]:
+        """Ids of every decision's prefixes, in the order of DECISIONS."""
+        encode = self.model.tokenizer.encode
+        return [[encode(p) for p in self.markup.prefixes(d)] for d in DECISIONS]
+
+    def prompt_ids(self, problem: Problem) -> np.ndarray:
+        return self.model.tokenizer.prompt_ids(problem.question, self.markup)
+
+    def policy(
+        self, params: transformer.Params, problems: Sequence[Problem], *, temperature: float = 1.0
+    ) -> decisions.PolicyEstimate:
+        """π̂(c|x) of each problem under `params` (training layout)."""
+        batches = []
+        for at in range(0, len(problems), POLICY_ROWS):
+            chosen = problems[at : at + POLICY_ROWS]
+            batch = self._decision_batch(
+                chosen, [np.ones((len(DECISIONS),), np.float32)] * len(chosen), POLICY_ROWS
+            )
+            batches.append(
+                decisions.PrefixRows(*self.learner.place((batch.token_ids, batch.is_prefix)))
+            )
+        estimate = decisions.prefix_policy(
+            params,
+            batches,
+            self.model.config,
+            temperature=temperature,
+            layout=self.train_layout,
+        )
+        n = len(problems)
+        return decisions.PolicyEstimate(estimate.policy[:n], estimate.mass[:n])
+
+    def decision_batches(
+        self,
+        problems: Sequence[Problem],
+        strategies: Sequence[np.ndarray],
+        iteration: int,
+        *,
+        rows: int,
+    ) -> list[tuple[DecisionBatch, int]]:
+        """One batch of `rows` queries for every optimiser step of the M-step.
+
+        Each epoch goes once through all queries, in an order drawn from (seed, iteration, epoch).
+        """
+        improve = self.config.improve
+        batches = []
+        for epoch in range(improve.epochs):
+            draw = rng.host(self.config.seed, iteration, "decisions", epoch)
+            order = draw.permutation(len(problems))
+            for chosen in np.array_split(order, improve.minibatches):
+                batch = self._decision_batch(
+                    [problems[i] for i in chosen], [strategies[i] for i in chosen], rows
+                )
+                batches.append((batch, len(chosen)))
+        return batches
+
+    def _decision_batch(
+        self, problems: Sequence[Problem], strategies: Sequence[np.ndarray], rows: int
+    ) -> DecisionBatch:
+        return packing.decision_batch(
+            [self.prompt_ids(problem) for problem in problems],
+            self.prefix_ids(),
+            strategies,
+            width=self.prefix_width,
+            num_rows=rows,
+        )
+
+    def new_state(self, params: transformer.Params) -> TrainState:
+        return train_state.create(params, self.learner.optimiser, self.train_layout)
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the training state, for restoring a checkpoint."""
+        params = transformer.abstract_params(self.model.config)
+        abstract = jax.eval_shape(lambda p: train_state.create(p, self.learner.optimiser), params)
+        if self.train_layout is None:
+            return abstract
+        shardings = train_state.state_shardings(params, self.learner.optimiser, self.train_layout)
+        return jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
+        )
+
+
+def layouts(config: mesh.MeshConfig) -> tuple[axes.Layout | None, axes.Layout | None]:
+    """Training and sampling layouts of a mesh; None on a single device, where they say nothing."""
+    devices = mesh.make(config)
+    if devices.size == 1:
+        return None, None
+    return axes.Layout.of(devices, axes.TRAIN_RULES), axes.Layout.of(devices, axes.SAMPLE_RULES)
+
+
+def prefix_width(model: ModelFolder, problems: Sequence[Problem], multiple: int = 16) -> int:
+    """Columns that hold every prompt with every decision prefix."""
+    encode = model.tokenizer.encode
+    prefixes = [p for d in DECISIONS for p in model.markup.prefixes(d)]
+    longest_prefix = max(len(encode(prefix)) for prefix in prefixes)
+    prompts = (model.tokenizer.prompt_ids(p.question, model.markup) for p in problems)
+    longest = max((len(ids) for ids in prompts), default=1) + longest_prefix
+    return -(-longest // multiple) * multiple
+
+
+@contextlib.contextmanager
+def open_runtime(
+    config: RunConfig, model: ModelFolder, problems: Sequence[Problem]
+) -> Iterator[Runtime]:
+    """Opens a run's resources and closes them. problems: all that π̂(c|x) will be asked of."""
+    train_layout, sample_layout = layouts(config.mesh)
+    improve = config.improve
+    optimiser = train_state.optimizer(
+        b1=improve.b1,
+        b2=improve.b2,
+        weight_decay=improve.weight_decay,
+        max_grad_norm=improve.max_grad_norm,
+    )
+    with Executor(config.executor) as executor:
+        yield Runtime(
+            config=config,
+            model=model,
+            sampler=Sampler(
+                model.config, config.sampling, model.tokenizer, model.markup, sample_layout
+            ),
+            learner=Learner(model.config, optimiser, train_layout),
+            executor=executor,
+            train_layout=train_layout,
+            sample_layout=sample_layout,
+            prefix_width=prefix_width(model, problems),
+            replay_pool=_replay_pool(config, model),
+        )
+
+
+def _replay_pool(config: RunConfig, model: ModelFolder) -> Sequence[TokenRow]:
+    if config.improve.replay_weight == 0 or config.method == "sft":
+        return ()
+    sources = list(
+        demonstrations.load(
+            config.data.demonstrations,
+            markup=model.markup,
+            limit=REPLAY_POOL,
+            seed=config.data.seed + 1,
+        )
+    )
+    rows = lessons.replay_rows(sources, model.tokenizer, model.markup)
+    return [row for row in rows if len(row.token_ids) <= config.improve.buckets[-1]]
