@@ -51,7 +51,7 @@ def headline(results: Sequence[numbers.ArmResult], start: Mapping[str, float]) -
     equal = len(counts) == 1
     parts = []
     for result in scored:
-        after = "" if equal else f" after {_rollouts(result)}"
+        after = "" if equal or not result.rollouts else f" after {_rollouts(result)} rollouts"
         parts.append(f"{result.label} scores {_with_range(result.measures['accuracy'])}{after}")
     lead = ""
     if equal:
