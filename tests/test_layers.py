@@ -39,11 +39,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "improve": {"model", "sharding", "records", "metrics", "rng"},
     "rollout": RECORDS | PARAMETERS | {"sampling", "environment", "tokenizer", "rng"},
     "explore": RECORDS | PARAMETERS | {"model.scoring", "metrics", "rng"},
-    "evaluation": BASE | RECORDS | {"rollout", "explore.decisions", "data", "metrics"},
+    "evaluation": BASE
+    | RECORDS
+    | PARAMETERS
+    | {"rollout", "environment", "explore.decisions", "data", "metrics"},
     "planning": {"model", "sampling", "improve", "sharding"},
 }
 #: They join the layers and may import any of them.
-CONDUCTORS = {"config", "run_folder", "runtime", "lessons", "em", "cli"}
+CONDUCTORS = {"config", "run_folder", "runtime", "model_folder", "lessons", "em", "cli"}
 WITHOUT_JAX = {
     "bad_input", "atomic", "records", "markup", "metrics", "manifest", "run_folder",
     "config_tree", "config_schema", "tokenizer", "environment", "data",
