@@ -24,6 +24,7 @@ _NAMED_SERIES = {
     "timeout": "series-2",
     "length": "series-2",
     "infra": "muted",
+    "other": "muted",
 }
 
 

@@ -181,8 +181,19 @@ def test_executions_and_drops_are_sums_over_seeds(
         bars = _trace(figures[f"plot-counts-{plot}"], key.rsplit("/")[-1])
         assert bars["x"] == [1, 2, 3]
         assert bars["y"] == [a[key] + b[key] for a, b in zip(*tables, strict=True)]
+    fates = figures["plot-counts-0-0"]["data"]
+    assert [bars["name"] for bars in fates] == ["kept", "agree", "not_drawn"]
     compiled = figures["plot-time-0-1"]["data"][0]
     assert compiled["y"] == [9, 9, 0, 0]
+
+
+def test_stages_do_not_overlap_and_add_up(experiment: Path, figures: dict[str, Any]) -> None:
+    rows = [_metrics(experiment, f"em-seed{seed}")[2] for seed in (0, 1)]
+    stages = {bars["name"]: bars["y"][2] for bars in figures["plot-time-0-0"]["data"]}
+    rest = [r["time/explore"] - r["time/execute"] - r["time/values"] for r in rows]
+    assert stages["explore (rest)"] == pytest.approx(sum(rest) / 2, abs=1e-4)
+    assert sum(stages.values()) == pytest.approx(20.0, abs=1e-3)
+    assert stages["other"] > 0
 
 
 def test_a_fixed_choice_covers_every_outcome(experiment: Path, parts: _Parts,

@@ -1,7 +1,6 @@
 """The page in a real browser: headless Chromium, the address bar and clicks, no network."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

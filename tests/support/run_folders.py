@@ -127,7 +127,7 @@ def _metrics(
         "curate/kept": 14,
         "curate/dropped/agree": int(random.integers(3, 9)),
         "curate/dropped/not_drawn": 5,
-        "time/explore": 8.0 + random.random(),
+        "time/explore": 10.0 + random.random(),
         "time/execute": 3.0 + random.random(),
         "time/values": 1.0,
         "time/improve": 5.0 + random.random(),
