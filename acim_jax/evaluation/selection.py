@@ -1,4 +1,4 @@
-"""Whether the right decision was taken: the metrics of arXiv:2502.00691, as docs/method.md has them.
+"""Whether the right decision was taken: the metrics of arXiv:2502.00691 (docs/method.md).
 
 Per query, with forced runs of both decisions: the oracle takes text if text solves it (also when
 both do), else code if code does. StrictAlign: chose as the oracle. AllowCode: chose code where

@@ -206,13 +206,15 @@ def warmup(
     learner: Learner,
     config: WarmupConfig,
     *,
-    first: int = 0,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    first: int,
+    last: int,
+    on_step: Callable[[], None] = lambda: None,
+    on_loss: Callable[[int, float], None] = lambda step, loss: None,
     log_every: int = 50,
 ) -> TrainState:
-    """Supervised fine-tuning from step `first` on; the loss is looked at every `log_every` steps,
-    so that the device is not waited for in between."""
-    for at in range(first, config.steps):
+    """Supervised fine-tuning, steps `first` to `last` of `config.steps`. The loss is fetched every
+    `log_every` steps only, so that the device is not waited for in between."""
+    for at in range(first, last):
         batch = next(batches)
         gradients, loss = step.add_likelihood_gradient(
             step.zeros(state.params),
@@ -225,6 +227,7 @@ def warmup(
         )
         lr = np.float32(warmup_learning_rate(config, at))
         state = step.apply(state, gradients, lr, optimiser=learner.optimiser).state
+        on_step()
         if (at + 1) % log_every == 0 or at + 1 == config.steps:
-            on_step(at + 1, float(loss))
+            on_loss(at + 1, float(loss))
     return state

@@ -63,15 +63,12 @@ class Sampler:
     def halts(self) -> decode.HaltTokens:
         """Vocabulary tables, as wide as the model's (padded) vocabulary."""
 
-        def table(marked: np.ndarray) -> jax.Array:
-            wide = np.zeros((self.model.vocab_size,), np.bool_)
-            wide[: len(marked)] = marked[: len(wide)]
-            return jnp.asarray(wide)
-
-        return decode.HaltTokens(
-            ends=table(self.tokenizer.stop_ids(self.markup)),
-            fences=table(self.tokenizer.halting_ids(self.markup)),
-        )
+        ends = np.zeros((self.model.vocab_size,), np.bool_)
+        ends[self.tokenizer.stop_ids(self.markup)] = True
+        fences = np.zeros_like(ends)
+        halting = self.tokenizer.halting_ids(self.markup)
+        fences[: len(halting)] = halting
+        return decode.HaltTokens(jnp.asarray(ends), jnp.asarray(fences))
 
 
 @dataclasses.dataclass
@@ -140,7 +137,7 @@ def _close(
 ) -> Episode:
     ids = conversation.response_ids()
     ends = sampler.tokenizer.stop_ids(sampler.markup)
-    if conversation.stop is Stop.EOS and len(ids) and ends[ids[-1]]:
+    if conversation.stop is Stop.EOS and ids[-1] in ends:
         ids = ids[:-1]
     text = sampler.tokenizer.decode(ids)
     opened = markups.count_opened(text, sampler.markup)
