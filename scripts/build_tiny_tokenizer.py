@@ -24,12 +24,14 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 #: A piece is a whole fence line, `\boxed{`, a word, one digit, punctuation or white space. Fences
-#: whole, because a code response holds three of them; digits one by one, so that a number is
-#: written the same way wherever it stands.
+#: whole, because a code response holds three of them; digits one by one and capitals without the
+#: space before them, so that a number or a name is the same tokens wherever it stands.
 PIECES = (
     r"\n?```(?:python|output)?\n?"
     r"| ?\\boxed\{"
-    r"| ?\p{L}+"
+    r"| ?\p{Ll}+"
+    r"|\p{Lu}\p{L}*"
+    r"|\p{L}+"
     r"|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+"
     r"|\s+(?!\S)"

@@ -12,10 +12,10 @@ MAX_EUCLID_STEPS = 4
 
 
 def mul(rng: random.Random, level: int) -> Case:
-    """Products: one significant digit each (0), 2-3 by 2 digits (1), 3-4 by 3 digits (2)."""
+    """Products: small times table with zeros (0), 2-3 by 2 digits (1), 3-4 by 3 digits (2)."""
     match level:
         case 0:
-            a, b = (rng.randint(2, 9) * 10 ** rng.randint(0, 1) for _ in range(2))
+            a, b = (rng.randint(2, top) * 10 ** rng.randint(0, 1) for top in (5, 9))
         case 1:
             a, b = with_digits(rng, rng.choice((2, 3))), with_digits(rng, 2)
         case _:
@@ -87,8 +87,8 @@ def gcd(rng: random.Random, level: int) -> Case:
 
 
 def sumlist(rng: random.Random, level: int) -> Case:
-    """Sums of 3 one-digit (0), 4 two-digit (1) or 5 three-digit (2) numbers; running totals."""
-    count, num_digits = ((3, 1), (4, 2), (5, 3))[level]
+    """Sums of 3 one-digit (0), 4 two-digit (1) or 4 three-digit (2) numbers; running totals."""
+    count, num_digits = ((3, 1), (4, 2), (4, 3))[level]
     terms = [with_digits(rng, num_digits) for _ in range(count)]
     totals = [sum(terms[: n + 1]) for n in range(count)]
     listed = ", ".join(map(str, terms))

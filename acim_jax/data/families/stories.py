@@ -63,7 +63,7 @@ def order(rng: random.Random, level: int) -> Case:
         key=tuple(names),
         question=f"{facts} Who is the {asked}?",
         answer=names[position],
-        chain=" > ".join(names) + ".",
+        chain=">".join(names) + ".",
         program=program,
         outcome=missing_module(program, "networkx"),
     )
@@ -87,7 +87,7 @@ def units(rng: random.Random, level: int) -> Case:
     question = rng.choice(
         (f"Convert {amount} {large} to {small}.", f"How many {small} are {amount} {large}?")
     )
-    program = f"import pint\nu = pint.UnitRegistry()\nprint(u('{amount} {large}').to('{small}').m)"
+    program = f"import pint\nprint(pint.Quantity('{amount} {large}').to('{small}').m)"
     return Case(
         key=(amount, large, small),
         question=question,
