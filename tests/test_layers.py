@@ -46,7 +46,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "planning": {"model", "sampling", "improve", "sharding"},
 }
 #: They join the layers and may import any of them.
-CONDUCTORS = {"config", "run_folder", "runtime", "model_folder", "lessons", "em", "cli"}
+CONDUCTORS = {
+    "config", "run_folder", "run_records", "runtime", "model_folder", "lessons", "warming", "em",
+    "measure", "training", "experiment", "cli",
+}  # fmt: skip
 WITHOUT_JAX = {
     "bad_input", "atomic", "records", "markup", "metrics", "manifest", "run_folder",
     "config_tree", "config_schema", "tokenizer", "environment", "data",
