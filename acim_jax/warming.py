@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from acim_jax import lessons
 from acim_jax.checkpoint import store
@@ -22,6 +22,7 @@ POOL = 80_000
 CHECKPOINT_STEPS = 250
 
 
+@runtime_checkable
 class Display(Protocol):
     """What shows progress: `task` opens a bar of `total` and gives what advances it."""
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from acim_jax.records import Author, Episode, Problem
 
 
+@runtime_checkable
 class Decodes(Protocol):
     def decode(self, token_ids: np.ndarray) -> str: ...
 

@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import axes
 
 
+@runtime_checkable
 class Tokens(Protocol):
     """What the sampler needs of a tokenizer (`acim_jax.tokenizer.Tokenizer` has it)."""
 
