@@ -70,6 +70,8 @@ class Runtime:
         self, params: transformer.Params, problems: Sequence[Problem], *, temperature: float = 1.0
     ) -> decisions.PolicyEstimate:
         """π̂(c|x) of each problem under `params` (training layout)."""
+        if not problems:
+            return decisions.PolicyEstimate(np.zeros((0, len(DECISIONS))), np.zeros((0,)))
         batches = []
         for at in range(0, len(problems), POLICY_ROWS):
             chosen = problems[at : at + POLICY_ROWS]

@@ -58,6 +58,13 @@ def prepare(config: RunConfig) -> Prepared:
         split: problems.load_split(config.data, split) for split in ("train", "validation", "test")
     }
     prepared = Prepared(config, model, splits["train"], splits["validation"], splits["test"])
+    check(config)
+    _check_lengths(prepared)
+    return prepared
+
+
+def check(config: RunConfig) -> None:
+    """Refuses sections that contradict one another (ValueError)."""
     if config.method == "rl" and config.explore.guided_rollouts:
         raise ValueError(
             "explore.guided_rollouts: plain RL has no guides; set it to 0 and "
@@ -68,8 +75,6 @@ def prepare(config: RunConfig) -> Prepared:
             "explore.guided_rollouts: EM explores both decisions; set it to 1 or more, or use "
             "method: rl."
         )
-    _check_lengths(prepared)
-    return prepared
 
 
 def _check_lengths(prepared: Prepared) -> None:
@@ -245,7 +250,3 @@ def _one_line(iteration: int, last: int, row: dict[str, Any]) -> str:
     if row.get("eval/selection_accuracy") is not None:
         parts.append(f"selection {row['eval/selection_accuracy']:.3f}")
     return ", ".join([*parts, f"{row['time/total']:.1f} s"])
-
-
-def device_names() -> list[str]:
-    return [f"{device.platform}:{device.device_kind}" for device in jax.devices()]

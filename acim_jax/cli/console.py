@@ -1,7 +1,9 @@
 """What people see: log lines and progress bars, all on standard error."""
 
+import contextlib
 import functools
 import logging
+from collections.abc import Callable, Iterator
 
 import rich.console
 import rich.logging
@@ -40,3 +42,26 @@ def progress() -> rich.progress.Progress:
         transient=True,
         disable=not console().is_terminal,
     )
+
+
+class Display:
+    """Progress bars of a run (`acim_jax.warming.Display`); a context manager."""
+
+    def __init__(self) -> None:
+        self._progress = progress()
+
+    def __enter__(self) -> "Display":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    @contextlib.contextmanager
+    def task(self, description: str, total: int) -> Iterator[Callable[[], None]]:
+        """A bar while the `with` lasts; the function given advances it by one."""
+        task = self._progress.add_task(description, total=total)
+        try:
+            yield lambda: self._progress.advance(task)
+        finally:
+            self._progress.remove_task(task)
