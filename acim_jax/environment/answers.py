@@ -30,13 +30,22 @@ from acim_jax.records import Status
 Method = Literal["exact", "numeric", "symbolic", "timeout", "none"]
 
 DECIMAL_TOLERANCE = Fraction(1, 10**6)
-_MAX_SYMBOLIC_CHARS = 1000
+_MAX_CHARS = 1000
 _MAX_BARE_CHARS = 64
 _MAX_BOXES = 64
+_MAX_NESTING = 30  # the symbolic parser is exponential in it
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
-_MARKED = re.compile(r"####\s*(.+)|\banswer\s*(?:is|:|=)\s*:?\s*(.+)", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"\.(?:\s|$)")
+# Every repetition of blanks is bounded: a hostile response must not cost quadratic time.
+_MARKED = re.compile(
+    r"####[ \t]{0,9}(.+)|\banswer\b[^.\n:=]{0,40}?(?:\bis\b|:|=)[ \t]{0,9}:?[ \t]{0,9}(.+)",
+    re.IGNORECASE,
+)
+_STATEMENT_END = re.compile(r"\.(?:\s|$)|,\s(?=[A-Za-z])|\s(?:because|since|as)\s")
+_PLAIN_NUMBER = re.compile(r"[+-]?[\d,]{1,5000}(?:\.\d{1,5000})?")
+_NO_NUMBER = re.compile(r"^(?!.*\\(?:max|min|gcd|lcm)).*,|^\w+_\{?\d", re.DOTALL)
+_ONLY_DIGITS = re.compile(r"[-+\d./ ]+")
+_WITH_BASE = re.compile(r"([0-9A-Za-z]{1,100})_\{?(\d{1,2})\}?")
 _LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _LIST = re.compile(r"\s*(?:,\s*(?:and|or)\s|,|\s(?:and|or)\s)\s*")
 
@@ -64,13 +73,13 @@ def extract_answer(text: str) -> str | None:
     marked = list(_MARKED.finditer(text))
     if marked:
         found = next(group for group in marked[-1].groups() if group is not None)
-        return _SENTENCE_END.split(found.strip().strip("*"), maxsplit=1)[0].strip() or None
+        return _STATEMENT_END.split(found.strip().strip("*"), maxsplit=1)[0].strip() or None
     bare = text.strip()
     words = re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", bare)
     if bare and len(bare) <= _MAX_BARE_CHARS and "\n" not in bare and len(words) <= 3:
         return bare
     # A long number is short in words.
-    return bare if re.fullmatch(r"[+-]?[\d,]{1,5000}(?:\.\d{1,5000})?", bare) else None
+    return bare if _PLAIN_NUMBER.fullmatch(bare) else None
 
 
 def _braced(text: str, start: int) -> str | None:
@@ -87,9 +96,7 @@ def _braced(text: str, start: int) -> str | None:
     return None
 
 
-def grade(
-    prediction: str, answer: str, executor: Executor | None, timeout_s: float = 5.0
-) -> Grade:
+def grade(prediction: str, answer: str, executor: Executor | None, timeout_s: float = 5.0) -> Grade:
     """Grades one whole response against the reference answer.
 
     executor: runs symbolic comparisons; with None, what needs one is not correct (`none`).
@@ -134,13 +141,15 @@ def decide(extracted: str | None, answer: str) -> tuple[Method, bool] | None:
         return "none", False
     if extracted == answer:
         return "exact", True
+    if len(extracted) > _MAX_CHARS and not _PLAIN_NUMBER.fullmatch(extracted):
+        return "exact", False
+    if _nesting(extracted) > _MAX_NESTING:
+        return "exact", False
     mine, gold = spelling.clean(extracted), spelling.clean(answer)
     if not mine or not gold:
         return "none", False
     if spelling.key(mine) == spelling.key(gold):
         return "exact", True
-    if len(mine) > _MAX_SYMBOLIC_CHARS:
-        return "exact", False
     if not ("=" in mine and "=" in gold):
         mine, gold = spelling.unassigned(mine), spelling.unassigned(gold)
         if spelling.key(mine) == spelling.key(gold):
@@ -162,13 +171,22 @@ def _decide_numbers(mine: str, gold: str) -> tuple[Method, bool] | None:
             room = DECIMAL_TOLERANCE * abs(b.value)
             return "numeric", any(abs(a.value * scale - b.value) <= room for scale in scales)
         return "exact", False
+    if (first := _WITH_BASE.fullmatch(mine)) and (second := _WITH_BASE.fullmatch(gold)):
+        return "exact", _in_base(*first.groups()) == _in_base(*second.groups())
     # A number is never equal to something with free letters, a list, or a base as index.
     number, other = (a, gold) if a is not None else (b, mine)
-    if number is not None and (_has_letters(other) or re.search(r"[,_\n]", other)):
+    if number is not None and (_has_letters(other) or _NO_NUMBER.search(other)):
         return "exact", False
-    if number is not None and len(other) > exact.MAX_CHARS and re.fullmatch(r"[-\d.]+", other):
-        return "exact", False
+    if number is not None and _ONLY_DIGITS.fullmatch(other):
+        return "exact", False  # 5/0, 1.2.3, or too many digits to be equal to what was read
     return None
+
+
+def _in_base(digits: str, base: str) -> int | str:
+    try:
+        return int(digits, int(base))
+    except ValueError:  # a digit that the base lacks: an index, not a base
+        return f"{digits}_{base}"
 
 
 def _decide_lists(mine: str, gold: str) -> tuple[Method, bool] | None:
@@ -206,6 +224,14 @@ def _decide_words(mine: str, gold: str) -> tuple[Method, bool] | None:
     if spelling.is_words(gold) or spelling.is_words(mine):
         return "exact", False  # their keys differ
     return None
+
+
+def _nesting(text: str) -> int:
+    deepest = depth = 0
+    for bracket in re.findall(r"[(\[{)\]}]", text):
+        depth += 1 if bracket in "([{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _has_letters(text: str) -> bool:

@@ -38,12 +38,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from acim_jax.environment import capabilities, child
+from acim_jax.environment import capabilities, child, preload
 from acim_jax.environment.server import Server, ServerDied, ServerFailedToStart
 from acim_jax.records import ExecutionResult, Status
 
-#: What the symbolic comparison loads; programs see of it what `ExecutorConfig.modules` names.
-_COMPARISON_MODULES = ("math_verify", "latex2sympy2_extended", "antlr4", "sympy", "mpmath")
 _CPU_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
 
 
@@ -105,12 +103,12 @@ class Executor:
     def __init__(self, config: ExecutorConfig | None = None) -> None:
         self.config = config or ExecutorConfig()
         self._setup = _server_setup(self.config)
-        self._root = Path(tempfile.mkdtemp(prefix="acim-executor-"))
+        self.scratch = Path(tempfile.mkdtemp(prefix="acim-executor-"))
         self._lock = threading.Lock()
         self._servers: set[Server] = set()
         self._idle: queue.SimpleQueue[Server] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self._finalizer = weakref.finalize(self, _stop_all, self._servers, self._root)
+        self._finalizer = weakref.finalize(self, _stop_all, self._servers, self.scratch)
         for _ in range(self.config.workers):
             self._idle.put(self._start_server())
         self._threads = concurrent.futures.ThreadPoolExecutor(
@@ -233,7 +231,7 @@ class Executor:
         return self._start_server()
 
     def _start_server(self) -> Server:
-        server = Server(self._setup, self._root)
+        server = Server(self._setup, self.scratch)
         with self._lock:
             self._servers.add(server)
         return server
@@ -257,7 +255,7 @@ def _status(reply: Mapping[str, Any], cpu_seconds: float) -> Status:
 
 
 def _server_setup(config: ExecutorConfig) -> dict[str, Any]:
-    folders = [_folder(name) for name in (*config.modules, *_COMPARISON_MODULES)]
+    folders = [_folder(name) for name in (*config.modules, *preload.COMPARISON_MODULES)]
     limits = child.Limits(
         cpu_seconds=config.cpu_seconds,
         memory_bytes=config.memory_mb << 20,

@@ -34,10 +34,15 @@ _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\(?:left|right|displaystyle|limits|big|Big|bigl|bigr|Bigl|Bigr)(?![A-Za-z])", ""),
-        (r"\\[!,;:>]|\\(?:quad|qquad|thinspace)(?![A-Za-z])", ""),
-        (r"\\ |~", " "),
+        (r",\\!\s*", ","),
+        # Not behind a backslash: two of them end a row of a matrix.
+        (r"(?<!\\)\\[!,;:>]|\\(?:quad|qquad|thinspace)(?![A-Za-z])", ""),
+        (r"(?<!\\)\\ |~", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-        (r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}", r" \1 "),
+        (
+            r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}",
+            r" \1 ",
+        ),
         (r"\s+\^", "^"),
         (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|°", ""),
         (r"\\(?:leq|le|leqslant)(?![A-Za-z])", r"\\le "),
@@ -51,12 +56,14 @@ _REWRITES = [
 _FENCES = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _SHORT_GROUP = re.compile(r"([_^])\{([A-Za-z0-9])\}")
-_ASSIGNED = re.compile(r"(?:[A-Za-z](?:_\{?\w\}?)?|[a-zA-Z]\([a-z]\))\s*(?:=|\\in(?![A-Za-z]))\s*(.+)")
+_ASSIGNED = re.compile(
+    r"(?:[A-Za-z](?:_\{?\w\}?)?|[a-zA-Z]\([a-z]\))\s*(?:=|\\in(?![A-Za-z]))\s*(.+)"
+)
 _UNIT_WORD = r"[A-Za-z]{1,20}\.?(?:\^\{?[23]\}?)?"
 _WITH_UNIT = re.compile(
     rf"(?P<number>.*?[\d}}).!])(?P<gap>\s*)(?P<unit>{_UNIT_WORD}(?:(?:\s*/\s*|\s+){_UNIT_WORD}){{0,4}})"
 )
-_NO_UNITS = frozenset("or and to mod pi sqrt sin cos tan log ln exp infty in if x y z n k i e".split())
+_NO_UNITS = re.compile(r"(?:or|and|to|mod|pi|sqrt|sin|cos|tan|log|ln|exp|infty|in|if|[xyznkie])")
 #: Units that exclude each other, spelled in one way; other words are taken as a name of the same.
 _PHYSICAL = {
     spelling: unit
@@ -159,7 +166,7 @@ def quantity(text: str) -> Quantity | None:
 def _unit(text: str, is_apart: bool) -> str:
     """One spelling of a unit; "" if the letters may be mathematics."""
     words = re.sub(r"[\s.{}]+", " ", text.lower()).strip().split(" ")
-    if any(re.sub(r"\^.*", "", word) in _NO_UNITS for word in words):
+    if any(_NO_UNITS.fullmatch(word.partition("^")[0]) for word in words):
         return ""
     single = words[0]
     known = _PHYSICAL.get(single.removesuffix("s"), _PHYSICAL.get(single, ""))

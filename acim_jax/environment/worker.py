@@ -2,12 +2,11 @@
 
 It never runs a program itself and never imports jax. It keeps the wall clock of its child, reads
 both of its pipes without ever holding more than the output limit, and decides by the wait status.
-Standard library only; what programs may import is loaded through `ModuleList`.
+Standard library only; what programs may import is loaded by `preload.py`.
 """
 
 import contextlib
 import dataclasses
-import gc
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -15,96 +14,50 @@ import os
 import select
 import shutil
 import signal
-import site
 import stat
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from acim_jax.environment import child, protocol
+from acim_jax.environment import child, preload, protocol
 from acim_jax.environment.capture import Capture
-
-#: Needed by the symbolic comparison and by this module; programs do not see them.
-TRUSTED = ("acim_jax", "math_verify", "latex2sympy2_extended", "antlr4", "sympy", "mpmath")
-
-_STANDARD = (
-    "import bisect, cmath, collections, copy, dataclasses, datetime, decimal, enum, fractions\n"
-    "import functools, heapq, itertools, json, math, operator, random, re, statistics, string\n"
-    "import textwrap, time, typing\n"
-)
-
-#: Run once per server, so that children inherit warm caches and lazily imported submodules.
-_WARM_UP = {
-    "numpy": "import numpy as m, numpy.linalg, numpy.random; m.linalg.solve(m.eye(2), m.ones(2))",
-    "sympy": (
-        "from sympy import *\n"
-        "x, y = symbols('x y')\n"
-        "str(solve(x**2 - 3*x + 2, x)), str(solve([x + y - 3, x - y - 1], [x, y]))\n"
-        "str(integrate(x * sin(x), x)), str(factor(x**3 - 1)), str(simplify(sin(x)**2))\n"
-        "str(limit(sin(x) / x, x, 0)), str(diff(exp(x) * log(x), x)), sqrt(2).evalf()\n"
-        "factorint(60), isprime(97), Matrix([[1, 2], [3, 4]]).inv()\n"
-    ),
-    "acim_jax.environment.symbolic": (
-        "from acim_jax.environment import symbolic\n"
-        r"symbolic.equal(r'\frac{1}{2}+x^{2}\sqrt{3}', r'x^2\sqrt{3}+\frac{2}{4}')"
-        "\n"
-        r"symbolic.equal(r'\{1,2\}', r'\{2,1\}'), symbolic.equal(r'(1,\pi]', r'(1,\infty)')"
-        "\n"
-        r"symbolic.equal(r'\begin{pmatrix}1\\2\end{pmatrix}', '3'), symbolic.equal('x=5', '5')"
-    ),
-}
-
-_ANY_DISTRIBUTION = importlib.metadata.DistributionFinder.Context()
-
-
-class ModuleList(importlib.metadata.DistributionFinder):
-    """Finds allowed third-party modules; the import path itself holds the standard library only."""
-
-    def __init__(self, allowed: Sequence[str], folders: Sequence[str]) -> None:
-        self.allowed = frozenset(allowed)
-        self.folders = list(folders)
-
-    def find_spec(
-        self, fullname: str, path: object = None, target: object = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if path is None and fullname in self.allowed:
-            return importlib.machinery.PathFinder.find_spec(fullname, self.folders)
-        return None
-
-    def find_distributions(
-        self, context: importlib.metadata.DistributionFinder.Context = _ANY_DISTRIBUTION
-    ) -> Iterable[importlib.metadata.Distribution]:
-        """Package versions, which the symbolic comparison asks for when it is imported."""
-        if "acim_jax" not in self.allowed:
-            return ()
-        everywhere = importlib.metadata.DistributionFinder.Context(
-            name=context.name, path=self.folders
-        )
-        return importlib.metadata.MetadataPathFinder.find_distributions(everywhere)
 
 
 def main() -> None:
-    """Serves requests from standard input until it closes."""
+    """Serves requests from standard input until it closes; leaves no scratch folder behind."""
     requests, replies = _take_control_fds()
     setup = protocol.receive(requests)
     if setup is None:
         return
     try:
-        modules = _preload(setup["modules"], setup["folders"])
+        _serve_all(setup, requests, replies)
+    finally:
+        shutil.rmtree(setup["scratch"], ignore_errors=True)
+        with contextlib.suppress(OSError):  # other servers' folders may stand in it
+            os.rmdir(os.path.dirname(setup["scratch"]))
+
+
+def _serve_all(setup: dict[str, Any], requests: int, replies: int) -> None:
+    try:
+        modules = preload.load(setup["modules"], setup["folders"])
     except BaseException:
         protocol.send(replies, {"error": traceback.format_exc()})
         return
-    protocol.send(replies, {"ready": True})
     limits = child.Limits(**setup["limits"])
     supervisor = Supervisor(requests, setup["scratch"], limits, setup["output_chars"], modules)
-    while (request := protocol.receive(requests)) is not None:
-        try:
-            reply = supervisor.serve(request, replies)
-        except OSError as error:  # no process, pipe or folder to be had: not the program's failure
-            reply = {"infra": f"{type(error).__name__}: {error}"}
-        protocol.send(replies, reply)
+    reply: dict[str, Any] = {"ready": True}
+    with contextlib.suppress(BrokenPipeError):  # the executor is gone
+        while True:
+            protocol.send(replies, reply)
+            request = protocol.receive(requests)
+            if request is None:
+                return
+            try:
+                reply = supervisor.serve(request, replies)
+            except OSError as error:  # no process, pipe or folder to be had: not the program's
+                reply = {"infra": f"{type(error).__name__}: {error}"}
 
 
 def _take_control_fds() -> tuple[int, int]:
@@ -115,26 +68,6 @@ def _take_control_fds() -> tuple[int, int]:
     os.dup2(2, 1)
     os.close(null)
     return requests, replies
-
-
-def _preload(modules: Sequence[str], folders: Sequence[str]) -> ModuleList:
-    """Imports and warms what children will need, under the module list that they will see."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    sys.path[:] = [entry for entry in sys.path if entry != root]
-    finder = ModuleList([*modules, *TRUSTED], [*folders, root])
-    sys.meta_path.append(finder)
-    site.setquit()  # `exit` and `quit`, which -S leaves out
-    site.sethelper()
-    exec(_STANDARD, {})
-    for name in modules:
-        importlib.import_module(name)
-    for name, program in _WARM_UP.items():
-        if name.partition(".")[0] in finder.allowed:
-            exec(program, {})
-    finder.allowed = frozenset(modules)
-    gc.collect()
-    gc.freeze()  # a collection in a child would touch, and so copy, every inherited page
-    return finder
 
 
 class _End(NamedTuple):
@@ -154,7 +87,7 @@ class Supervisor:
         scratch: str,
         limits: child.Limits,
         output_chars: int,
-        modules: ModuleList,
+        modules: preload.ModuleList,
     ) -> None:
         self.control = control
         self.scratch = scratch
@@ -163,7 +96,7 @@ class Supervisor:
         self.hidden = [
             name
             for name in sys.modules
-            if (root := name.partition(".")[0]) in TRUSTED and root not in modules.allowed
+            if (root := name.partition(".")[0]) in preload.TRUSTED and root not in modules.allowed
         ]
         self.wake_read, wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
@@ -201,7 +134,8 @@ class Supervisor:
         out = Capture(out_read, self.output_chars, marker=child.READY)
         err = Capture(err_read, self.output_chars)
         try:
-            protocol.send(replies, {"pid": pid})
+            with contextlib.suppress(BrokenPipeError):  # `_watch` sees that the executor is gone
+                protocol.send(replies, {"pid": pid})
             end = self._watch(pid, (out, err), begin + request["timeout_s"])
             wall = time.monotonic() - begin
             _kill_group(pid)
@@ -253,8 +187,6 @@ class Supervisor:
                 _kill_group(pid)
                 os.kill(pid, signal.SIGKILL)  # it may not have made its group yet
                 timed_out = True
-            if gone:
-                sys.exit(0)
             for fd, _ in events:
                 if fd == self.wake_read:
                     os.read(fd, 512)

@@ -1,0 +1,224 @@
+"""The executor as a resource: processes, files, servers that die, order, configuration."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from acim_jax.environment.executor import Executor, ExecutorConfig, ExecutorFailure
+from acim_jax.records import Status
+
+
+def processes_with(text: str) -> list[int]:
+    """Living processes whose command line contains `text`."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if text.encode() in command and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def test_results_come_in_input_order(executor: Executor) -> None:
+    codes = [f"import time\ntime.sleep({0.05 * (i % 3)})\nprint({i})" for i in range(12)]
+    assert [int(result.stdout) for result in executor.run(codes)] == list(range(12))
+
+
+def test_programs_run_side_by_side(executor: Executor) -> None:
+    meet = (
+        "import os, time\n"
+        "open('{mine}', 'w').close()\n"
+        "while not os.path.exists('{other}'): time.sleep(0.01)\n"
+        "print('met')"
+    )
+    base = f"/tmp/acim-meet-{os.getpid()}"
+    try:
+        results = executor.run(
+            [
+                meet.format(mine=f"{base}-a", other=f"{base}-b"),
+                meet.format(mine=f"{base}-b", other=f"{base}-a"),
+            ]
+        )
+    finally:
+        for end in "ab":
+            Path(f"{base}-{end}").unlink(missing_ok=True)
+    assert [result.stdout for result in results] == ["met\n", "met\n"]
+
+
+@pytest.mark.parametrize(
+    "spawn",
+    [
+        "subprocess.Popen(['sleep', '{mark}'])",
+        "subprocess.Popen(['sleep', '{mark}'], start_new_session=True)",
+        "os.fork() or [os.setsid(), os.fork() and os._exit(0), os.execlp('sleep', 's', '{mark}')]",
+    ],
+)
+@pytest.mark.parametrize("ending", ["print('done')", "time.sleep(60)"])
+def test_processes_that_a_program_started_die_with_it(
+    executor: Executor, spawn: str, ending: str
+) -> None:
+    mark = f"{1000 + os.getpid()}.{time.monotonic_ns()}"
+    code = f"import os, subprocess, time\n{spawn.format(mark=mark)}\ntime.sleep(0.2)\n{ending}"
+    begin = time.monotonic()
+    result = executor.submit(code, timeout_s=0.6).result()
+    assert result.status is (Status.OK if "print" in ending else Status.TIMEOUT)
+    assert time.monotonic() - begin < 20
+    assert processes_with(mark) == []
+
+
+def test_two_hundred_programs_leave_no_process_descriptor_or_folder(executor: Executor) -> None:
+    def state() -> tuple[list[int], list[str], list[int]]:
+        pids = executor.server_pids()
+        folders = sorted(str(path) for path in executor.scratch.rglob("*"))
+        return pids, folders, [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
+
+    executor.run(["print(1)"] * 4)
+    before, own = state(), len(os.listdir("/proc/self/fd"))
+    codes = [
+        "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.chmod('a', 0)",
+        "import os\nos.symlink('/etc', 'link')\nos.mkfifo('pipe')",
+        "import os\n[os.open('/dev/null', 0) for _ in range(40)]",
+        "1/0",
+    ]
+    executor.run(codes * 50)
+    assert state() == before
+    assert len(os.listdir("/proc/self/fd")) == own
+    assert Path("/etc").is_dir()
+    for pid in executor.server_pids():
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        assert children.strip() == ""
+
+
+def test_a_server_killed_in_mid_run_is_replaced_and_its_program_run_again() -> None:
+    with Executor(ExecutorConfig(workers=1, modules=())) as executor:
+        executor.run(["1"])
+        (old,) = executor.server_pids()
+        future = executor.submit("import time\ntime.sleep(1)\nprint('whole')")
+        time.sleep(0.3)
+        os.kill(old, signal.SIGKILL)
+        result = future.result()
+        assert (result.status, result.stdout) == (Status.OK, "whole\n")
+        (new,) = executor.server_pids()
+        assert new != old
+        assert executor.run(["2 + 2"])[0].stdout == "4\n"
+
+
+def test_a_program_that_always_kills_its_server_is_our_failure_not_its_own() -> None:
+    with Executor(ExecutorConfig(workers=1, modules=())) as executor:
+        kill = "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(5)"
+        first, second = executor.run([kill, "print('next')"])
+        assert first.status is Status.INFRA and "died" in first.stderr
+        assert (second.status, second.stdout) == (Status.OK, "next\n")
+
+
+def test_closing_ends_everything_at_once() -> None:
+    executor = Executor(ExecutorConfig(workers=2, modules=()))
+    executor.run(["1"])
+    futures = [executor.submit("import time\ntime.sleep(30)") for _ in range(4)]
+    time.sleep(0.2)
+    pids, scratch = executor.server_pids(), executor.scratch
+    begin = time.monotonic()
+    executor.close()
+    executor.close()
+    assert time.monotonic() - begin < 10
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not scratch.exists()
+    assert all(f.cancelled() or isinstance(f.exception(), ExecutorFailure) for f in futures)
+    with pytest.raises(ExecutorFailure, match="closed"):
+        executor.submit("1")
+
+
+def test_children_die_with_the_process_that_holds_the_executor(tmp_path: Path) -> None:
+    mark = f"{2000 + os.getpid()}.{time.monotonic_ns()}"
+    script = (
+        "import os, time\n"
+        "from acim_jax.environment.executor import Executor, ExecutorConfig\n"
+        "executor = Executor(ExecutorConfig(workers=1, modules=()))\n"
+        "executor.run(['1'])\n"
+        f'executor.submit(\'import subprocess\\nsubprocess.run(["sleep", "{mark}"])\')\n'
+        "time.sleep(0.5)\n"
+        "print(*executor.server_pids(), flush=True)\n"
+        "os._exit(0)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
+    )
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and (
+        processes_with(mark) or Path(f"/proc/{run.stdout.strip()}").exists()
+    ):
+        time.sleep(0.05)
+    assert processes_with(mark) == []
+    assert not Path(f"/proc/{run.stdout.strip()}").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_servers_never_load_jax_and_see_none_of_this_process_environment(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    executor.run(["1", "1"])
+    with Executor(ExecutorConfig(workers=1)) as fresh:
+        fresh.run(["1"])
+        for pid in executor.server_pids() + fresh.server_pids():
+            assert "jaxlib" not in Path(f"/proc/{pid}/maps").read_text()
+            assert b"hunter2" not in Path(f"/proc/{pid}/environ").read_bytes()
+            threads = os.listdir(f"/proc/{pid}/task")
+            assert len(threads) == 1, "a fork copies one thread: the server must not have others"
+
+
+def test_the_module_list_is_the_config() -> None:
+    with Executor(ExecutorConfig(workers=1, modules=("mpmath",))) as executor:
+        codes = ["import mpmath\nmpmath.mpf(2)", "import sympy", "import numpy"]
+        found, sympy, numpy = executor.run(codes)
+        assert found.stdout == "mpf('2.0')\n"
+        assert "No module named 'sympy'" in sympy.stderr
+        assert "No module named 'numpy'" in numpy.stderr
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"workers": 0}, "executor.workers must be at least 1, got 0"),
+        ({"timeout_s": 0.0}, "executor.timeout_s must be a positive number"),
+        ({"cpu_seconds": float("inf")}, "executor.cpu_seconds must be a positive number"),
+        ({"modules": ("sympy.solvers",)}, "top-level module names, got 'sympy.solvers'"),
+    ],
+)
+def test_contradictions_are_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ExecutorConfig(**fields)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_module_that_is_not_installed_is_named() -> None:
+    with pytest.raises(ValueError, match="'no_such_module', which is not installed"):
+        Executor(ExecutorConfig(modules=("no_such_module",)))
+
+
+def test_servers_that_cannot_start_are_a_failure_of_the_executor(tmp_path: Path) -> None:
+    (tmp_path / "broken_module.py").write_text("raise ImportError('half installed')")
+    sys.path.append(str(tmp_path))
+    try:
+        with Executor(ExecutorConfig(workers=1, modules=("broken_module",))) as executor:
+            future = executor.submit("1")
+            with pytest.raises(ExecutorFailure, match="half installed"):
+                future.result()
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
+def test_capabilities_state_what_is_not_in_force(executor: Executor) -> None:
+    report = json.loads(json.dumps(executor.capabilities()))
+    assert report["layers"]["process_group"] is True
+    assert report["layers"]["landlock"] is False
+    assert set(report["modules"]) == {"numpy", "sympy", "mpmath"}
