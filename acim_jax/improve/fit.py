@@ -168,14 +168,12 @@ def _summary(records: Sequence[StepSums], lr: float) -> Metrics:
         totals = [float(np.sum(part)) for part in parts if part]
         return float(np.mean(totals)) if totals else None
 
-    sums = [one for record in records for one in record.sums]
-    total = (
-        objectives.PolicySums(*(float(np.sum(part)) for part in zip(*sums, strict=True)))
-        if (sums)
-        else objectives.PolicySums(0.0, 0.0, 0.0, 0.0)
-    )
-    count = float(total.targets)
-    per_target = lambda value: float(value) / count if count else None  # noqa: E731
+    sums = [np.asarray(one) for record in records for one in record.sums]
+    fields = objectives.PolicySums._fields
+    totals = np.sum(sums, axis=0) if sums else np.zeros((len(fields),))
+    total = dict(zip(fields, totals.tolist(), strict=True))
+    count = total["targets"]
+    per_target = lambda name: total[name] / count if count else None  # noqa: E731
     policy = mean_of_steps([record.policy_loss for record in records])
     decision = mean_of_steps([record.decision_loss for record in records])
     replay = mean_of_steps([record.replay_loss for record in records])
@@ -183,9 +181,9 @@ def _summary(records: Sequence[StepSums], lr: float) -> Metrics:
         "train/policy_loss": policy,
         "train/decision_loss": decision,
         "train/replay_loss": replay,
-        "train/ratio_mean": per_target(total.ratio),
-        "train/clip_fraction": per_target(total.clipped),
-        "train/kl": per_target(total.kl),
+        "train/ratio_mean": per_target("ratio"),
+        "train/clip_fraction": per_target("clipped"),
+        "train/kl": per_target("kl"),
         "train/target_tokens": count,
         "train/steps": float(len(records)),
         "train/grad_norm": float(np.mean([r.grad_norm for r in records])) if records else None,

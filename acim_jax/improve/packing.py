@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -11,23 +11,24 @@ from acim_jax.records import Author, Episode, Example
 
 
 class TokenBatch(NamedTuple):
-    """Rows of tokens, left-aligned; column t describes token t.
+    """Rows of tokens, left-aligned; column t describes token t. Numpy on the host, jax inside a
+    program.
 
     weights: 0 where a token is not a target. behaviour_logprobs: log μ, 0 where there is none.
     """
 
-    token_ids: Int[Array, "B T"] | Int[np.ndarray, "B T"]
-    weights: Float[Array, "B T"] | Float[np.ndarray, "B T"]
-    behaviour_logprobs: Float[Array, "B T"] | Float[np.ndarray, "B T"]
-    advantages: Float[Array, "B"] | Float[np.ndarray, "B"]
+    token_ids: Int[Array, "B T"]
+    weights: Float[Array, "B T"]
+    behaviour_logprobs: Float[Array, "B T"]
+    advantages: Float[Array, "B"]
 
 
 class DecisionBatch(NamedTuple):
     """Prompt and prefix of every (problem, decision, prefix), and s*(c|x)."""
 
-    token_ids: Int[Array, "P C K T"] | Int[np.ndarray, "P C K T"]
-    is_prefix: Bool[Array, "P C K T"] | Bool[np.ndarray, "P C K T"]
-    strategy: Float[Array, "P C"] | Float[np.ndarray, "P C"]
+    token_ids: Int[Array, "P C K T"]
+    is_prefix: Bool[Array, "P C K T"]
+    strategy: Float[Array, "P C"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,7 +97,7 @@ def pack(rows: Sequence[TokenRow], width: int, num_rows: int) -> TokenBatch:
         weights[i, :n] = row.weights
         logprobs[i, :n] = row.behaviour_logprobs
         advantages[i] = row.advantage
-    return TokenBatch(token_ids, weights, logprobs, advantages)
+    return TokenBatch(*cast(Any, (token_ids, weights, logprobs, advantages)))
 
 
 def microbatches(
@@ -140,4 +141,4 @@ def decision_batch(
                     )
                 token_ids[p, c, k, :end] = np.concatenate([prompt, prefix])
                 is_prefix[p, c, k, len(prompt) : end] = True
-    return DecisionBatch(token_ids, is_prefix, strategy)
+    return DecisionBatch(*cast(Any, (token_ids, is_prefix, strategy)))

@@ -1,6 +1,6 @@
 """What training changes: parameters, the optimiser's moments, and the number of steps made."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -70,4 +70,4 @@ def state_shardings(
         param_shardings,
         transform_non_params=lambda _: whole,
     )
-    return TrainState(param_shardings, opt_shardings, whole)
+    return TrainState(param_shardings, opt_shardings, cast(Any, whole))

@@ -7,7 +7,7 @@ Blocks are Flax linen modules (`model/layers.py`), initialised under `vmap` so t
 stacked, and applied under `lax.scan` or in a Python loop (`config.unroll`).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -35,7 +35,7 @@ def init(config: ModelConfig, key: jax.Array) -> Params:
     rope = attention.rope_angles(positions, config.head_dim, config.rope_theta)
 
     def init_block(one_key: jax.Array) -> Params:
-        return block.init(one_key, x, rope, positions, None)["params"]
+        return cast(Params, block.init(one_key, x, rope, positions, None)["params"])
 
     blocks = jax.vmap(init_block)(jax.random.split(block_key, config.num_layers))
     shrink = (2 * config.num_layers) ** -0.5
@@ -90,14 +90,15 @@ def forward(
     else:
         x_BTD, cache = _scanned(params, config, x_BTD, rope, positions, cache, layout)
     norm = layers.RMSNorm(config.norm_eps, config.dtype, config.param_dtype)
-    return norm.apply({"params": params["final_norm"]}, x_BTD), cache  # pyright: ignore[reportReturnType]
+    return cast(Array, norm.apply({"params": params["final_norm"]}, x_BTD)), cache
 
 
 def _apply_block(config: ModelConfig, layout: axes.Layout | None):
     block = layers.Block(config, layout)
 
     def apply(block_params, x_BTD, rope, positions, update):
-        return block.apply({"params": block_params}, x_BTD, rope, positions, update)
+        result = block.apply({"params": block_params}, x_BTD, rope, positions, update)
+        return cast(tuple[Array, attention.CacheUpdate | None], result)
 
     return jax.checkpoint(apply) if config.remat else apply
 

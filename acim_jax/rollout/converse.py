@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,8 @@ class RolloutStats:
 
 NEAR_TIE = 1e-4
 Done = Callable[[], None]
+#: Called with a rollout's tokens as they come; neighbouring MODEL pieces join in the episode.
+OnSegment = Callable[[RolloutRequest, Segment], None]
 
 
 def converse(
@@ -97,14 +99,16 @@ def converse(
     iteration: int,
     temperature: float,
     on_done: Done = lambda: None,
+    on_segment: OnSegment | None = None,
 ) -> tuple[list[Episode], RolloutStats]:
     """One episode per request, in the order of the requests.
 
     executor None: code is not run and a closing fence is text like any other. A text-guided
     rollout never has its code run: it is asked what thinking alone achieves. temperature 0 is
-    greedy; such episodes cannot be trained on.
+    greedy; such episodes cannot be trained on. on_segment: is told of all tokens, prompts included,
+    those of the model after every `SamplingConfig.chunk` steps at the latest.
     """
-    loop = _Loop(params, sampler, executor, temperature, on_done)
+    loop = _Loop(params, sampler, executor, temperature, on_done, on_segment)
     everyone = [_open(request, sampler, seed, iteration) for request in requests]
     waiting = collections.deque(c for c in everyone if c.stop is None)
     for _ in range(len(everyone) - len(waiting)):
@@ -155,10 +159,11 @@ class _Loop:
         executor: Executor | None,
         temperature: float,
         on_done: Done,
+        on_segment: OnSegment | None,
     ) -> None:
         slots = sampler.config.slots
         self.params, self.sampler, self.executor = params, sampler, executor
-        self.on_done = on_done
+        self.on_done, self.on_segment = on_done, on_segment
         self.stats = RolloutStats()
         self.halts = sampler.halts()
         self.ends = np.asarray(self.halts.ends)
@@ -219,8 +224,9 @@ class _Loop:
         for slot, conversation in enumerate(self.seats):
             if conversation is None or not conversation.to_append:
                 continue
-            start = conversation.settled
+            start, known = conversation.settled, len(conversation.segments)
             tokens = conversation.append_given()
+            self._tell(conversation, known)
             self.active[slot] = True
             self.stats.prefill_tokens += len(tokens)
             for nth, at in enumerate(range(0, len(tokens), widest)):
@@ -256,7 +262,8 @@ class _Loop:
         self.was_active = self.active.copy()
         if not self.active.any():
             return
-        controls = decode.RowControls(self.active, self.watched, self.temperatures, self.keys)
+        rows = (self.active, self.watched, self.temperatures, self.keys)
+        controls = decode.RowControls(*cast(Any, rows))
         # Stopped rows idle until the call returns, so it returns early once a few have stopped.
         max_halted = max(1, int(self.active.sum()) // 8)
         self.device, active = decode.decode(
@@ -272,22 +279,30 @@ class _Loop:
         self.active = np.array(active)
 
     def harvest(self) -> None:
-        """Looks at the rows that stopped in the last call."""
-        stopped = np.flatnonzero(self.was_active & ~self.active)
-        if not len(stopped):
+        """Looks at the rows that stopped in the last call; somebody who listens hears of all."""
+        stopped = self.was_active & ~self.active
+        looked_at = np.flatnonzero(stopped if self.on_segment is None else self.was_active)
+        if not len(looked_at):
             return
         lengths, tokens, logprobs, margins = jax.device_get(
             (self.device.lengths, self.device.tokens, self.device.logprobs, self.device.margins)
         )
-        for slot in stopped:
+        for slot in looked_at:
             conversation = self.seats[slot]
             assert conversation is not None
-            before = conversation.settled
+            before, known = conversation.settled, len(conversation.segments)
             length = int(lengths[slot])
             conversation.settle_sampled(tokens[slot], logprobs[slot], length)
             self.stats.sampled_tokens += length - before
             self.stats.near_ties += int((margins[slot, before:length] < NEAR_TIE).sum())
-            self._look(conversation, int(tokens[slot, length - 1]))
+            self._tell(conversation, known)
+            if stopped[slot]:
+                self._look(conversation, int(tokens[slot, length - 1]))
+
+    def _tell(self, conversation: Conversation, known: int) -> None:
+        if self.on_segment is not None:
+            for segment in conversation.segments[known:]:
+                self.on_segment(conversation.request, segment)
 
     def _look(self, conversation: Conversation, last_token: int) -> None:
         """Decides what a stopped row does next: ends, runs its program, or decodes on."""

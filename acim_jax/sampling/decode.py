@@ -75,6 +75,7 @@ def extend(
     hidden_AED, cache = transformer.forward(
         params, config, token_ids_AE, positions_AE, cache, layout
     )
+    assert cache is not None  # it was given
     last_A11 = jnp.maximum(counts_A - 1, 0)[:, None, None]
     hidden_AD = jnp.take_along_axis(hidden_AED, last_A11, axis=1)[:, 0]
     return state.constrain(

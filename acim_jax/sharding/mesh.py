@@ -1,6 +1,8 @@
 """The device mesh of a run."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh
@@ -29,7 +31,7 @@ class MeshConfig:
             )
 
 
-def make(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
+def make(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh over `devices` (all of this job's by default); refuses sizes that do not fit."""
     devices = jax.devices() if devices is None else devices
     sizes = [config.data, config.fsdp, config.tensor]
