@@ -34,8 +34,10 @@ CHATTY = Markup(
     code_prefixes=("Code: t",),
     code_open="t",
     code_close="e",
+    output_open="\n[",
+    output_close="]\n",
     max_turns=2,
-    max_output_chars=24,
+    max_output_chars=32,
 )
 
 
@@ -74,7 +76,9 @@ def make_sampler(
 def problems(count: int) -> list[Problem]:
     """Questions of different lengths."""
     return [
-        Problem(f"p{i}", f"Find the sum of {10**i} and {i}" + "?" * i, str(10**i + i), subject="sum")
+        Problem(
+            f"p{i}", f"Find the sum of {10**i} and {i}" + "?" * i, str(10**i + i), subject="sum"
+        )
         for i in range(count)
     ]
 
@@ -92,8 +96,8 @@ class ScriptedExecutor(Executor):
         status = self.statuses[digest[0] % len(self.statuses)]
         result = ExecutionResult(
             code=code,
-            stdout=f"{len(code)} characters\n",
-            stderr="Traceback\nNameError: name" if status is Status.ERROR else "",
+            stdout=f"{len(code)} long\n",
+            stderr="Traceback\nNameError: x" if status is Status.ERROR else "",
             status=status,
             wall_s=0.0,
         )

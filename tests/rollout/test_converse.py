@@ -1,0 +1,310 @@
+"""Conversations of a nearly random model with an interpreter: what episodes hold, and on what
+they do not depend."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from acim_jax.markup import closed_program
+from acim_jax.model import scoring, transformer
+from acim_jax.records import Author, Episode, RolloutRequest, Segment, Status, Stop
+from acim_jax.rollout import converse
+from tests.support import tiny_models
+from tests.support.tiny_models import CHATTY, CONFIG, ScriptedExecutor
+
+PAD, END, USER, ASSISTANT = 0, 1, 2, 3
+
+
+def requests(count: int = 3, rollouts: int = 5) -> list[RolloutRequest]:
+    """Native and guided rollouts; text under its second prefix."""
+    prefixes = {"native": "", "text": CHATTY.text_prefixes[1], "code": CHATTY.code_prefixes[0]}
+    return [
+        RolloutRequest(problem, guide, index, prefix)  # pyright: ignore[reportArgumentType]
+        for problem in tiny_models.problems(count)
+        for guide, prefix in prefixes.items()
+        for index in range(rollouts)
+    ]
+
+
+def run(sampler, wanted, executor=None, *, params=None, temperature=1.0, config=CONFIG):
+    return converse.converse(
+        tiny_models.make_params(config) if params is None else params,
+        wanted,
+        sampler,
+        ScriptedExecutor() if executor is None else executor,
+        seed=3,
+        iteration=1,
+        temperature=temperature,
+    )
+
+
+def rescored(episodes, params, config, temperature, width=72) -> list[np.ndarray]:
+    """log π of all tokens of each episode, by one full forward pass without a cache."""
+    token_ids = np.zeros((len(episodes), width), np.int32)
+    for row, episode in zip(token_ids, episodes, strict=True):
+        row[: episode.num_tokens] = episode.token_ids
+    score = jax.jit(lambda p, ids: scoring.token_logprobs(p, config, ids, temperature=temperature))
+    logprobs = np.asarray(score(params, jnp.asarray(token_ids)))
+    return [row[: e.num_tokens] for row, e in zip(logprobs, episodes, strict=True)]
+
+
+def pieces(episode: Episode) -> list[tuple[Segment, slice]]:
+    ends = np.cumsum([len(s.token_ids) for s in episode.segments])
+    return [
+        (s, slice(int(e) - len(s.token_ids), int(e)))
+        for s, e in zip(episode.segments, ends, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[list[Episode], converse.RolloutStats]:
+    return run(tiny_models.make_sampler(), requests())
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_stored_logprobs_are_those_of_the_trainer(unroll: bool, temperature: float):
+    config = dataclasses.replace(CONFIG, unroll=unroll)
+    params = tiny_models.make_params(config)
+    sampler = tiny_models.make_sampler(config)
+    episodes, stats = run(sampler, requests(), params=params, temperature=temperature)
+    after_output, sampled = 0, []
+    for episode, logprobs in zip(
+        episodes, rescored(episodes, params, config, temperature), strict=True
+    ):
+        authors = [s.author for s in episode.segments]
+        for i, (segment, where) in enumerate(pieces(episode)):
+            assert (segment.logprobs is not None) == (segment.author is Author.MODEL)
+            if segment.author is Author.MODEL:
+                assert segment.logprobs is not None
+                np.testing.assert_allclose(segment.logprobs, logprobs[where], rtol=0, atol=1e-5)
+                after_output += len(segment.token_ids) if Author.OUTPUT in authors[:i] else 0
+                sampled += segment.token_ids.tolist()
+    assert after_output > 100, "too few tokens behind interpreter output to show anything"
+    assert PAD in sampled and {USER, ASSISTANT} & set(sampled), "no special ids inside text"
+    assert stats.sampled_tokens == len(sampled)
+    assert stats.prefill_tokens == sum(e.num_tokens for e in episodes) - len(sampled)
+
+
+def test_greedy_takes_the_best_token():
+    params = tiny_models.make_params()
+    episodes, _ = run(tiny_models.make_sampler(), requests(2, 1), temperature=0.0)
+    expected = rescored(episodes, params, CONFIG, 1.0)
+
+    @jax.jit
+    def best_next(token_ids):
+        positions = jnp.broadcast_to(jnp.arange(token_ids.shape[1]), token_ids.shape)
+        hidden, _ = transformer.forward(params, CONFIG, token_ids, positions)
+        return transformer.unembed(params, CONFIG, hidden).argmax(-1)
+
+    for episode, logprobs in zip(episodes, expected, strict=True):
+        best = np.asarray(best_next(np.resize(episode.token_ids, (1, 72))))[0]
+        for segment, where in pieces(episode):
+            if segment.author is Author.MODEL:
+                before = slice(where.start - 1, where.stop - 1)
+                np.testing.assert_array_equal(segment.token_ids, best[before])
+                np.testing.assert_allclose(segment.logprobs, logprobs[where], rtol=0, atol=1e-5)
+
+
+def by_identity(episodes: list[Episode]) -> dict[tuple[str, str, int], Episode]:
+    return {(e.problem_id, e.guide, e.index): e for e in episodes}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"slots": 3},
+        {"slots": 16},
+        {"chunk": 5},
+        {"prefill_rows": 2, "prefill_buckets": (5,)},
+        {"prefill_buckets": (64,)},
+    ],
+)
+def test_nothing_depends_on_the_samplers_shapes(made, settings: dict):
+    """Nor on the order of the requests. Other shapes sum in another order, so near ties may fall
+    otherwise: they are counted by the sampler, and only they may."""
+    wanted = requests()
+    order = np.random.default_rng(0).permutation(len(wanted))
+    episodes, stats = run(tiny_models.make_sampler(**settings), [wanted[i] for i in order])
+    assert [(e.problem_id, e.index) for e in episodes] == [
+        (wanted[i].problem.id, wanted[i].index) for i in order
+    ]
+    ours, others = by_identity(made[0]), by_identity(episodes)
+    assert ours.keys() == others.keys()
+    different = 0
+    for identity, one in ours.items():
+        other = others[identity]
+        if not np.array_equal(one.token_ids, other.token_ids):
+            different += 1
+            continue
+        assert [s.author for s in one.segments] == [s.author for s in other.segments]
+        assert (one.stop, one.text, one.executions) == (other.stop, other.text, other.executions)
+        for mine, theirs in zip(one.segments, other.segments, strict=True):
+            if mine.author is Author.MODEL:
+                np.testing.assert_allclose(mine.logprobs, theirs.logprobs, rtol=0, atol=1e-5)
+    assert different <= made[1].near_ties + stats.near_ties
+
+
+def test_rollouts_of_one_problem_differ_and_repeat():
+    """A draw depends on seed, iteration, problem, guide and index."""
+    sampler = tiny_models.make_sampler()
+    params = tiny_models.make_params()
+
+    def first_tokens(seed: int, iteration: int) -> list[list[int]]:
+        episodes, _ = converse.converse(
+            params,
+            [r for r in requests(1, 3) if r.guide == "native"],
+            sampler,
+            None,
+            seed=seed,
+            iteration=iteration,
+            temperature=1.0,
+        )
+        return [e.segments[1].token_ids[:6].tolist() for e in episodes]
+
+    rows = [*first_tokens(0, 0), *first_tokens(1, 0), *first_tokens(0, 1)]
+    assert len({tuple(row) for row in rows}) == 9
+    assert first_tokens(0, 0) == rows[:3]
+
+
+def test_how_episodes_end():
+    once = dataclasses.replace(CHATTY, max_turns=1)
+    tokenizer, sampler = tiny_models.load_tokenizer(), tiny_models.make_sampler(markup=once)
+    episodes, _ = run(sampler, requests())
+    seen = {e.stop for e in episodes}
+    assert {Stop.EOS, Stop.LENGTH, Stop.TURNS} <= seen
+    for episode in episodes:
+        authors = [s.author for s in episode.segments]
+        sampled = np.concatenate(
+            [s.token_ids for s in episode.segments if s.author is Author.MODEL]
+        )
+        assert authors[0] is Author.PROMPT
+        assert (authors[1] is Author.FORCED) == (episode.guide != "native")
+        assert not any(a is b is Author.MODEL for a, b in itertools.pairwise(authors))
+        assert authors.count(Author.OUTPUT) <= len(episode.executions) <= once.max_turns
+        end = [END] if episode.stop is Stop.EOS else []
+        assert sampled[sampled == END].tolist() == end, "an end token ends the episode"
+        response = np.concatenate([s.token_ids for s in episode.segments[1:]])
+        whole = tokenizer.decode(response[:-1] if end else response)
+        assert episode.text == whole
+        match episode.stop:
+            case Stop.EOS:
+                assert episode.token_ids[-1] == END
+            case Stop.TURNS:
+                assert len(episode.executions) == once.max_turns
+                assert closed_program(whole, once) is not None
+            case Stop.LENGTH:
+                assert episode.num_tokens <= sampler.config.max_length
+                if authors[-1] is Author.MODEL and len(episode.executions) == authors.count(
+                    Author.OUTPUT
+                ):
+                    assert episode.num_tokens == sampler.config.max_length
+            case other:
+                raise AssertionError(other)
+
+
+def test_what_was_run_is_what_was_written(made):
+    """Programs and the outputs shown for them, read back from the tokens."""
+    tokenizer = tiny_models.load_tokenizer()
+    turns = 0
+    for episode in made[0]:
+        if episode.guide == "text":
+            assert not episode.executions
+            assert episode.decision == "text"
+        written, nth = "", 0
+        for segment in episode.segments[1:]:
+            text = tokenizer.decode(segment.token_ids)
+            if segment.author is Author.OUTPUT:
+                execution = episode.executions[nth]
+                assert written.endswith(execution.code + "e")
+                assert written[: -len(execution.code) - 1].endswith("t")
+                assert "e" not in execution.code
+                shown = {
+                    Status.OK: f"{len(execution.code)} long",
+                    Status.TIMEOUT: "[timed out]",
+                    Status.ERROR: "NameError: x",
+                }[execution.status]
+                assert text.startswith("\n[") and text.endswith("]\n")
+                assert shown in text
+                nth, turns = nth + 1, turns + 1
+            written += text
+    assert turns > 10
+
+
+def test_a_failure_of_ours_ends_the_episode():
+    episodes, _ = run(
+        tiny_models.make_sampler(), requests(), ScriptedExecutor((Status.OK, Status.INFRA))
+    )
+    failed = [e for e in episodes if e.stop is Stop.INFRA]
+    assert failed and len(failed) < len(episodes)
+    for episode in episodes:
+        statuses = [e.status for e in episode.executions]
+        assert (episode.stop is Stop.INFRA) == (Status.INFRA in statuses)
+        if episode.stop is Stop.INFRA:
+            assert statuses.index(Status.INFRA) == len(statuses) - 1
+            assert episode.segments[-1].author is Author.MODEL
+
+
+def test_without_an_executor_a_fence_is_text():
+    episodes, _ = converse.converse(
+        tiny_models.make_params(),
+        requests(),
+        tiny_models.make_sampler(),
+        None,
+        seed=3,
+        iteration=1,
+        temperature=1.0,
+    )
+    with_one, _ = run(tiny_models.make_sampler(), requests())
+    assert {e.stop for e in episodes} == {Stop.EOS, Stop.LENGTH}
+    assert not any(e.executions for e in episodes)
+    assert sum(e.fences_opened for e in episodes) > 10
+    for one, other in zip(episodes, with_one, strict=True):
+        if one.guide == "text":
+            np.testing.assert_array_equal(one.token_ids, other.token_ids)
+
+
+def test_an_output_that_does_not_fit_ends_the_episode():
+    """The prompt takes up to 20 tokens and the output about 20, of 36."""
+    sampler = tiny_models.make_sampler(max_length=36)
+    executor = ScriptedExecutor((Status.TIMEOUT,))
+    episodes, _ = run(sampler, requests(), executor)
+    cut = [e for e in episodes if len(e.executions) > sum(s.author == 3 for s in e.segments)]
+    assert cut
+    for episode in cut:
+        assert episode.stop is Stop.LENGTH
+        assert episode.segments[-1].author is Author.MODEL
+        assert episode.decision == "code"
+    assert all(e.num_tokens <= 36 for e in episodes)
+
+
+def test_prompts_that_do_not_fit():
+    """One token of room is enough for an episode of one sampled token, none is not."""
+    tokenizer = tiny_models.load_tokenizer()
+    wanted = [r for r in requests(3, 1) if r.guide == "native"]
+    lengths = [len(tokenizer.prompt_ids(r.problem.question, CHATTY)) for r in wanted]
+    assert sorted(set(lengths)) == lengths
+    finished = []
+    episodes, _ = converse.converse(
+        tiny_models.make_params(),
+        wanted,
+        tiny_models.make_sampler(max_length=lengths[1]),
+        None,
+        seed=0,
+        iteration=0,
+        temperature=1.0,
+        on_done=lambda: finished.append(1),
+    )
+    assert [e.stop for e in episodes] == [Stop.LENGTH, Stop.PROMPT, Stop.PROMPT]
+    assert [e.num_model_tokens for e in episodes] == [lengths[1] - lengths[0], 0, 0]
+    assert [e.num_tokens for e in episodes] == [lengths[1], *lengths[1:]]
+    assert len(finished) == 3
+
+
+def test_no_requests():
+    episodes, stats = run(tiny_models.make_sampler(), [])
+    assert episodes == [] and stats.sampled_tokens == 0
