@@ -1,0 +1,132 @@
+"""`acim ask --model M "QUESTION"`: solves one problem and shows how, as it comes."""
+
+import argparse
+import contextlib
+import json
+import math
+
+import rich.text
+
+from acim_jax import bad_input, compilation, model_folder
+from acim_jax.cli import console, options
+from acim_jax.cli.transcript import Transcript
+from acim_jax.environment import answers, reward
+from acim_jax.environment.executor import Executor
+from acim_jax.evaluation import episode_rows
+from acim_jax.model_folder import ModelFolder
+from acim_jax.records import GUIDES, Episode, Problem, RolloutRequest, Stop
+from acim_jax.rollout import converse
+from acim_jax.rollout.converse import Sampler
+
+_EXAMPLE = """\
+examples:
+  acim ask --model tiny "What is 79 times 92?"
+  acim ask --model tiny --decision text "What is 79 times 92?"
+"""
+#: Decode steps between two pieces of what is shown.
+_CHUNK = 8
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command `ask` to the parsers of `acim`."""
+    parser = subparsers.add_parser(
+        "ask",
+        help="solve one problem and show text, code, output and answer",
+        description="Solves one problem, showing text, code, output and answer as they come.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_model(parser)
+    parser.add_argument("question", metavar="QUESTION", help="the problem, in quotes")
+    parser.add_argument(
+        "--decision", choices=GUIDES, default="native", help="default: the model's own"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (default 0)")
+    parser.add_argument(
+        "--max-length", type=int, metavar="T", help="tokens of prompt, response and outputs"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    options.add_markup(parser)
+    options.add_executor(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the response while it is made, then the answer."""
+    compilation.enable_cache()
+    with contextlib.ExitStack() as stack:
+        with bad_input.reading():
+            model, sampler, request = _prepare(args)
+            limits = options.executor_config(args)
+            params = model_folder.load_params(model, sampler.layout)
+            needed = args.decision != "text"
+            executor = stack.enter_context(Executor(limits)) if needed else None
+        ends = frozenset(model.tokenizer.stop_ids(model.markup).tolist())
+        transcript = Transcript(console.console(), model.tokenizer, model.markup, ends)
+        (episode,), _ = converse.converse(
+            params,
+            [request],
+            sampler,
+            executor,
+            seed=args.seed,
+            iteration=-1,
+            temperature=args.temperature,
+            on_segment=lambda _, segment: transcript.add(segment),
+        )
+        transcript.close()
+    answer = answers.extract_answer(reward.model_text(episode, model.markup))
+    _conclude(episode, answer)
+    if args.json:
+        row = episode_rows.episode_row(episode, model.tokenizer, file="")
+        shown = ("guide", "decision", "stop", "segments", "executions")
+        print(
+            json.dumps(
+                {
+                    "model": model.name,
+                    "question": args.question,
+                    "answer": answer,
+                    "text": episode.text,
+                    **{name: row[name] for name in shown},
+                }
+            )
+        )
+    return 0
+
+
+def _prepare(args: argparse.Namespace) -> tuple[ModelFolder, Sampler, RolloutRequest]:
+    """Checks the input; ValueError or FileNotFoundError."""
+    if not args.question.strip():
+        raise ValueError("QUESTION is empty.")
+    if not (math.isfinite(args.temperature) and args.temperature >= 0):
+        raise ValueError(f"--temperature must be 0 or above, got {args.temperature}.")
+    model = options.open_model(args)
+    prefix = "" if args.decision == "native" else model.markup.prefixes(args.decision)[0]
+    problem = Problem("question", args.question, "")
+    given = len(model.tokenizer.prompt_ids(args.question, model.markup))
+    given += len(model.tokenizer.encode(prefix))
+    layout, shares = options.sample_layout()
+    sampling = options.sampling_config(
+        model, given, slots=shares, max_length=args.max_length, chunk=_CHUNK
+    )
+    if given >= sampling.max_length:
+        raise ValueError(
+            f"The question takes {given} tokens with its prompt, a row holds "
+            f"{sampling.max_length} (--max-length); ask a shorter one or raise it."
+        )
+    sampler = Sampler(model.config, sampling, model.tokenizer, model.markup, layout)
+    return model, sampler, RolloutRequest(problem, args.decision, 0, prefix)
+
+
+def _conclude(episode: Episode, answer: str | None) -> None:
+    """The answer, how it was found, and why there is none if so."""
+    programs = ", ".join(execution.status.value for execution in episode.executions)
+    how = f"{episode.decision}{f'; programs: {programs}' if programs else ''}"
+    if episode.stop is not Stop.EOS:
+        how += f"; stopped by {episode.stop.value}"
+    text = rich.text.Text("answer: ", "bold")
+    text.append("none stated" if answer is None else answer, "bold green" if answer else "yellow")
+    text.append(f"  ({how})", "dim")
+    console.console().print(text, soft_wrap=True)

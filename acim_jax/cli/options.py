@@ -1,0 +1,158 @@
+"""Options that several commands share, and what they become."""
+
+import argparse
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+
+import pydantic
+
+from acim_jax import model_folder, runtime
+from acim_jax.environment.executor import ExecutorConfig
+from acim_jax.markup import Markup
+from acim_jax.model.config import ModelSource
+from acim_jax.model_folder import ModelFolder
+from acim_jax.sampling.config import SamplingConfig
+from acim_jax.sharding import axes
+from acim_jax.sharding.mesh import MeshConfig
+
+log = logging.getLogger(__name__)
+
+DTYPES = ("float32", "bfloat16", "float16")
+MODEL_HELP = "`tiny`, a Hugging Face folder, a run folder, or a hub name"
+#: Widths of `extend` by the longest given text: (longest that they are for, widths).
+_PREFILL_BUCKETS = ((48, (16, 48)), (512, (32, 128)), (None, (64, 512)))
+_LENGTH_MULTIPLE = 32
+
+
+def add_model(parser: argparse.ArgumentParser, *, dtype: str | None = None) -> None:
+    """--model and --dtype (of the computation; `dtype` is its default, None the model's own)."""
+    parser.add_argument("--model", required=True, metavar="M", help=MODEL_HELP)
+    default = dtype or "the model's own"
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default=dtype, help=f"of the computation (default {default})"
+    )
+
+
+def add_markup(parser: argparse.ArgumentParser) -> None:
+    """--markup: fields that override the model's acim.yaml."""
+    parser.add_argument(
+        "--markup",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="overrides fields of the model's acim.yaml, e.g. template=plain max_turns=3",
+    )
+
+
+def add_executor(parser: argparse.ArgumentParser) -> None:
+    """The limits of the programs that a model writes."""
+    defaults = ExecutorConfig()
+    group = parser.add_argument_group("limits of the model's programs")
+    group.add_argument(
+        "--workers", type=int, default=defaults.workers, metavar="N", help="programs at once"
+    )
+    group.add_argument(
+        "--timeout", type=float, default=defaults.timeout_s, metavar="S", help="wall seconds"
+    )
+    group.add_argument(
+        "--cpu-seconds", type=float, default=defaults.cpu_seconds, metavar="S", help="CPU seconds"
+    )
+    group.add_argument(
+        "--memory-mb", type=int, default=defaults.memory_mb, metavar="M", help="address space"
+    )
+    group.add_argument(
+        "--modules",
+        default=",".join(defaults.modules),
+        metavar="a,b",
+        help="third-party modules that programs may import (default %(default)s)",
+    )
+
+
+def executor_config(args: argparse.Namespace) -> ExecutorConfig:
+    """ValueError for a limit out of range."""
+    return ExecutorConfig(
+        workers=args.workers,
+        timeout_s=args.timeout,
+        cpu_seconds=args.cpu_seconds,
+        memory_mb=args.memory_mb,
+        modules=tuple(name.strip() for name in args.modules.split(",") if name.strip()),
+    )
+
+
+def open_model(args: argparse.Namespace) -> ModelFolder:
+    """The model of --model, with --dtype and --markup where the command has them.
+
+    Raises FileNotFoundError or ValueError. Says on standard error which written form is used for a
+    model that states none.
+    """
+    model = model_folder.open_model(ModelSource(args.model, dtype=args.dtype))
+    if getattr(args, "markup", None):
+        return dataclasses.replace(model, markup=overridden(model.markup, args.markup))
+    if not model.has_markup:
+        log.warning(
+            "%s has no acim.yaml: the prompt is %s, code stands between %r and %r",
+            model.name,
+            "the tokenizer's chat template" if model.markup.template == "chat" else "plain",
+            model.markup.code_open,
+            model.markup.code_close,
+        )
+    return model
+
+
+def overridden(markup: Markup, settings: Sequence[str]) -> Markup:
+    """The markup with `FIELD=VALUE` settings; ValueError names a field that is unknown or wrong.
+
+    Text fields take the value as it stands, the others JSON.
+    """
+    fields = dataclasses.asdict(markup)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in fields:
+            raise ValueError(
+                f"--markup takes FIELD=VALUE with a field of {', '.join(fields)}; got {setting!r}."
+            )
+        try:
+            fields[name] = text if isinstance(fields[name], str) else json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--markup {name} needs JSON, got {text!r}: {error.msg}.") from error
+    try:
+        return pydantic.TypeAdapter(Markup).validate_python(fields)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"])) or "--markup"
+        raise ValueError(f"--markup {name}: {first['msg']}.") from error
+
+
+def sampling_config(
+    model: ModelFolder, longest: int, *, slots: int, max_length: int | None = None, chunk: int = 32
+) -> SamplingConfig:
+    """Shapes of the sampler for given texts (prompt and forced prefix) of at most `longest` tokens.
+
+    Without max_length a row holds the longest given text, a response of `max_turns + 1` turns, and
+    their outputs at one token a character; a turn is 1/32 of the model's positions, but at least
+    96 and at most 1024 tokens. Never more than the model's positions: what does not fit is
+    not sampled and stops as `prompt`. ValueError for a max_length beyond them.
+    """
+    positions = model.config.max_positions
+    if max_length is not None and not 2 <= max_length <= positions:
+        raise ValueError(
+            f"--max-length must lie between 2 and the model's {positions} positions, got "
+            f"{max_length}."
+        )
+    if slots < 1:
+        raise ValueError(f"--slots must be at least 1, got {slots}.")
+    if max_length is None:
+        turn = min(max(positions // 32, 96), 1024)
+        turns = model.markup.max_turns
+        wanted = longest + (turns + 1) * turn + turns * model.markup.max_output_chars
+        max_length = min(-(-wanted // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE, positions)
+    buckets = next(b for limit, b in _PREFILL_BUCKETS if limit is None or longest <= limit)
+    return SamplingConfig(slots=slots, max_length=max_length, chunk=chunk, prefill_buckets=buckets)
+
+
+def sample_layout() -> tuple[axes.Layout | None, int]:
+    """The sampler's layout over all devices, and how many shares the rows are split into."""
+    _, layout = runtime.layouts(MeshConfig())
+    return layout, 1 if layout is None else layout.mesh.shape["data"] * layout.mesh.shape["fsdp"]
