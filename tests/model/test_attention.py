@@ -1,0 +1,57 @@
+"""Attention, rotary positions and the cache's write against loops in numpy float64."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from acim_jax.model import attention
+
+B, T, N, K, H, S = 2, 3, 4, 2, 6, 7
+
+
+def test_attend_is_a_softmax_over_what_came_before():
+    """Queries at scattered positions; two query heads share each key head; junk lies behind."""
+    draw = np.random.default_rng(0)
+    q = draw.normal(size=(B, T, N, H)).astype(np.float32)
+    k, v = draw.normal(size=(2, B, K, S, H)).astype(np.float32)
+    positions = np.array([[0, 2, 5], [3, 4, 6]])
+    for b, row in enumerate(positions):
+        k[b, :, row.max() + 1 :] = 1e6
+    ours = np.asarray(attention.attend(*map(jnp.asarray, (q, k, v, positions))))
+    for b in range(B):
+        for t in range(T):
+            last = positions[b, t] + 1
+            for n in range(N):
+                head = n // (N // K)
+                scores = k[b, head, :last].astype(np.float64) @ q[b, t, n] / np.sqrt(H)
+                weights = np.exp(scores - scores.max())
+                expected = weights @ v[b, head, :last] / weights.sum()
+                np.testing.assert_allclose(ours[b, t, n], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_rotation_is_a_complex_phase():
+    """Pair (i, i + H/2) is a complex number turned by p·θ^(−2i/H)."""
+    x = np.random.default_rng(1).normal(size=(1, 3, 2, H)).astype(np.float32)
+    positions = np.array([[0, 1, 300]])
+    rope = attention.rope_angles(jnp.asarray(positions), H, 10000.0)
+    ours = np.asarray(attention.rotate(jnp.asarray(x), rope))
+    numbers = x[..., : H // 2].astype(np.float64) + 1j * x[..., H // 2 :]
+    angles = positions[0][:, None] * 10000.0 ** (-2 * np.arange(H // 2) / H)
+    turned = numbers * np.exp(1j * angles)[None, :, None]
+    expected = np.concatenate([turned.real, turned.imag], axis=-1)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_write_touches_its_positions_only():
+    cache = jnp.full((2, B, K, S, H), -1.0)
+    draw = np.random.default_rng(2)
+    k, v = draw.normal(size=(2, B, 2, K, H)).astype(np.float32)
+    positions = np.array([[1, 2], [6, 7]])  # 7 lies outside and is dropped
+    one = attention.CacheUpdate(cache[1], cache[1], None)
+    stacked = attention.CacheUpdate(cache, cache, jnp.int32(1))
+    expected = np.full((2, B, K, S, H), -1.0)
+    expected[1, 0, :, 1], expected[1, 0, :, 2], expected[1, 1, :, 6] = k[0, 0], k[0, 1], k[1, 0]
+    for update, want in ((one, expected[1]), (stacked, expected)):
+        written = attention.write(update, *map(jnp.asarray, (k, v, positions)))
+        np.testing.assert_array_equal(written.k, want.astype(np.float32))
+        assert np.asarray(written.v)[..., 0, :, 1, :].max() > -1.0
+    np.testing.assert_array_equal(attention.read(stacked)[0], cache[1])

@@ -1,0 +1,125 @@
+"""The one shift, chunked logits, temperature and ℓ_c against loops in numpy float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from acim_jax.improve import packing
+from acim_jax.model import scoring, transformer
+from tests.support import tiny_models
+from tests.support.tiny_models import CONFIG
+
+B, T = 3, 10
+
+
+@pytest.fixture(scope="module")
+def params():
+    return tiny_models.make_params()
+
+
+@pytest.fixture(scope="module")
+def token_ids():
+    return np.random.default_rng(0).integers(0, 600, (B, T)).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def logits(params, token_ids) -> np.ndarray:
+    return logits_of(params, token_ids)
+
+
+def logits_of(params, token_ids: np.ndarray) -> np.ndarray:
+    positions = np.broadcast_to(np.arange(T, dtype=np.int32), token_ids.shape)
+    return np.asarray(_logits(params, token_ids, positions), np.float64)
+
+
+@jax.jit
+def _logits(params, token_ids, positions):
+    hidden, _ = transformer.forward(params, CONFIG, token_ids, positions)
+    return transformer.unembed(params, CONFIG, hidden)
+
+
+def loop_logprobs(logits: np.ndarray, token_ids: np.ndarray, temperature: float) -> np.ndarray:
+    """log softmax(logits at t − 1 / τ)[token t], one token at a time."""
+    out = np.zeros(token_ids.shape)
+    for b in range(len(token_ids)):
+        for t in range(1, token_ids.shape[1]):
+            scaled = logits[b, t - 1] / temperature
+            peak = scaled.max()
+            out[b, t] = scaled[token_ids[b, t]] - peak - np.log(np.exp(scaled - peak).sum())
+    return out
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("chunk", [0, 4, 5])
+def test_token_logprobs(params, token_ids, logits, temperature: float, chunk: int):
+    score = jax.jit(scoring.token_logprobs, static_argnames=("config", "chunk"))
+    ours = score(params, CONFIG, token_ids, temperature=temperature, chunk=chunk)
+    expected = loop_logprobs(logits, token_ids, temperature)
+    assert np.ptp(expected[:, 1:]) > 1.0, "the log-probs hardly differ"
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
+
+
+def test_a_token_sees_nothing_behind_it(params, token_ids, logits):
+    changed = token_ids.copy()
+    changed[:, 6:] = 11
+    score = jax.jit(scoring.token_logprobs, static_argnames=("config", "chunk"))
+    ours = np.asarray(score(params, CONFIG, changed))
+    expected = loop_logprobs(logits, token_ids, 1.0)
+    np.testing.assert_allclose(ours[:, :6], expected[:, :6], rtol=0, atol=1e-5)
+    assert (np.abs(ours[:, 6:] - expected[:, 6:]) > 1e-3).any()
+
+
+def test_gradients_do_not_depend_on_the_chunk(params, token_ids):
+    weights = np.random.default_rng(1).normal(size=(B, T)).astype(np.float32)
+
+    def total(params, chunk):
+        return jnp.sum(
+            weights * scoring.token_logprobs(params, CONFIG, jnp.asarray(token_ids), chunk=chunk)
+        )
+
+    whole = jax.jit(jax.grad(total), static_argnums=1)(params, 0)
+    parts = jax.jit(jax.grad(total), static_argnums=1)(params, 3)
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def ids(*values: int) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+PROMPTS = [ids(2, 70, 71, 72, 3), ids(2, 80, 3)]
+TEXT = [ids(300, 301), ids(310, 311, 312, 313)]
+CODE = [ids(400)]
+
+
+def batch(width: int = 12, num_rows: int = 4) -> packing.DecisionBatch:
+    strategies = [np.array([0.25, 0.75]), np.array([1.0, 0.0])]
+    return packing.decision_batch(PROMPTS, [TEXT, CODE], strategies, width=width, num_rows=num_rows)
+
+
+def prefix_logprob(params, prompt: np.ndarray, prefix: np.ndarray, temperature: float) -> float:
+    """log π(prefix | prompt) from the logits of that one text."""
+    row = np.concatenate([prompt, prefix])
+    padded = np.full((1, T), 5, np.int32)
+    padded[0, : len(row)] = row
+    logprobs = loop_logprobs(logits_of(params, padded), padded, temperature)
+    return float(logprobs[0, len(prompt) : len(row)].sum())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_decision_logprobs(params, temperature: float):
+    """Two prefixes of different length for text, one for code; rows without a problem are finite
+    and do not disturb."""
+    b = batch()
+    of = jax.jit(scoring.decision_logprobs, static_argnames="config")
+    ours = np.asarray(of(params, CONFIG, b.token_ids, b.is_prefix, temperature=temperature))
+    for p, prompt in enumerate(PROMPTS):
+        for c, prefixes in enumerate((TEXT, CODE)):
+            each = [prefix_logprob(params, prompt, prefix, temperature) for prefix in prefixes]
+            np.testing.assert_allclose(ours[p, c], np.logaddexp.reduce(each), rtol=1e-5)
+    assert np.isfinite(ours).all()
+    assert (ours[2:] < -1e29).all(), "padding counts as probability 0"
+    wider = batch(width=17, num_rows=2)
+    again = of(params, CONFIG, wider.token_ids, wider.is_prefix, temperature=temperature)
+    np.testing.assert_allclose(again, ours[:2], rtol=1e-5)
