@@ -146,6 +146,7 @@ def _one_step(
             learner.place(decisions[0]),
             np.float32(decisions[1]),
             np.float32(config.decision_weight),
+            np.float32(temperature),
             **shared,
         )
         decided.append(loss)

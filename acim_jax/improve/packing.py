@@ -103,7 +103,16 @@ def pack(rows: Sequence[TokenRow], width: int, num_rows: int) -> TokenBatch:
 def microbatches(
     rows: Sequence[TokenRow], buckets: Sequence[int], rows_per_batch: int
 ) -> Iterator[TokenBatch]:
-    """All rows, each in the narrowest bucket that holds it, `rows_per_batch` at a time."""
+    """All rows, each in the narrowest bucket that holds it, `rows_per_batch` at a time.
+
+    Raises ValueError for a row that no bucket holds: leaving it out would change the loss.
+    """
+    longest = max((len(row.token_ids) for row in rows), default=0)
+    if longest > buckets[-1]:
+        raise ValueError(
+            f"A training row of {longest} tokens does not fit into the widest bucket, "
+            f"{buckets[-1]}; drop it before, or widen improve.buckets."
+        )
     narrower = 0
     for width in buckets:
         fitting = [row for row in rows if narrower < len(row.token_ids) <= width]

@@ -29,9 +29,10 @@ def optimizer(
     """
 
     def is_matrix(params: transformer.Params) -> transformer.Params:
-        def leaf(path: tuple[object, ...], x: jax.Array) -> bool:
-            stacked = place.path_name(path).startswith("blocks/")
-            return x.ndim - stacked >= 2
+        def leaf(path: tuple[object, ...], _: jax.Array) -> bool:
+            # By name: stacked biases [L, N, H] have as many axes as matrices.
+            name = place.path_name(path).rpartition("/")[2]
+            return name != "scale" and not name.startswith("b_")
 
         return jax.tree_util.tree_map_with_path(leaf, params)
 

@@ -120,15 +120,21 @@ def add_decision_gradient(
     batch: DecisionBatch,
     num_problems: Scalar,
     coefficient: Scalar,
+    temperature: Scalar,
     *,
     config: ModelConfig,
     layout: axes.Layout | None = None,
 ) -> tuple[transformer.Params, Scalar]:
-    """Adds λ × the gradient of the decision cross-entropy."""
+    """Adds λ × the gradient of the decision cross-entropy, for π at the training temperature."""
 
     def loss_of(params: transformer.Params) -> tuple[Scalar, Scalar]:
         decision_PC = scoring.decision_logprobs(
-            params, config, batch.token_ids, batch.is_prefix, layout=layout
+            params,
+            config,
+            batch.token_ids,
+            batch.is_prefix,
+            temperature=temperature,
+            layout=layout,
         )
         loss = objectives.decision_cross_entropy(
             decision_PC, batch.strategy, num_problems=num_problems

@@ -11,35 +11,12 @@ import pytest
 
 from acim_jax.markup import closed_program
 from acim_jax.model import scoring, transformer
-from acim_jax.records import Author, Episode, RolloutRequest, Segment, Status, Stop
+from acim_jax.records import Author, Episode, Segment, Status, Stop
 from acim_jax.rollout import converse
 from tests.support import tiny_models
-from tests.support.tiny_models import CHATTY, CONFIG, ScriptedExecutor
+from tests.support.tiny_models import CHATTY, CONFIG, ScriptedExecutor, requests, run
 
 PAD, END, USER, ASSISTANT = 0, 1, 2, 3
-
-
-def requests(count: int = 3, rollouts: int = 5) -> list[RolloutRequest]:
-    """Native and guided rollouts; text under its second prefix."""
-    prefixes = {"native": "", "text": CHATTY.text_prefixes[1], "code": CHATTY.code_prefixes[0]}
-    return [
-        RolloutRequest(problem, guide, index, prefix)  # pyright: ignore[reportArgumentType]
-        for problem in tiny_models.problems(count)
-        for guide, prefix in prefixes.items()
-        for index in range(rollouts)
-    ]
-
-
-def run(sampler, wanted, executor=None, *, params=None, temperature=1.0, config=CONFIG):
-    return converse.converse(
-        tiny_models.make_params(config) if params is None else params,
-        wanted,
-        sampler,
-        ScriptedExecutor() if executor is None else executor,
-        seed=3,
-        iteration=1,
-        temperature=temperature,
-    )
 
 
 def rescored(episodes, params, config, temperature, width=72) -> list[np.ndarray]:

@@ -13,7 +13,8 @@ from acim_jax.environment.executor import Executor
 from acim_jax.markup import Markup
 from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
-from acim_jax.records import ExecutionResult, Problem, Status
+from acim_jax.records import ExecutionResult, Problem, RolloutRequest, Status
+from acim_jax.rollout import converse
 from acim_jax.rollout.converse import Sampler
 from acim_jax.sampling.config import SamplingConfig
 
@@ -104,3 +105,26 @@ class ScriptedExecutor(Executor):
         future: Future[ExecutionResult] = Future()
         future.set_result(result)
         return future
+
+
+def requests(count: int = 3, rollouts: int = 5) -> list[RolloutRequest]:
+    """Native and guided rollouts; text under its second prefix."""
+    prefixes = {"native": "", "text": CHATTY.text_prefixes[1], "code": CHATTY.code_prefixes[0]}
+    return [
+        RolloutRequest(problem, guide, index, prefix)  # pyright: ignore[reportArgumentType]
+        for problem in problems(count)
+        for guide, prefix in prefixes.items()
+        for index in range(rollouts)
+    ]
+
+
+def run(sampler, wanted, executor=None, *, params=None, temperature=1.0, config=CONFIG):
+    return converse.converse(
+        make_params(config) if params is None else params,
+        wanted,
+        sampler,
+        ScriptedExecutor() if executor is None else executor,
+        seed=3,
+        iteration=1,
+        temperature=temperature,
+    )
