@@ -83,9 +83,6 @@ def _open_run(source: ModelSource, run: Path, step: int | None) -> ModelFolder:
 def _overridden(config: ModelConfig, source: ModelSource) -> ModelConfig:
     fields = ("dtype", "param_dtype", "unroll", "remat")
     chosen = {f: getattr(source, f) for f in fields if getattr(source, f) is not None}
-    # Small models decode faster unrolled, and compile in no time; see docs/performance.md.
-    if source.unroll is None:
-        chosen["unroll"] = config.num_layers <= 4
     return dataclasses.replace(config, **chosen)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from acim_jax import compilation, em, measure, model_folder, run_records, warming
+from acim_jax import compilation, em, measure, model_folder, programs, run_records, warming
 from acim_jax import runtime as runtimes
 from acim_jax.checkpoint import store
 from acim_jax.config import RunConfig
@@ -106,6 +106,7 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
     ):
         if step is None:
             state, history = _begin(prepared, runtime, folder, display), History()
+            programs.compile_all(state, runtime)
             row = _starting_point(state, prepared, runtime, folder, display)
             writer.write(0, {**row, "rollouts": 0, **_compile_metrics(compiled)})
             _save(folder, 0, state, history, config)
@@ -113,6 +114,7 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
         else:
             state, metadata = store.restore(folder.checkpoints, step, runtime.abstract_state())
             history = History.from_json(metadata["history"])
+            programs.compile_all(state, runtime)
             compiled.take()
         save_seconds = 0.0
         for iteration in range(step + 1, config.run.iterations + 1):

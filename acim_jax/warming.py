@@ -55,7 +55,7 @@ def warm_up(
     sources = demonstrations.load(
         config.data.demonstrations,
         markup=model.markup,
-        limit=POOL,
+        limit=min(POOL, warmup.steps * warmup.rows),
         seed=config.data.seed,
     )
     rows = lessons.warmup_rows(sources, model.tokenizer, model.markup, warmup)

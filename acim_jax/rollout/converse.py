@@ -9,6 +9,7 @@ run equal to one that was never stopped.
 
 import collections
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
@@ -61,15 +62,20 @@ class Sampler:
     markup: markups.Markup
     layout: axes.Layout | None = None
 
-    def halts(self) -> decode.HaltTokens:
-        """Vocabulary tables, as wide as the model's (padded) vocabulary."""
-
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """bool [V], as wide as the model's (padded) vocabulary: tokens that end a response."""
         ends = np.zeros((self.model.vocab_size,), np.bool_)
         ends[self.tokenizer.stop_ids(self.markup)] = True
-        fences = np.zeros_like(ends)
+        return ends
+
+    @functools.cached_property
+    def halts(self) -> decode.HaltTokens:
+        """The vocabulary tables of `decode`; made once, as they look at every token's text."""
+        fences = np.zeros((self.model.vocab_size,), np.bool_)
         halting = self.tokenizer.halting_ids(self.markup)
         fences[: len(halting)] = halting
-        return decode.HaltTokens(jnp.asarray(ends), jnp.asarray(fences))
+        return decode.HaltTokens(jnp.asarray(self.ends), jnp.asarray(fences))
 
 
 @dataclasses.dataclass
@@ -141,12 +147,20 @@ def _close(
     conversation: Conversation, sampler: Sampler, sampling: SamplingParams, iteration: int
 ) -> Episode:
     ids = conversation.response_ids()
-    ends = sampler.tokenizer.stop_ids(sampler.markup)
-    if conversation.stop is Stop.EOS and ids[-1] in ends:
+    if conversation.stop is Stop.EOS and sampler.ends[ids[-1]]:
         ids = ids[:-1]
     text = sampler.tokenizer.decode(ids)
     opened = markups.count_opened(text, sampler.markup)
     return conversation.finish(text, opened, sampling, iteration)
+
+
+def compile_all(params: transformer.Params, sampler: Sampler) -> None:
+    """Runs the sampler's programs once in every shape, without any row in use."""
+    loop = _Loop(params, sampler, None, 0.0, lambda: None, None)
+    for width in sampler.config.prefill_buckets:
+        loop.extend(width, [])
+    loop.run_decode(0)
+    jax.block_until_ready(loop.device.lengths)
 
 
 class _Loop:
@@ -165,8 +179,6 @@ class _Loop:
         self.params, self.sampler, self.executor = params, sampler, executor
         self.on_done, self.on_segment = on_done, on_segment
         self.stats = RolloutStats()
-        self.halts = sampler.halts()
-        self.ends = np.asarray(self.halts.ends)
         self.device = state.create(
             config=sampler.model,
             slots=slots,
@@ -235,9 +247,9 @@ class _Loop:
                 pieces[nth].append((slot, start + at, tokens[at : at + widest]))
         for batch in pieces:
             for width, chunk in _bucketed(batch, self.sampler.config):
-                self._extend(width, chunk)
+                self.extend(width, chunk)
 
-    def _extend(self, width: int, chunk: list[tuple[int, int, np.ndarray]]) -> None:
+    def extend(self, width: int, chunk: list[tuple[int, int, np.ndarray]]) -> None:
         rows_A = self.sampler.config.prefill_rows
         rows = np.full((rows_A,), self.sampler.config.slots, np.int32)
         starts = np.zeros((rows_A,), np.int32)
@@ -262,15 +274,16 @@ class _Loop:
         self.was_active = self.active.copy()
         if not self.active.any():
             return
-        rows = (self.active, self.watched, self.temperatures, self.keys)
-        controls = decode.RowControls(*cast(Any, rows))
         # Stopped rows idle until the call returns, so it returns early once a few have stopped.
-        max_halted = max(1, int(self.active.sum()) // 8)
+        self.run_decode(max(1, int(self.active.sum()) // 8))
+
+    def run_decode(self, max_halted: int) -> None:
+        rows = (self.active, self.watched, self.temperatures, self.keys)
         self.device, active = decode.decode(
             self.params,
             self.device,
-            controls,
-            self.halts,
+            decode.RowControls(*cast(Any, rows)),
+            self.sampler.halts,
             np.int32(self.sampler.config.chunk),
             np.int32(max_halted),
             config=self.sampler.model,
@@ -306,7 +319,7 @@ class _Loop:
 
     def _look(self, conversation: Conversation, last_token: int) -> None:
         """Decides what a stopped row does next: ends, runs its program, or decodes on."""
-        if self.ends[last_token]:
+        if self.sampler.ends[last_token]:
             self._leave(conversation, Stop.EOS)
             return
         program = None

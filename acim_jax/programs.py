@@ -1,0 +1,62 @@
+"""Runs every program of a run once, on empty input, so that no iteration has to compile.
+
+Which bucket widths an iteration needs depends on what was sampled; without this, a width that
+first occurs in iteration 7 would be compiled there.
+"""
+
+import jax
+import numpy as np
+
+from acim_jax.improve import packing, step
+from acim_jax.improve.state import TrainState
+from acim_jax.records import DECISIONS
+from acim_jax.rollout import converse
+from acim_jax.runtime import Runtime
+
+
+def compile_all(state: TrainState, runtime: Runtime) -> None:
+    """Sampler, estimator and gradient programs in all shapes that the config allows."""
+    converse.compile_all(runtime.to_sampling(state.params), runtime.sampler)
+    if runtime.config.method != "sft":
+        _compile_training(state, runtime)
+
+
+def _compile_training(state: TrainState, runtime: Runtime) -> None:
+    config, learner = runtime.config.improve, runtime.learner
+    shared = {"config": learner.model, "layout": learner.layout}
+    one, temperature = np.float32(1.0), np.float32(runtime.config.sampling.temperature)
+    gradients = step.zeros(state.params)
+    for width in config.buckets:
+        batch = learner.place(packing.pack((), width, config.microbatch_rows))
+        gradients, _ = step.add_policy_gradient(
+            gradients,
+            state.params,
+            batch,
+            one,
+            temperature,
+            clip_epsilon=config.clip_epsilon,
+            chunk=config.logprob_chunk,
+            **shared,
+        )
+        if config.replay_weight > 0:
+            gradients, _ = step.add_likelihood_gradient(
+                gradients, state.params, batch, one, one, chunk=config.logprob_chunk, **shared
+            )
+    if runtime.config.explore.guided_rollouts and config.decision_weight > 0:
+        rows = -(-runtime.config.explore.problems // config.minibatches)
+        empty = packing.decision_batch(
+            (),
+            [[np.zeros((1,), np.int32)] * len(p) for p in runtime.prefix_ids()],
+            (),
+            width=runtime.prefix_width,
+            num_rows=rows,
+        )
+        assert empty.strategy.shape == (rows, len(DECISIONS))
+        gradients, _ = step.add_decision_gradient(
+            gradients, state.params, learner.place(empty), one, one, temperature, **shared
+        )
+    # The optimiser's step donates its state, so it gets a copy to use up.
+    spare = jax.tree.map(lambda x: x.copy(), state)
+    jax.block_until_ready(
+        step.apply(spare, gradients, np.float32(0.0), optimiser=learner.optimiser)
+    )
