@@ -100,6 +100,7 @@ def _prepare(args: argparse.Namespace) -> tuple[ModelFolder, Sampler, RolloutReq
     """Checks the input; ValueError or FileNotFoundError."""
     if not args.question.strip():
         raise ValueError("QUESTION is empty.")
+    options.check_text(args.question, "QUESTION")
     if not (math.isfinite(args.temperature) and args.temperature >= 0):
         raise ValueError(f"--temperature must be 0 or above, got {args.temperature}.")
     model = options.open_model(args)

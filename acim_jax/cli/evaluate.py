@@ -208,6 +208,8 @@ def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
         data[source] = problem_files.load(
             source, limit=args.limit, seed=DATA_SEED, mapping=mapping or None
         )
+        for problem in data[source]:
+            options.check_text(problem.question, f"{source}: problem {problem.id!r}")
     return data
 
 

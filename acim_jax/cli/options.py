@@ -125,6 +125,14 @@ def overridden(markup: Markup, settings: Sequence[str]) -> Markup:
         raise ValueError(f"--markup {name}: {first['msg']}.") from error
 
 
+def check_text(text: str, where: str) -> None:
+    """Raises ValueError, beginning with `where`, for a text that no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{where} holds half a surrogate pair.") from None
+
+
 def sampling_config(
     model: ModelFolder, longest: int, *, slots: int, max_length: int | None = None, chunk: int = 32
 ) -> SamplingConfig:

@@ -116,10 +116,8 @@ def _row(row: dict[str, object], where: str, model: ModelFolder) -> _Row:
         raise ValueError(f'{where}: needed either "token_ids" or "text", got {sorted(row)}.')
     if "text" in row:
         text = execute.text_field(row, "text", where)
-        try:
-            token_ids = model.tokenizer.encode(text)
-        except UnicodeEncodeError:
-            raise ValueError(f'{where}: field "text" holds half a surrogate pair.') from None
+        options.check_text(text, f'{where}: field "text"')
+        token_ids = model.tokenizer.encode(text)
     else:
         token_ids = _token_ids(row["token_ids"], where, model.config.vocab_size)
     positions = model.config.max_positions
