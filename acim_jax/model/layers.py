@@ -8,9 +8,7 @@ from jaxtyping import Array, Float, Int
 from acim_jax.model import attention
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
-
-#: What `attend` closes over: (queries, keys, values of the new tokens) -> attention output.
-KeysValues = tuple[Float[Array, "B K S H"], Float[Array, "B K S H"]]
+from acim_kernels.attention import api as kernels
 
 
 class RMSNorm(nn.Module):
@@ -70,7 +68,7 @@ class Attention(nn.Module):
         else:
             update = attention.write(update, k, v, positions_BT)
             k_BKSH, v_BKSH = attention.read(update)
-        out = attention.attend(q, k_BKSH, v_BKSH, positions_BT)
+        out = kernels.attention(q, k_BKSH, v_BKSH, positions_BT)
         out = axes.constrain(out, ("batch", "sequence", "heads", "head_dim"), self.layout)
         c = self.config
         out_init = nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2)

@@ -82,7 +82,9 @@ def forward(
     Without a cache the tokens see one another; with one they are written into it first and see
     all of their row up to their own position. The cache is returned updated.
     """
-    x_BTD = params["embed"]["embedding"].astype(config.dtype)[token_ids]
+    # Gathered over `embed` before the look-up: rows come out in the activations' sharding.
+    table_VD = params["embed"]["embedding"].astype(config.dtype)
+    x_BTD = axes.constrain(table_VD, ("vocab", "activation_embed"), layout)[token_ids]
     x_BTD = axes.constrain(x_BTD, axes.HIDDEN, layout)
     rope = attention.rope_angles(positions, config.head_dim, config.rope_theta)
     if config.unroll:

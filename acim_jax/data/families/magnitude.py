@@ -8,7 +8,7 @@ import random
 
 from acim_jax.data.families.case import Case, printed, timed_out, with_digits
 
-#: Trailing zeros of round numbers: a loop over 10^7 steps or more exceeds 0.1 s of CPU time.
+#: Trailing zeros of round numbers: a loop over 10^7 steps or more exceeds 0.05 s of CPU time.
 ZEROS = ((), (7, 8, 9), (10, 11, 12))
 #: Zeros inside the dividend. From 10^17 on, neighbouring doubles are 16 or more apart, so a
 #: quotient that ends in one digit after the zeros is never a double; below 10^22 the round part is.
