@@ -49,7 +49,7 @@ def add_markup(parser: argparse.ArgumentParser) -> None:
 def add_executor(parser: argparse.ArgumentParser) -> None:
     """The limits of the programs that a model writes."""
     defaults = ExecutorConfig()
-    group = parser.add_argument_group("limits of the model's programs")
+    group = parser.add_argument_group("limits of programs")
     group.add_argument(
         "--workers", type=int, default=defaults.workers, metavar="N", help="programs at once"
     )
