@@ -99,7 +99,7 @@ class Runtime:
         *,
         rows: int,
     ) -> list[tuple[DecisionBatch, int]]:
-        """One batch of `rows` queries for every optimiser step of the M-step.
+        """One batch of `rows` queries (and padding) for every optimiser step of the M-step.
 
         Each epoch goes once through all queries, in an order drawn from (seed, iteration, epoch).
         """
@@ -118,12 +118,13 @@ class Runtime:
     def _decision_batch(
         self, problems: Sequence[Problem], strategies: Sequence[np.ndarray], rows: int
     ) -> DecisionBatch:
+        shards = 1 if self.train_layout is None else self.train_layout.shards("batch")
         return packing.decision_batch(
             [self.prompt_ids(problem) for problem in problems],
             self.prefix_ids(),
             strategies,
             width=self.prefix_width,
-            num_rows=rows,
+            num_rows=-(-rows // shards) * shards,
         )
 
     def new_state(self, params: transformer.Params) -> TrainState:
@@ -147,6 +148,22 @@ def layouts(config: mesh.MeshConfig) -> tuple[axes.Layout | None, axes.Layout | 
     if devices.size == 1:
         return None, None
     return axes.Layout.of(devices, axes.TRAIN_RULES), axes.Layout.of(devices, axes.SAMPLE_RULES)
+
+
+def check_rows(config: RunConfig) -> None:
+    """ValueError, naming the field, for rows that the mesh's batch axes cannot share evenly."""
+    layout, _ = layouts(config.mesh)
+    shards = 1 if layout is None else layout.shards("batch")
+    for name, rows in (
+        ("sampling.slots", config.sampling.slots),
+        ("improve.microbatch_rows", config.improve.microbatch_rows),
+        ("warmup.rows", config.warmup.rows),
+    ):
+        if rows % shards:
+            raise ValueError(
+                f"{name} is {rows}, but this mesh splits rows into {shards} equal parts (data × "
+                f"fsdp); make it a multiple of {shards}, or change mesh."
+            )
 
 
 def prefix_width(model: ModelFolder, problems: Sequence[Problem], multiple: int = 16) -> int:

@@ -60,6 +60,7 @@ def prepare(config: RunConfig) -> Prepared:
     prepared = Prepared(config, model, splits["train"], splits["validation"], splits["test"])
     check(config)
     _check_lengths(prepared)
+    runtimes.check_rows(config)
     return prepared
 
 

@@ -110,7 +110,7 @@ def _one_step(
     lr: float,
 ) -> tuple[TrainState, StepSums]:
     shared = {"config": learner.model, "layout": learner.layout}
-    gradients = step.zeros(state.params)
+    gradients = step.zeros(state.params, layout=learner.layout)
     policy: list[step.PolicyTerm] = []
     replayed: list[jax.Array] = []
     decided: list[jax.Array] = []
@@ -216,7 +216,7 @@ def warmup(
     for at in range(first, last):
         batch = next(batches)
         gradients, loss = step.add_likelihood_gradient(
-            step.zeros(state.params),
+            step.zeros(state.params, layout=learner.layout),
             state.params,
             learner.place(batch),
             np.float32(max(float(np.sum(batch.weights)), 1e-9)),

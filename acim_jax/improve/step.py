@@ -17,7 +17,7 @@ from acim_jax.improve.packing import DecisionBatch, TokenBatch
 from acim_jax.improve.state import TrainState
 from acim_jax.model import scoring, transformer
 from acim_jax.model.config import ModelConfig
-from acim_jax.sharding import axes
+from acim_jax.sharding import axes, place
 
 Scalar = Float[Array, ""]
 
@@ -41,14 +41,25 @@ class Applied(NamedTuple):
     grad_norm: Scalar
 
 
-@jax.jit
-def zeros(params: transformer.Params) -> transformer.Params:
+def _as_params(tree: transformer.Params, layout: axes.Layout | None) -> transformer.Params:
+    """Gradients are sharded as their parameters are: no device ever holds all of one."""
+    if layout is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, place.param_shardings(tree, layout))
+
+
+@functools.partial(jax.jit, static_argnames=("layout",))
+def zeros(params: transformer.Params, *, layout: axes.Layout | None = None) -> transformer.Params:
     """A gradient accumulator: float32 whatever the parameters are."""
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
+    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
+    return _as_params(empty, layout)
 
 
-def _add(gradients: transformer.Params, more: transformer.Params) -> transformer.Params:
-    return jax.tree.map(lambda total, g: total + g.astype(jnp.float32), gradients, more)
+def _add(
+    gradients: transformer.Params, more: transformer.Params, layout: axes.Layout | None
+) -> transformer.Params:
+    total = jax.tree.map(lambda total, g: total + g.astype(jnp.float32), gradients, more)
+    return _as_params(total, layout)
 
 
 @_jit_term("chunk", "clip_epsilon")
@@ -85,7 +96,7 @@ def add_policy_gradient(
         )
 
     (loss, sums), more = jax.value_and_grad(loss_of, has_aux=True)(params)
-    return _add(gradients, more), PolicyTerm(loss, sums)
+    return _add(gradients, more, layout), PolicyTerm(loss, sums)
 
 
 @_jit_term("chunk")
@@ -110,7 +121,7 @@ def add_likelihood_gradient(
         return coefficient * loss, loss
 
     (_, loss), more = jax.value_and_grad(loss_of, has_aux=True)(params)
-    return _add(gradients, more), loss
+    return _add(gradients, more, layout), loss
 
 
 @_jit_term()
@@ -142,7 +153,7 @@ def add_decision_gradient(
         return coefficient * loss, loss
 
     (_, loss), more = jax.value_and_grad(loss_of, has_aux=True)(params)
-    return _add(gradients, more), loss
+    return _add(gradients, more, layout), loss
 
 
 @functools.partial(jax.jit, static_argnames=("optimiser",), donate_argnames=("state",))

@@ -5,6 +5,7 @@ Two tables make a sharding strategy: `PARAM_AXES` (path → logical axes, a fact
 """
 
 import dataclasses
+import math
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -91,6 +92,10 @@ class Layout:
 
     def sharding(self, logical_axes: tuple[str, ...]) -> NamedSharding:
         return NamedSharding(self.mesh, self.spec(logical_axes))
+
+    def shards(self, logical: str) -> int:
+        """Into how many parts this axis is split; its length must be a multiple of that."""
+        return math.prod(self.mesh.shape[axis] for axis in _as_tuple(dict(self.rules)[logical]))
 
 
 def _as_tuple(wanted: MeshAxes) -> tuple[str, ...]:
