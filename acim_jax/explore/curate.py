@@ -64,7 +64,9 @@ def examples(
             candidates = _advantages(group, advantage, dropped)
             if config.keep == 0:
                 weight = float(strategy[c]) * len(DECISIONS)
-                kept += [Example(e.episode, e.advantage, weight) for e in candidates if weight > 0]
+                weighed = [Example(e.episode, e.advantage, weight) for e in candidates]
+                kept += weighed if weight > 0 else []
+                dropped["not_drawn"] += 0 if weight > 0 else len(weighed)
                 continue
             chosen = {id(group[i]) for i in draw.permutation(len(group))[: wanted[c]]}
             drawn = [example for example in candidates if id(example.episode) in chosen]

@@ -24,11 +24,11 @@ class History:
             seen[problem_id] = seen.get(problem_id, 0) + 1
         return History(seen, {**self.reward, **rewards})
 
-    def to_json(self) -> dict[str, dict[str, float]]:
+    def to_json(self) -> dict[str, dict[str, int] | dict[str, float]]:
         return {"seen": dict(self.seen), "reward": dict(self.reward)}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Mapping[str, float]]) -> "History":
+    def from_json(cls, content: Mapping[str, Mapping[str, int | float]]) -> "History":
         seen = {key: int(count) for key, count in content["seen"].items()}
         return cls(seen, dict(content["reward"]))
 

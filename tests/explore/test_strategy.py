@@ -1,0 +1,103 @@
+"""Facts of s*(c|x) that do not come from the code: worked numbers, limits, and the optimum."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from acim_jax.explore import strategy
+
+NAMES = ("energy", "posterior", "value", "regularised")
+
+
+def reference(policy, value, name, *, alpha=20.0, beta=0.1) -> np.ndarray:
+    rows = np.atleast_2d(policy).astype(float), np.atleast_2d(value).astype(float)
+    return strategy.reference(*rows, strategy=name, alpha=alpha, beta=beta)
+
+
+@pytest.mark.parametrize(
+    "name, settings, expected",
+    [
+        ("posterior", {}, (0.571, 0.429)),
+        ("energy", {"alpha": 10.0}, (0.622, 0.378)),
+        ("energy", {"alpha": 1e6}, (1.0, 0.0)),  # text, although code is three times as good
+        ("energy", {"alpha": 0.0}, (0.5, 0.5)),
+        ("value", {"alpha": 1e6}, (0.0, 1.0)),
+        ("value", {"alpha": 0.0}, (0.5, 0.5)),
+        ("regularised", {"beta": 1e6}, (0.8, 0.2)),
+        ("regularised", {"beta": 1e-6}, (0.0, 1.0)),
+    ],
+)
+def test_a_habit_of_text_against_better_code(name: str, settings: dict, expected):
+    ours = reference((0.8, 0.2), (0.25, 0.75), name, **settings)
+    np.testing.assert_allclose(ours, [expected], atol=5e-4)
+
+
+def test_a_rare_decision_that_is_better():
+    """At a prior of 2 %: the energy form stays there, the posterior takes eight rounds."""
+    policy, value = np.array([[0.98, 0.02]]), np.array([[0.3, 1.0]])
+    assert reference(policy, value, "energy")[0, 1] == pytest.approx(0.004, abs=5e-4)
+    assert reference(policy, value, "posterior")[0, 1] == pytest.approx(0.064, abs=5e-4)
+    assert reference(policy, value, "regularised")[0, 1] == pytest.approx(0.957, abs=5e-4)
+    for _ in range(8):
+        policy = reference(policy, value, "posterior")
+    assert policy[0, 1] == pytest.approx(0.997, abs=5e-4)
+
+
+def test_energy_at_one_never_passes_e():
+    grid = np.linspace(0.0, 1.0, 21)
+    policy = np.array([[1 - p, p] for p, _, _ in itertools.product(grid, grid, grid)])
+    value = np.array([[a, b] for _, a, b in itertools.product(grid, grid, grid)])
+    ours = reference(policy, value, "energy", alpha=1.0)
+    assert (ours.max(axis=1) / ours.min(axis=1)).max() == pytest.approx(np.e, rel=1e-9)
+
+
+def test_regularised_is_the_optimum():
+    """No other distribution has more E_s[Q] − β·KL(s‖π); searched on a grid."""
+    policy, value, beta = np.array([0.9, 0.1]), np.array([0.4, 0.7]), 0.2
+    grid = np.linspace(1e-4, 1 - 1e-4, 9999)
+    s = np.stack([1 - grid, grid], axis=1)
+    objective = s @ value - beta * np.sum(s * np.log(s / policy), axis=1)
+    best = grid[objective.argmax()]
+    assert reference(policy, value, "regularised", beta=beta)[0, 1] == pytest.approx(best, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_sum_to_one_and_do_not_care_for_order(name: str):
+    draw = np.random.default_rng(0)
+    policy = draw.dirichlet(np.ones(2), 50)
+    value = draw.integers(0, 5, (50, 2)) / 4
+    ours = reference(policy, value, name)
+    assert np.isfinite(ours).all() and (ours >= 0).all()
+    np.testing.assert_allclose(ours.sum(axis=1), 1.0, rtol=1e-12)
+    swapped = reference(policy[:, ::-1], value[:, ::-1], name)
+    np.testing.assert_allclose(swapped, ours[:, ::-1], rtol=1e-12)
+    one_by_one = [reference(p, v, name)[0] for p, v in zip(policy, value, strict=True)]
+    np.testing.assert_allclose(one_by_one, ours, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_success_is_no_signal(name: str):
+    """The mode's own limit, beside a row with a signal, whose π is not changed either."""
+    policy, value = np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([[0.0, 0.0], [0.0, 0.5]])
+    before = policy.copy()
+    ours = reference(policy, value, name)
+    expected = [0.5, 0.5] if name in ("energy", "value") else [0.9, 0.1]
+    np.testing.assert_allclose(ours[0], expected, rtol=1e-12)
+    assert ours[1, 1] > expected[1]
+    np.testing.assert_array_equal(policy, before)
+    assert strategy.has_signal(value).tolist() == [False, True]
+
+
+def test_extremes_stay_finite():
+    policy = np.array([[1.0, 0.0], [1e-300, 1.0]])
+    for name in NAMES:
+        for value in ([[1.0, 1.0], [1.0, 0.5]], [[0.0, 0.5], [0.5, 0.0]]):
+            ours = reference(policy, value, name, alpha=1e5, beta=1e-4)
+            np.testing.assert_allclose(ours.sum(axis=1), 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("value", [(np.nan, 0.5), (1.5, 0.5), (-0.1, 0.5)])
+def test_what_is_no_value_is_refused(value):
+    with pytest.raises(ValueError, match="a decision without rollouts has no Q"):
+        reference((0.5, 0.5), value, "regularised")
