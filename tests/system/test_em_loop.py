@@ -1,0 +1,168 @@
+"""EM iterations end to end on a tiny world: real interpreter, real rewards, all annotations
+checked at run time."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from acim_jax import compilation, em, programs, run_records
+from acim_jax import runtime as runtimes
+from acim_jax.explore.curriculum import History
+from acim_jax.explore.plan import ExploreConfig
+from acim_jax.improve.state import TrainState
+from acim_jax.model import scoring
+from acim_jax.records import Author, Status
+from acim_jax.sharding import place
+from acim_jax.sharding.mesh import MeshConfig
+from tests.support import small_world
+
+EM = small_world.run_config(mesh=MeshConfig(1, 1, 1))
+RL = small_world.run_config(
+    method="rl",
+    explore=ExploreConfig(problems=6, guided_rollouts=0, native_rollouts=8, keep=0),
+    mesh=MeshConfig(2, 2, 2),
+)
+
+
+@pytest.fixture(scope="module")
+def start():
+    return small_world.warmed_up()
+
+
+def run(config, start, iterations: int):
+    """Iterations of one run; the state's buffers are used up, so it starts from a copy."""
+    with (
+        runtimes.open_runtime(config, small_world.model(), small_world.PROBLEMS) as runtime,
+        compilation.CompileCounter() as counter,
+    ):
+        params = jax.tree.map(jnp.copy, start)
+        if runtime.train_layout is not None:
+            params = place.to_layout(params, runtime.train_layout)
+        state, history = runtime.new_state(params), History()
+        programs.compile_all(state, runtime)
+        results, compiled = [], []
+        for iteration in range(1, iterations + 1):
+            counter.take()
+            result = em.em_iteration(
+                state, small_world.PROBLEMS, history, runtime, iteration, progress=0.0
+            )
+            state, history = result.state, result.history
+            compiled.append(counter.take().programs)
+            results.append(result)
+        policy = runtime.policy(state.params, small_world.PROBLEMS).policy[:, 1]
+    return results, compiled, policy
+
+
+@pytest.fixture(scope="module")
+def em_run(start):
+    return run(EM, start, 4)
+
+
+def test_warm_iterations_compile_nothing(em_run):
+    """Nor does the first one, but for the policy estimator and the placing of its batches."""
+    compiled = em_run[1]
+    assert compiled[0] <= 3
+    assert compiled[1:] == [0, 0, 0]
+
+
+def test_stored_logprobs_are_those_of_the_trainer(em_run, start):
+    """Rollouts of iteration 1, with the interpreter's real output between MODEL tokens."""
+    score = jax.jit(lambda ids: scoring.token_logprobs(start, small_world.model().config, ids))
+    behind_output = 0
+    for episode in em_run[0][0].exploration.episodes:
+        row = np.zeros((1, 56), np.int32)
+        row[0, : episode.num_tokens] = episode.token_ids
+        logprobs = np.asarray(score(row))[0]
+        at, seen_output = 0, False
+        for segment in episode.segments:
+            n = len(segment.token_ids)
+            if segment.author is Author.MODEL:
+                expected = logprobs[at : at + n]
+                np.testing.assert_allclose(segment.logprobs, expected, rtol=0, atol=1e-5)
+                behind_output += n * seen_output
+            seen_output |= segment.author is Author.OUTPUT
+            at += n
+    assert behind_output > 50
+
+
+def test_what_the_e_step_finds(em_run):
+    found = em_run[0][0].exploration
+    executions = [x for e in found.episodes for x in e.executions]
+    assert sum(x.status is Status.OK for x in executions) > 20
+    assert {x.stdout for x in executions} >= {"7\n", "8\n"}
+    assert len(found.episodes) == 6 * 8
+    for value in found.values:
+        mine = [e for e in found.episodes if e.problem_id == value.problem_id]
+        for c, guide in enumerate(("text", "code")):
+            rewards = [e.reward for e in mine if e.guide == guide]
+            assert value.counts[c] == len(rewards) == 4
+            np.testing.assert_allclose(value.value[c], np.mean(rewards))
+        strategy = found.strategies.get(value.problem_id)
+        assert (strategy is None) == (not value.value.any())
+        if strategy is not None:
+            odds = value.policy * np.exp(value.value / 0.1)
+            np.testing.assert_allclose(strategy, odds / odds.sum(), rtol=1e-9)
+    values = np.array([v.value for v in found.values])
+    assert values[:, 0].mean() < 0.8 and values[:, 1].mean() > 0.5, "not the world it should be"
+
+
+def test_metrics_agree_with_the_records(em_run):
+    for result in em_run[0]:
+        counts, row = result.curation, run_records.explore_metrics(result)
+        drops = sum(v for k, v in row.items() if k.startswith("curate/dropped/"))
+        assert row["curate/kept"] + drops == counts.rollouts == 48
+        assert result.train_metrics["train/target_tokens"] == counts.targets
+        assert row["explore/sampled_tokens"] == sum(
+            e.num_model_tokens for e in result.exploration.episodes
+        )
+        rewards = [e.reward for e in result.exploration.episodes]
+        assert row["explore/reward"] == pytest.approx(np.mean(rewards))
+        assert all(v is None or math.isfinite(v) for v in {**row, **result.train_metrics}.values())
+
+
+def test_em_moves_the_policy_to_the_better_decision(em_run, start):
+    """From a prior of 0.2 to nearly always code, with a higher reward for native rollouts."""
+    results, _, policy = em_run
+    before = np.mean([v.policy[1] for v in results[0].exploration.values])
+    assert 0.1 < before < 0.35
+    assert policy.mean() > 0.6
+    assert [int(r.state.step) for r in results[-1:]] == [8]
+
+
+def test_plain_rl_is_the_same_program_without_guides(start):
+    """Here on eight devices."""
+    (first, _), compiled, _ = run(RL, start, 2)
+    assert compiled[1] == 0
+    assert {e.guide for e in first.exploration.episodes} == {"native"}
+    assert len(first.exploration.episodes) == 48
+    assert not first.exploration.strategies
+    assert first.train_metrics["train/decision_loss"] is None
+    assert first.train_metrics["train/ratio_mean"] == pytest.approx(1.0, abs=0.1)
+    rewards: dict[str, list[float]] = {}
+    for episode in first.exploration.episodes:
+        rewards.setdefault(episode.problem_id, []).append(episode.reward)
+    mixed = {p for p, r in rewards.items() if len(set(r)) > 1}
+    assert {e.episode.problem_id for e in first.examples} == mixed
+    assert len(first.examples) == 8 * len(mixed), "all rollouts of a group are kept"
+    for example in first.examples:
+        group = np.array(rewards[example.episode.problem_id])
+        expected = (example.episode.reward - group.mean()) / (group.std() + 1e-4)
+        assert example.advantage == pytest.approx(expected, rel=1e-6)
+        assert example.episode.segments[1].author is Author.MODEL, "the decision is sampled"
+
+
+def test_one_iteration_is_a_function_of_its_state(start):
+    """Made again it gives the same numbers and the same weights, bit by bit."""
+    once, again = (run(EM, start, 1)[0][0] for _ in range(2))
+    assert once.train_metrics == again.train_metrics
+    leaves = lambda r: jax.tree.leaves(r.state.params)  # noqa: E731
+    for one, other in zip(leaves(once), leaves(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert isinstance(once.state, TrainState)
+    changed = dataclasses.replace(EM, seed=1)
+    other = run(changed, start, 1)[0][0]
+    assert other.train_metrics != once.train_metrics
