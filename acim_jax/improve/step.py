@@ -48,9 +48,13 @@ def _as_params(tree: transformer.Params, layout: axes.Layout | None) -> transfor
     return jax.lax.with_sharding_constraint(tree, place.param_shardings(tree, layout))
 
 
-@functools.partial(jax.jit, static_argnames=("layout",))
+@functools.partial(jax.jit, static_argnames=("layout",), keep_unused=True)
 def zeros(params: transformer.Params, *, layout: axes.Layout | None = None) -> transformer.Params:
-    """A gradient accumulator: float32 whatever the parameters are."""
+    """A gradient accumulator: float32 whatever the parameters are.
+
+    Its values depend on no argument; keeping the parameters as one commits the result to their
+    device, as every later accumulator is. Else each term would be compiled for either kind.
+    """
     empty = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
     return _as_params(empty, layout)
 
