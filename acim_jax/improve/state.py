@@ -25,8 +25,12 @@ def optimizer(
     """AdamW's direction (arXiv:1711.05101) on clipped gradients; the step multiplies by −lr.
 
     The learning rate is an argument of the step, so that a schedule never recompiles it. Weight
-    decay leaves vectors (norms and biases) alone.
+    decay leaves vectors (norms and biases) alone. Moments are float32 whatever the parameters are.
     """
+    adam = optax.scale_by_adam(b1=b1, b2=b2)
+
+    def init_float32(params: optax.Params) -> optax.OptState:
+        return adam.init(jax.tree.map(lambda x: x.astype(jnp.float32), params))
 
     def is_matrix(params: transformer.Params) -> transformer.Params:
         def leaf(path: tuple[object, ...], _: jax.Array) -> bool:
@@ -38,7 +42,7 @@ def optimizer(
 
     return optax.chain(
         optax.clip_by_global_norm(max_grad_norm),
-        optax.scale_by_adam(b1=b1, b2=b2),
+        optax.GradientTransformation(init_float32, adam.update),
         optax.add_decayed_weights(weight_decay, mask=is_matrix),
     )
 
