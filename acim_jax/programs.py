@@ -5,11 +5,11 @@ first occurs in iteration 7 would be compiled there.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from acim_jax.improve import packing, step
 from acim_jax.improve.state import TrainState
-from acim_jax.records import DECISIONS
 from acim_jax.rollout import converse
 from acim_jax.runtime import Runtime
 
@@ -25,7 +25,7 @@ def _compile_training(state: TrainState, runtime: Runtime) -> None:
     config, learner = runtime.config.improve, runtime.learner
     shared = {"config": learner.model, "layout": learner.layout}
     one, temperature = np.float32(1.0), np.float32(runtime.config.sampling.temperature)
-    gradients = step.zeros(state.params)
+    gradients = step.zeros(state.params, layout=learner.layout)
     for width in config.buckets:
         batch = learner.place(packing.pack((), width, config.microbatch_rows))
         gradients, _ = step.add_policy_gradient(
@@ -44,19 +44,12 @@ def _compile_training(state: TrainState, runtime: Runtime) -> None:
             )
     if runtime.config.explore.guided_rollouts and config.decision_weight > 0:
         rows = -(-runtime.config.explore.problems // config.minibatches)
-        empty = packing.decision_batch(
-            (),
-            [[np.zeros((1,), np.int32)] * len(p) for p in runtime.prefix_ids()],
-            (),
-            width=runtime.prefix_width,
-            num_rows=rows,
-        )
-        assert empty.strategy.shape == (rows, len(DECISIONS))
+        empty, _ = runtime.decision_batches((), (), 0, rows=rows)[0]
         gradients, _ = step.add_decision_gradient(
             gradients, state.params, learner.place(empty), one, one, temperature, **shared
         )
     # The optimiser's step donates its state, so it gets a copy to use up.
-    spare = jax.tree.map(lambda x: x.copy(), state)
+    spare = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state)
     jax.block_until_ready(
         step.apply(spare, gradients, np.float32(0.0), optimiser=learner.optimiser)
     )

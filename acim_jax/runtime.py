@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -133,7 +134,11 @@ class Runtime:
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the training state, for restoring a checkpoint."""
         params = transformer.abstract_params(self.model.config)
-        abstract = jax.eval_shape(lambda p: train_state.create(p, self.learner.optimiser), params)
+        abstract = TrainState(
+            params,
+            jax.eval_shape(self.learner.optimiser.init, params),
+            cast(Any, jax.ShapeDtypeStruct((), np.int32)),
+        )
         if self.train_layout is None:
             return abstract
         shardings = train_state.state_shardings(params, self.learner.optimiser, self.train_layout)

@@ -18,7 +18,7 @@ from acim_jax.runtime import Runtime
 log = logging.getLogger(__name__)
 
 #: Different demonstrations that warm-up draws from; a pass over them is reshuffled each time.
-POOL = 80_000
+POOL = 160_000
 CHECKPOINT_STEPS = 250
 
 

@@ -15,7 +15,7 @@ RECORDS = {"records", "markup"}
 # Host code that any layer may use: it depends on nothing of ours but itself.
 BASE = {"bad_input", "atomic"}
 # Who only passes parameters on still names their types: ModelConfig, Params, Layout.
-PARAMETERS = {"model.config", "model.transformer", "sharding.axes"}
+PARAMETERS = {"model.config", "model.transformer", "sharding.axes", "sharding.place"}
 
 #: Layer -> what it may import, as beginnings of dotted names below `acim_jax`.
 MAY_IMPORT: dict[str, set[str]] = {

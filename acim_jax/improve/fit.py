@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -33,7 +32,7 @@ class Learner:
     def place(self, batch: Any) -> Any:
         """A host batch onto the devices, rows over the batch axes."""
         if self.layout is None:
-            return jax.tree.map(jnp.asarray, batch)
+            return jax.tree.map(jax.device_put, batch)
         sharding = self.layout.sharding(BATCH_AXES)
         return jax.tree.map(lambda x: jax.device_put(x, sharding), batch)
 

@@ -54,7 +54,10 @@ def create(
 ) -> TrainState:
     """A fresh state; moments are sharded as their parameters are."""
     if layout is None:
-        return TrainState(params, jax.jit(optimiser.init)(params), jnp.zeros((), jnp.int32))
+        # Committed to a device like the parameters, as every later state is: a state that differs
+        # only in this would compile its programs a second time.
+        fresh = (jax.jit(optimiser.init)(params), jnp.zeros((), jnp.int32))
+        return TrainState(params, *jax.device_put(fresh, place.device_of(params)))
     shardings = state_shardings(params, optimiser, layout)
     init = jax.jit(optimiser.init, out_shardings=shardings.opt_state)
     step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)

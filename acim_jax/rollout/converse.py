@@ -35,7 +35,7 @@ from acim_jax.records import (
 from acim_jax.rollout.slots import Conversation
 from acim_jax.sampling import decode, state
 from acim_jax.sampling.config import SamplingConfig
-from acim_jax.sharding import axes
+from acim_jax.sharding import axes, place
 
 
 @runtime_checkable
@@ -185,6 +185,8 @@ class _Loop:
             length=sampler.config.max_length,
             layout=sampler.layout,
         )
+        if sampler.layout is None:  # on the parameters' device, committed to it as they are
+            self.device = jax.device_put(self.device, place.device_of(params))
         self.seats: list[Conversation | None] = [None] * slots
         self.active = np.zeros((slots,), np.bool_)
         self.was_active = self.active

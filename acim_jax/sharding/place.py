@@ -41,6 +41,11 @@ def replicated(layout: axes.Layout) -> NamedSharding:
     return NamedSharding(layout.mesh, PartitionSpec())
 
 
+def device_of(params: Any) -> jax.sharding.Sharding:
+    """The sharding of unsharded parameters: the one device that all of them are on."""
+    return jax.tree.leaves(params)[0].sharding
+
+
 def to_layout(params: Any, layout: axes.Layout) -> Any:
     """Parameters in a layout's sharding; device to device, no host copy."""
     return jax.device_put(params, param_shardings(params, layout))

@@ -1,0 +1,115 @@
+"""A run killed anywhere goes on to the numbers of the run that never was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+method: {method}
+seed: 3
+model: {{path: tiny}}
+data: {{num_train: 64, num_validation: 12, num_test: 8}}
+explore: {{problems: 6, {rollouts}}}
+improve: {{minibatches: 2, microbatch_rows: 8, buckets: [144], replay_rows: 4, decision_weight: {weight}}}
+sampling: {{slots: 8, max_length: 160, chunk: 8, prefill_rows: 8, prefill_buckets: [48]}}
+executor: {{workers: 1, cpu_seconds: 0.05}}
+evaluation: {{every: 2, curve_problems: 6, final: false}}
+run: {{iterations: 3, keep_checkpoints: 2, tensorboard: false}}
+"""  # noqa: E501
+EM = CONFIG.format(
+    method="em", rollouts="guided_rollouts: 2, native_rollouts: 0, keep: 2", weight=1.0
+)
+
+#: Runs `acim train …` in a process that kills itself, without warning, in iteration 2.
+KILLER = """
+import os, signal, sys
+from acim_jax import em
+from acim_jax.cli import main
+from acim_jax.rollout import converse
+
+def die(): os.kill(os.getpid(), signal.SIGKILL)
+
+where, *arguments = sys.argv[1:]
+if where == "E-step":
+    original = converse.converse
+    def half_way(params, requests, *args, iteration, on_done=lambda: None, **kwargs):
+        left = [len(requests) // 2]
+        def count():
+            left[0] -= 1
+            on_done()
+            if iteration == 2 and left[0] == 0:
+                die()
+        return original(params, requests, *args, iteration=iteration, on_done=count, **kwargs)
+    em.converse.converse = half_way
+else:
+    original_step = em.fit._one_step
+    calls = [0]
+    def second_step(*args):
+        calls[0] += 1
+        if calls[0] == 4:  # two optimiser steps an iteration: the second of iteration 2
+            die()
+        return original_step(*args)
+    em.fit._one_step = second_step
+sys.exit(main.main(arguments))
+"""
+
+
+def acim(*arguments: object, script: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = ["-c", script] if script else ["-m", "acim_jax.cli.main"]
+    return subprocess.run(
+        [sys.executable, *command, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+
+
+def numbers(run: Path) -> list[dict[str, object]]:
+    """metrics.jsonl without what measures time."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in row.items() if not k.startswith(("time/", "compile/"))} for row in rows
+    ]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("resume") / "em.yaml"
+    path.write_text(EM)
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config: Path) -> Path:
+    run = config.parent / "uninterrupted"
+    finished = acim("train", config, "--out", run)
+    assert finished.returncode == 0, finished.stderr
+    return run
+
+
+@pytest.mark.parametrize("where", ["E-step", "M-step"])
+def test_a_killed_run_goes_on_to_the_same_numbers(
+    config: Path, uninterrupted: Path, where: str
+) -> None:
+    run = config.parent / where
+    killed = acim(where, "train", config, "--out", run, script=KILLER)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [row["iteration"] for row in numbers(run)] == [0, 1]
+    resumed = acim("train", "--resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert numbers(run) == numbers(uninterrupted)
+    rewards = [row.get("explore/reward") for row in numbers(run)[1:]]
+    assert any(rewards), "the model must earn rewards, or nothing is compared"
+
+
+def test_a_warm_iteration_compiles_nothing(uninterrupted: Path) -> None:
+    lines = (uninterrupted / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert rows[0]["compile/count"] > 10
+    assert [row["compile/count"] for row in rows[1:]] == [0, 0, 0]
