@@ -75,14 +75,16 @@ def warmup_rows(
 ) -> list[TokenRow]:
     """All demonstrations that fit the widest bucket, as rows.
 
-    Raises ValueError when none fits.
+    Raises ValueError when there are none, or none fits.
     """
+    if not sources:
+        raise ValueError("Warm-up got no demonstrations; check data.demonstrations.")
     weight = prefix_weights(config)
     rows = [
         demonstration_row(d, tokenizer, markup, prefix_weight=weight[d.decision]) for d in sources
     ]
     fitting = [row for row in rows if len(row.token_ids) <= config.buckets[-1]]
-    if sources and not fitting:
+    if not fitting:
         raise ValueError(
             f"None of the {len(rows)} demonstrations fits into warmup.buckets[-1] = "
             f"{config.buckets[-1]} tokens; the shortest has {min(len(r.token_ids) for r in rows)}."
