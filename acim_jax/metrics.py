@@ -1,8 +1,4 @@
-"""Sums with counts, and the file a run's numbers are written to.
-
-A mean over nothing is None, never 0; a mean of means does not exist here: totals and counts are
-added, and divided once, at the end.
-"""
+"""The file a run's numbers are written to. A mean over nothing is null there, never 0."""
 
 import json
 import logging
@@ -11,39 +7,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from acim_jax import atomic
 
 log = logging.getLogger(__name__)
-
-
-class Mean(NamedTuple):
-    """A total and the count it is to be divided by; a pytree of two scalars, on host or device."""
-
-    total: Any
-    count: Any
-
-
-def mean_of(values: Any, where: Any = None) -> Mean:
-    """Total and count of `values`, of those that `where` (same shape, bool) marks if given."""
-    values = np.asarray(values, np.float64)
-    if where is not None:
-        values = values[np.asarray(where, bool)]
-    return Mean(float(values.sum()), int(values.size))
-
-
-def add(first: Mean, second: Mean) -> Mean:
-    """The mean over both."""
-    return Mean(first.total + second.total, first.count + second.count)
-
-
-def to_number(mean: Mean) -> float | None:
-    """Total / count; None where nothing was counted."""
-    count = float(mean.count)
-    return float(mean.total) / count if count else None
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -201,14 +201,6 @@ class Example:
     weight: float = 1.0
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class StrategyTarget:
-    """s*(c|x) of one problem, the target of the decision cross-entropy."""
-
-    problem: Problem
-    strategy: np.ndarray  # [C]
-
-
 @dataclasses.dataclass(frozen=True)
 class CurationCounts:
     """What became of every rollout and query between exploration and training."""

@@ -34,6 +34,7 @@ def explore_metrics(result: em.Iteration) -> dict[str, float | None]:
         "explore/strategy_code": mean([s[1] for s in found.strategies.values()]),
         "explore/dead_queries": float(len(guided) - len(found.strategies)),
         "explore/response_tokens": mean([e.num_response_tokens for e in episodes]),
+        "explore/fences_opened": mean([e.fences_opened for e in episodes]),
         "explore/sampled_tokens": float(found.stats.sampled_tokens),
         "explore/prefill_tokens": float(found.stats.prefill_tokens),
         "explore/near_ties": float(found.stats.near_ties),

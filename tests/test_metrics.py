@@ -11,14 +11,6 @@ from tensorboardX.proto import event_pb2
 from acim_jax import metrics
 
 
-def test_means_are_divided_once() -> None:
-    first = metrics.mean_of([1.0, 0.0, 0.0])
-    second = metrics.mean_of([1.0, 5.0], where=[True, False])
-    assert metrics.to_number(metrics.add(first, second)) == 0.5  # the mean of means would be 2/3
-    assert metrics.to_number(metrics.mean_of([])) is None
-    assert metrics.to_number(metrics.mean_of([3.0], where=[False])) is None
-
-
 def lines(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 

@@ -18,8 +18,8 @@ class ExploreConfig:
     problems: queries per iteration. guided_rollouts: rollouts under *each* decision's guide (R of
     arXiv:2502.00691). native_rollouts: rollouts without a guide; plain RL has only these.
     strategy: the rule for s*(c|x), see `explore/strategy.py`; alpha belongs to `energy` and
-    `value`, beta to `regularised`. estimator: how π(c|x) is computed, see `explore/decisions.py`.
-    keep: rollouts kept per query, drawn by s* (0 keeps all of them).
+    `value`, beta to `regularised`. keep: rollouts kept per query, drawn by s*; 0 keeps all, weighed
+    by s*.
     """
 
     problems: int = 32
@@ -28,7 +28,6 @@ class ExploreConfig:
     strategy: StrategyName = "regularised"
     alpha: float = 20.0
     beta: float = 0.1
-    estimator: Literal["prefix"] = "prefix"
     keep: int = 4
 
     def __post_init__(self) -> None:

@@ -9,7 +9,6 @@ class ImproveConfig:
     """The M-step's optimiser and objective.
 
     lr decays linearly to lr·final_lr_fraction over the run. clip_epsilon: the ratio's band.
-    objective, ratio: the clip form and the level of the ratio, see `improve/objectives.py`.
     advantage: `normalised` is (r − b)/(std + δ), `centred` is r − b. decision_weight: λ of the
     decision cross-entropy. replay_weight: weight of the demonstrations' log-likelihood (0: none);
     replay_rows: demonstrations per optimiser step. minibatches: optimiser steps per iteration and
@@ -26,8 +25,6 @@ class ImproveConfig:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     clip_epsilon: float = 0.2
-    objective: Literal["ppo_min"] = "ppo_min"
-    ratio: Literal["token"] = "token"
     advantage: Literal["normalised", "centred"] = "normalised"
     decision_weight: float = 1.0
     replay_weight: float = 1.0

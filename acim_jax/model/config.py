@@ -41,11 +41,6 @@ class ModelConfig:
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even for rotary positions, got {self.head_dim}.")
 
-    @property
-    def group_size(self) -> int:
-        """Query heads per key/value head, `G`."""
-        return self.num_heads // self.num_kv_heads
-
 
 @dataclasses.dataclass(frozen=True)
 class ModelSource:
