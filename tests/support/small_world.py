@@ -29,7 +29,8 @@ MARKUP = Markup(
     max_turns=1,
     max_output_chars=32,
 )
-PROBLEMS = [Problem(f"p{i}", f"Find {i}", "7", subject="one") for i in range(12)]
+#: The last two cannot be solved: no rollout of theirs ever has a reward.
+PROBLEMS = [Problem(f"p{i}", f"Find {i}", "7" if i < 10 else "9") for i in range(12)]
 WARMUP = WarmupConfig(
     steps=150, rows=16, lr=1e-2, lr_warmup=10, code_prior=0.2, decision_weight=1.0, buckets=(48,)
 )

@@ -95,19 +95,30 @@ def test_what_the_e_step_finds(em_run):
     assert sum(x.status is Status.OK for x in executions) > 20
     assert {x.stdout for x in executions} >= {"7\n", "8\n"}
     assert len(found.episodes) == 6 * 8
-    for value in found.values:
-        mine = [e for e in found.episodes if e.problem_id == value.problem_id]
-        for c, guide in enumerate(("text", "code")):
-            rewards = [e.reward for e in mine if e.guide == guide]
-            assert value.counts[c] == len(rewards) == 4
-            np.testing.assert_allclose(value.value[c], np.mean(rewards))
-        strategy = found.strategies.get(value.problem_id)
-        assert (strategy is None) == (not value.value.any())
-        if strategy is not None:
-            odds = value.policy * np.exp(value.value / 0.1)
-            np.testing.assert_allclose(strategy, odds / odds.sum(), rtol=1e-9)
     values = np.array([v.value for v in found.values])
-    assert values[:, 0].mean() < 0.8 and values[:, 1].mean() > 0.5, "not the world it should be"
+    assert values[:, 0].mean() < 0.8 and values[:, 1].mean() > 0.4, "not the world it should be"
+
+
+def test_values_and_strategies_of_every_iteration(em_run):
+    dead = 0
+    for result in em_run[0]:
+        found = result.exploration
+        for value in found.values:
+            mine = [e for e in found.episodes if e.problem_id == value.problem_id]
+            for c, guide in enumerate(("text", "code")):
+                rewards = [e.reward for e in mine if e.guide == guide]
+                assert value.counts[c] == len(rewards) == 4
+                np.testing.assert_allclose(value.value[c], np.mean(rewards))
+            strategy = found.strategies.get(value.problem_id)
+            if value.value.any():
+                odds = value.policy * np.exp(value.value / 0.1)
+                np.testing.assert_allclose(strategy, odds / odds.sum(), rtol=1e-9)
+            else:
+                assert strategy is None
+                dead += 1
+        gone = {p.id for p in found.problems} - found.strategies.keys()
+        assert result.curation.dropped["no_signal"] == 8 * len(gone)
+    assert dead >= 4, "the two problems without a solution, twice each"
 
 
 def test_metrics_agree_with_the_records(em_run):
