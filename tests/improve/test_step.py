@@ -232,12 +232,11 @@ def test_a_decision_batch_of_padding_is_zero_and_finite(params):
     assert all(not np.asarray(g).any() for g in jax.tree.leaves(gradients))
 
 
-def test_right_after_sampling_the_gradient_is_reinforce():
+def test_right_after_sampling_the_gradient_is_reinforce(params):
     """Rollouts of the sampler itself: every ratio is 1, nothing is clipped, and the gradient is
     that of −Σ A log π / n."""
-    params = tiny_models.make_params()
-    wanted = tiny_models.requests(2, 2)
-    episodes, _ = tiny_models.run(tiny_models.make_sampler(max_length=48), wanted, params=params)
+    sampler = tiny_models.make_sampler(max_length=48)
+    episodes, _ = tiny_models.run(sampler, tiny_models.requests(2, 2))
     advantages = np.linspace(-1, 1.5, len(episodes))
     rows = [
         packing.example_row(Example(e, float(a))) for e, a in zip(episodes, advantages, strict=True)
