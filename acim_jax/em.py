@@ -122,7 +122,7 @@ def explore(
     )
     by_id = {problem.id: problem for problem in chosen}
     episodes = reward.score(episodes, by_id, runtime.executor, runtime.markup)
-    policy = runtime.policy(state.params, chosen, temperature=config.sampling.temperature)
+    policy = runtime.policy(state.params, chosen)
     estimates = values.estimate(chosen, episodes, policy)
     return Exploration(chosen, episodes, estimates, _strategies(estimates, runtime), stats)
 

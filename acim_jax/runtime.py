@@ -68,9 +68,9 @@ class Runtime:
         return self.model.tokenizer.prompt_ids(problem.question, self.markup)
 
     def policy(
-        self, params: transformer.Params, problems: Sequence[Problem], *, temperature: float = 1.0
+        self, params: transformer.Params, problems: Sequence[Problem]
     ) -> decisions.PolicyEstimate:
-        """π̂(c|x) of each problem under `params` (training layout)."""
+        """π̂(c|x) of each problem under `params` (training layout), at the training temperature."""
         if not problems:
             return decisions.PolicyEstimate(np.zeros((0, len(DECISIONS))), np.zeros((0,)))
         batches = []
@@ -86,7 +86,7 @@ class Runtime:
             params,
             batches,
             self.model.config,
-            temperature=temperature,
+            temperature=self.config.sampling.temperature,
             layout=self.train_layout,
         )
         n = len(problems)

@@ -134,7 +134,11 @@ def load(folder: Path) -> Tokenizer:
         raise ValueError(f"The tokenizer in {folder} cannot be read: {error}") from error
     if not wrapper.is_fast:
         raise ValueError(f"{folder}: the tokenizer needs a fast form (tokenizer.json).")
-    backend: tokenizers.Tokenizer = wrapper.backend_tokenizer
+    # tokenizer.json is what the model was trained with and what servers load. transformers may put
+    # the pieces and the normaliser of the architecture's class in their place.
+    stated = folder / "tokenizer.json"
+    backend = tokenizers.Tokenizer.from_file(str(stated)) if stated.is_file() else None
+    backend = backend or wrapper.backend_tokenizer
     plain = tokenizers.Tokenizer.from_str(backend.to_str())
     plain.encode_special_tokens = True
     end_ids = _end_ids(folder, wrapper.eos_token_id)

@@ -23,9 +23,8 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-#: A piece is a whole fence line, `\boxed{`, a word, one digit, punctuation or white space. Fences
-#: whole, because a code response holds three of them; digits one by one and capitals without the
-#: space before them, so that a number or a name is the same tokens wherever it stands.
+#: What merges are learned within: a whole fence line, `\boxed{`, a word, one digit, punctuation or
+#: white space.
 PIECES = (
     r"\n?```(?:python|output)?\n?"
     r"| ?\\boxed\{"
@@ -37,6 +36,21 @@ PIECES = (
     r"|\s+(?!\S)"
     r"|\s+"
 )
+#: What text is cut into when the tokenizer is used: Qwen2's pieces. transformers gives them to
+#: every folder of model type qwen2, whatever its tokenizer.json says, so ours says the same.
+QWEN2_PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def pieces(pattern: str) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
 
 
 def texts(markup: Markup, count: int, seed: int) -> Iterator[str]:
@@ -50,12 +64,7 @@ def texts(markup: Markup, count: int, seed: int) -> Iterator[str]:
 def train(markup: Markup, count: int, seed: int) -> tokenizers.Tokenizer:
     """A byte-level BPE over all 256 bytes, merged until nothing in the texts repeats."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(tokenizers.Regex(PIECES), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = pieces(PIECES)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=1024,
@@ -65,6 +74,7 @@ def train(markup: Markup, count: int, seed: int) -> tokenizers.Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts(markup, count, seed), trainer)
+    tokenizer.pre_tokenizer = pieces(QWEN2_PIECES)
     return tokenizer
 
 
@@ -82,6 +92,8 @@ def main() -> None:
         tokenizer_object=train(markup, args.demonstrations, args.seed),
         pad_token=SPECIAL_TOKENS[0],
         eos_token=SPECIAL_TOKENS[1],
+        # Qwen2's class would add a token of its own for what no byte-level BPE meets.
+        unk_token=SPECIAL_TOKENS[0],
         extra_special_tokens=list(SPECIAL_TOKENS[2:]),
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,

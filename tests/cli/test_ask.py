@@ -96,7 +96,7 @@ def test_a_program_is_run_and_its_output_shown(
 ) -> None:
     """The random model's code is no Python, so the interpreter's complaint has to be shown."""
     arguments = ["ask", "--model", str(model), "--decision", "code", "--temperature", "1",
-                 "--max-length", "200", "--json", QUESTION]  # fmt: skip
+                 "--seed", "1", "--max-length", "200", "--json", QUESTION]  # fmt: skip
     assert main.main(arguments) == 0
     printed = capsys.readouterr()
     found = json.loads(printed.out)
