@@ -67,7 +67,7 @@ def _shards(params: transformer.Params, layout) -> float:
     return whole / share
 
 
-def _human(count: float) -> str:
+def _human(count: int | float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.1f} {unit}"

@@ -13,7 +13,16 @@ from typing import Any
 
 import jax
 
-from acim_jax import compilation, em, measure, model_folder, programs, run_records, warming
+from acim_jax import (
+    bad_input,
+    compilation,
+    em,
+    measure,
+    model_folder,
+    programs,
+    run_records,
+    warming,
+)
 from acim_jax import runtime as runtimes
 from acim_jax.checkpoint import store
 from acim_jax.config import RunConfig
@@ -113,7 +122,8 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
             _save(folder, 0, state, history, config)
             step = 0
         else:
-            state, metadata = store.restore(folder.checkpoints, step, runtime.abstract_state())
+            with bad_input.reading():
+                state, metadata = store.restore(folder.checkpoints, step, runtime.abstract_state())
             history = History.from_json(metadata["history"])
             programs.compile_all(state, runtime)
             compiled.take()
@@ -137,7 +147,8 @@ def _begin(prepared: Prepared, runtime: Runtime, folder: RunFolder, display: Dis
     """The starting weights: read or drawn, then warmed up, with a fresh optimiser."""
     config = prepared.config
     key = jax.random.key(config.seed) if config.model.init == "random" else None
-    params = model_folder.load_params(prepared.model, runtime.train_layout, init_key=key)
+    with bad_input.reading():
+        params = model_folder.load_params(prepared.model, runtime.train_layout, init_key=key)
     if config.warmup.steps:
         params = warming.warm_up(params, config, runtime, folder, display)
     return runtime.new_state(params)
@@ -240,7 +251,7 @@ def _save(
     store.save(folder.checkpoints, iteration, state, metadata, keep=config.run.keep_checkpoints)
 
 
-def _compile_metrics(counter: compilation.CompileCounter) -> dict[str, float]:
+def _compile_metrics(counter: compilation.CompileCounter) -> dict[str, int | float]:
     taken = counter.take()
     return {"compile/count": taken.programs, "compile/seconds": taken.seconds}
 
