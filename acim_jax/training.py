@@ -1,8 +1,9 @@
 """One run from its first step to its last: warm-up, starting point, iterations, final evaluation.
 
 Everything that decides a number is a function of the config and of the checkpoint, so a run that
-was killed anywhere goes on to the same metrics. The order at the end of an iteration is: metrics
-line, episodes, checkpoint; on resume, lines after the checkpoint are cut and written again.
+was killed anywhere goes on to the same metrics. The order at the end of an iteration is: rollouts
+and estimates, metrics line, checkpoint; on resume, lines after the checkpoint are cut and written
+again.
 """
 
 import dataclasses

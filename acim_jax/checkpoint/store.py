@@ -52,11 +52,6 @@ def latest(folder: Path) -> int | None:
     return max(steps(folder), default=None)
 
 
-def read_metadata(folder: Path, step: int) -> dict[str, Any]:
-    """The metadata that was saved with a step, without reading its arrays."""
-    return _custom(folder, step)["metadata"]
-
-
 def restore(
     folder: Path, step: int, like: Any, *, partial: bool = False
 ) -> tuple[Any, dict[str, Any]]:

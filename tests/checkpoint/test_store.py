@@ -51,7 +51,7 @@ def test_round_trip_newest_and_pruning(tmp_path: Path):
     assert store.latest(folder) == 10
     state, found = store.restore(folder, 9, make_state())
     assert_same(state, make_state(9.0))
-    assert found == metadata | {"step": 9} == store.read_metadata(folder, 9)
+    assert found == metadata | {"step": 9}
     store.save(folder, 11, make_state(11.0), {}, keep=2)
     assert store.steps(folder) == (10, 11)
     store.save(folder, 11, make_state(12.0), {"again": True}, keep=2)
