@@ -122,15 +122,17 @@ class Executor:
         self.close()
 
     def submit(
-        self, code: str, timeout_s: float | None = None
+        self, code: str, timeout_s: float | None = None, *, output_chars: int | None = None
     ) -> concurrent.futures.Future[ExecutionResult]:
         """Runs a program as soon as a server is free; the future holds what became of it.
 
-        timeout_s: wall time of this program, by default the config's. The future raises
+        timeout_s: wall time of this program; output_chars: characters kept of what it prints (unit
+        tests read whole results); both by default the config's. The future raises
         `ExecutorFailure` only when no server can be started.
         """
         timeout_s = self._valid_timeout(timeout_s)
-        return self._submit(self._execute, code, timeout_s)
+        chars = self.config.output_chars if output_chars is None else output_chars
+        return self._submit(self._execute, code, timeout_s, chars)
 
     def run(self, codes: Sequence[str]) -> list[ExecutionResult]:
         """Runs programs side by side; results in the order of `codes`."""
@@ -172,8 +174,10 @@ class Executor:
             raise ValueError(f"A program's timeout must be a positive number, got {timeout_s}.")
         return timeout_s
 
-    def _execute(self, code: str, timeout_s: float) -> ExecutionResult:
-        reply = self._serve({"kind": "run", "code": code, "timeout_s": timeout_s})
+    def _execute(self, code: str, timeout_s: float, output_chars: int) -> ExecutionResult:
+        reply = self._serve(
+            {"kind": "run", "code": code, "timeout_s": timeout_s, "output_chars": output_chars}
+        )
         if "infra" in reply:
             return ExecutionResult(code, "", reply["infra"], Status.INFRA, 0.0)
         return ExecutionResult(

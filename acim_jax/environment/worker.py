@@ -131,8 +131,9 @@ class Supervisor:
         finally:
             os.close(out_write)
             os.close(err_write)
-        out = Capture(out_read, self.output_chars, marker=child.READY)
-        err = Capture(err_read, self.output_chars)
+        output_chars = request.get("output_chars", self.output_chars)
+        out = Capture(out_read, output_chars, marker=child.READY)
+        err = Capture(err_read, output_chars)
         try:
             with contextlib.suppress(BrokenPipeError):  # `_watch` sees that the executor is gone
                 protocol.send(replies, {"pid": pid})
