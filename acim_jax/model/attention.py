@@ -1,4 +1,4 @@
-"""Rotary positions, and the cache's write and read: pure functions.
+"""The cache's write and read: pure functions.
 
 Attention itself is `acim_kernels.attention`. One signature serves training (keys of the same call),
 prefill and decode (keys of the cache): a query at position p sees the keys at positions ≤ p. Rows
@@ -10,14 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
-
-
-class Rope(NamedTuple):
-    """cos and sin of the rotary angles of each token, float32 [B, T, H/2]."""
-
-    cos: Array
-    sin: Array
+from jaxtyping import Array
 
 
 class CacheUpdate(NamedTuple):
@@ -26,21 +19,6 @@ class CacheUpdate(NamedTuple):
     k: Array  # [L, B, K, S, H], or [B, K, S, H] when layer is None
     v: Array
     layer: Array | None
-
-
-def rope_angles(positions_BT: Int[Array, "B T"], head_dim: int, theta: float) -> Rope:
-    """θ^(−2i/H)·p for i < H/2, in the half-split layout of Hugging Face's checkpoints."""
-    inverse = 1.0 / (theta ** (jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim))
-    angles = positions_BT[..., None].astype(jnp.float32) * inverse
-    return Rope(jnp.cos(angles), jnp.sin(angles))
-
-
-def rotate(x_BTNH: Float[Array, "B T N H"], rope: Rope) -> Float[Array, "B T N H"]:
-    """Rotates the pairs (x_i, x_{i+H/2}) by their angle, in float32."""
-    first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
-    cos, sin = rope.cos[:, :, None], rope.sin[:, :, None]
-    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return rotated.astype(x_BTNH.dtype)
 
 
 def write(update: CacheUpdate, k_BTKH: Array, v_BTKH: Array, positions_BT: Array) -> CacheUpdate:

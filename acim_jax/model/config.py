@@ -3,13 +3,42 @@
 import dataclasses
 from typing import Literal
 
+from acim_jax.model import rope
+
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """A Qwen2-architecture decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU.
+class Experts:
+    """A feed-forward layer of experts, of which a router chooses some for each token.
 
+    count: experts a layer; per_token: chosen for a token; width: of each, F of the axes.
+    normalize: the chosen experts' probabilities are divided by their sum.
+    """
+
+    count: int
+    per_token: int
+    width: int
+    normalize: bool
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.per_token <= self.count:
+            raise ValueError(
+                f"per_token ({self.per_token}) must be between 1 and the number of experts "
+                f"({self.count})."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """One decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU. Families are its settings.
+
+    family: the `model_type` it is written as; the model reads the other fields only.
+    qkv_bias: biases of the q, k and v projections (Qwen2). qk_norm: RMSNorm over each head's
+    queries and keys before the rotation (Qwen3). experts: in place of every layer's dense MLP.
+    sliding_window: a query sees that many positions, its own included; the first
+    `full_attention_layers` layers see all.
+    rope_theta, rope_scaling: see `model/rope.py`. max_positions: the longest row.
     dtype is that of activations and of the cache, param_dtype that of the weights; norms, softmax
     and log-probs are float32 whatever they are. unroll: layers as a Python loop (small models on
     CPU decode faster) instead of a `lax.scan`. remat: recompute each block in the backward pass.
@@ -23,10 +52,16 @@ class ModelConfig:
     num_kv_heads: int
     head_dim: int
     rope_theta: float = 10000.0
+    rope_scaling: rope.Scaling | None = None
     norm_eps: float = 1e-6
     tie_embeddings: bool = True
     qkv_bias: bool = True
+    qk_norm: bool = False
+    experts: Experts | None = None
+    sliding_window: int | None = None
+    full_attention_layers: int = 0
     max_positions: int = 32768
+    family: str = "qwen2"
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
     unroll: bool = False
@@ -40,6 +75,8 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even for rotary positions, got {self.head_dim}.")
+        if isinstance(self.rope_scaling, rope.Dynamic) and self.head_dim < 4:
+            raise ValueError(f"head_dim must be at least 4 for dynamic RoPE, got {self.head_dim}.")
 
 
 @dataclasses.dataclass(frozen=True)

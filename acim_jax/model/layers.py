@@ -5,10 +5,39 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from acim_jax.model import attention
+from acim_jax.model import attention, moe, rope
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
 from acim_kernels.attention import api as kernels
+
+#: How many positions a query sees: None for all; an array where the layers of a scan differ.
+Window = int | Int[Array, ""] | None
+
+
+def project(
+    module: nn.Module,
+    name: str,
+    x: Array,
+    inputs: tuple[int, ...],
+    outputs: tuple[int, ...],
+    config: ModelConfig,
+    *,
+    bias: bool = False,
+) -> Array:
+    """x · w_{name} (+ b_{name}): every projection of a block, contracted over x's last axes.
+
+    inputs, outputs: sizes of the contracted and the new axes; w_{name} has both.
+    """
+    split = len(inputs)
+    init = nn.initializers.lecun_normal(
+        in_axis=tuple(range(split)), out_axis=tuple(range(split, split + len(outputs)))
+    )
+    w = module.param(f"w_{name}", init, (*inputs, *outputs), config.param_dtype)
+    y = jnp.tensordot(x, w.astype(config.dtype), axes=split)
+    if bias:
+        b = module.param(f"b_{name}", nn.initializers.zeros, outputs, config.param_dtype)
+        y = y + b.astype(config.dtype)
+    return y
 
 
 class RMSNorm(nn.Module):
@@ -36,14 +65,38 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         c = self.config
-        init = nn.initializers.lecun_normal()
-        shape = (c.hidden_size, c.intermediate_size)
-        w_gate = self.param("w_gate", init, shape, c.param_dtype).astype(c.dtype)
-        w_up = self.param("w_up", init, shape, c.param_dtype).astype(c.dtype)
-        w_down = self.param("w_down", init, shape[::-1], c.param_dtype).astype(c.dtype)
-        gate_BTF = jax.nn.silu(x_BTD @ w_gate) * (x_BTD @ w_up)
+        narrow, wide = (c.hidden_size,), (c.intermediate_size,)
+        gate_BTF = project(self, "gate", x_BTD, narrow, wide, c)
+        gate_BTF = jax.nn.silu(gate_BTF) * project(self, "up", x_BTD, narrow, wide, c)
         gate_BTF = axes.constrain(gate_BTF, ("batch", "sequence", "mlp"), self.layout)
-        return gate_BTF @ w_down
+        return project(self, "down", gate_BTF, wide, narrow, c)
+
+
+class MoE(nn.Module):
+    """A router and its experts, each a SwiGLU (`model/moe.py`)."""
+
+    config: ModelConfig
+    layout: axes.Layout | None = None
+
+    @nn.compact
+    def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        c = self.config
+        assert c.experts is not None  # Block chooses this module by it
+        D, F, E = c.hidden_size, c.experts.width, c.experts.count
+        router = self.param("router", nn.initializers.lecun_normal(), (D, E), c.param_dtype)
+        init = nn.initializers.lecun_normal(batch_axis=0)
+        weights = moe.Weights(
+            *(
+                self.param(name, init, shape, c.param_dtype).astype(c.dtype)
+                for name, shape in (
+                    ("w_gate", (E, D, F)),
+                    ("w_up", (E, D, F)),
+                    ("w_down", (E, F, D)),
+                )
+            )
+        )
+        choice = moe.route(x_BTD, router.astype(c.dtype), c.experts)
+        return moe.mix(x_BTD, choice, weights, self.layout)
 
 
 class Attention(nn.Module):
@@ -56,48 +109,39 @@ class Attention(nn.Module):
     def __call__(
         self,
         x_BTD: Float[Array, "B T D"],
-        rope: attention.Rope,
+        angles: rope.Rope,
         positions_BT: Int[Array, "B T"],
         update: attention.CacheUpdate | None,
+        window: Window = None,
     ) -> tuple[Float[Array, "B T D"], attention.CacheUpdate | None]:
-        q, k, v = self._project(x_BTD)
-        q = attention.rotate(q, rope)
-        k = attention.rotate(k, rope)
+        c = self.config
+        q, k = self._heads("q", x_BTD, angles), self._heads("k", x_BTD, angles)
+        v = self._heads("v", x_BTD, None)
         if update is None:
             k_BKSH, v_BKSH = k.swapaxes(1, 2), v.swapaxes(1, 2)
         else:
             update = attention.write(update, k, v, positions_BT)
             k_BKSH, v_BKSH = attention.read(update)
-        out = kernels.attention(q, k_BKSH, v_BKSH, positions_BT)
+        out = kernels.attention(q, k_BKSH, v_BKSH, positions_BT, window=window)
         out = axes.constrain(out, ("batch", "sequence", "heads", "head_dim"), self.layout)
-        c = self.config
-        out_init = nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2)
-        shape = (c.num_heads, c.head_dim, c.hidden_size)
-        w_o = self.param("w_o", out_init, shape, c.param_dtype).astype(c.dtype)
-        return jnp.einsum("BTNH,NHD->BTD", out, w_o), update
+        return project(self, "o", out, (c.num_heads, c.head_dim), (c.hidden_size,), c), update
 
-    def _project(self, x_BTD: Array) -> tuple[Array, Array, Array]:
+    def _heads(self, name: str, x_BTD: Array, angles: rope.Rope | None) -> Array:
+        """Queries, keys or values, [B, T, heads, H]; normed and rotated if angles are given."""
         c = self.config
-        projected = []
-        for name, heads, axis in (
-            ("q", c.num_heads, "heads"),
-            ("k", c.num_kv_heads, "kv_heads"),
-            ("v", c.num_kv_heads, "kv_heads"),
-        ):
-            init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
-            shape = (c.hidden_size, heads, c.head_dim)
-            w = self.param(f"w_{name}", init, shape, c.param_dtype).astype(c.dtype)
-            y = jnp.einsum("BTD,DNH->BTNH", x_BTD, w)
-            if c.qkv_bias:
-                b = self.param(f"b_{name}", nn.initializers.zeros, shape[1:], c.param_dtype)
-                y = y + b.astype(c.dtype)
-            y = axes.constrain(y, ("batch", "sequence", axis, "head_dim"), self.layout)
-            projected.append(y)
-        return projected[0], projected[1], projected[2]
+        heads, axis = (c.num_heads, "heads") if name == "q" else (c.num_kv_heads, "kv_heads")
+        shape = (heads, c.head_dim)
+        y = project(self, name, x_BTD, (c.hidden_size,), shape, c, bias=c.qkv_bias)
+        y = axes.constrain(y, ("batch", "sequence", axis, "head_dim"), self.layout)
+        if angles is None:
+            return y
+        if c.qk_norm:
+            y = RMSNorm(c.norm_eps, c.dtype, c.param_dtype, name=f"{name}_norm")(y)
+        return rope.rotate(y, angles)
 
 
 class Block(nn.Module):
-    """Pre-norm residual block: attention, then MLP."""
+    """Pre-norm residual block: attention, then MLP or experts."""
 
     config: ModelConfig
     layout: axes.Layout | None = None
@@ -106,16 +150,20 @@ class Block(nn.Module):
     def __call__(
         self,
         x_BTD: Float[Array, "B T D"],
-        rope: attention.Rope,
+        angles: rope.Rope,
         positions_BT: Int[Array, "B T"],
         update: attention.CacheUpdate | None,
+        window: Window = None,
     ) -> tuple[Float[Array, "B T D"], attention.CacheUpdate | None]:
         c = self.config
         norm = RMSNorm(c.norm_eps, c.dtype, c.param_dtype, name="attention_norm")
         attended, update = Attention(c, self.layout, name="attention")(
-            norm(x_BTD), rope, positions_BT, update
+            norm(x_BTD), angles, positions_BT, update, window
         )
         x_BTD = axes.constrain(x_BTD + attended, axes.HIDDEN, self.layout)
         norm = RMSNorm(c.norm_eps, c.dtype, c.param_dtype, name="mlp_norm")
-        x_BTD = x_BTD + MLP(c, self.layout, name="mlp")(norm(x_BTD))
+        if c.experts is None:
+            x_BTD = x_BTD + MLP(c, self.layout, name="mlp")(norm(x_BTD))
+        else:
+            x_BTD = x_BTD + MoE(c, self.layout, name="moe")(norm(x_BTD))
         return axes.constrain(x_BTD, axes.HIDDEN, self.layout), update

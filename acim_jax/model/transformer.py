@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from acim_jax.model import attention, layers
+from acim_jax.model import attention, layers, rope
 from acim_jax.model.cache import Cache
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
@@ -32,15 +32,15 @@ def init(config: ModelConfig, key: jax.Array) -> Params:
     block = layers.Block(config)
     x = jnp.zeros((1, 1, config.hidden_size), config.dtype)
     positions = jnp.zeros((1, 1), jnp.int32)
-    rope = attention.rope_angles(positions, config.head_dim, config.rope_theta)
+    angles = _angles(config, positions)
 
     def init_block(one_key: jax.Array) -> Params:
-        return cast(Params, block.init(one_key, x, rope, positions, None)["params"])
+        return cast(Params, block.init(one_key, x, angles, positions, None)["params"])
 
     blocks = jax.vmap(init_block)(jax.random.split(block_key, config.num_layers))
     shrink = (2 * config.num_layers) ** -0.5
     blocks["attention"]["w_o"] *= shrink
-    blocks["mlp"]["w_down"] *= shrink
+    blocks["mlp" if config.experts is None else "moe"]["w_down"] *= shrink
     table = nn.initializers.normal(0.02)
     embed_shape = (config.vocab_size, config.hidden_size)
     params: Params = {
@@ -86,47 +86,60 @@ def forward(
     table_VD = params["embed"]["embedding"].astype(config.dtype)
     x_BTD = axes.constrain(table_VD, ("vocab", "activation_embed"), layout)[token_ids]
     x_BTD = axes.constrain(x_BTD, axes.HIDDEN, layout)
-    rope = attention.rope_angles(positions, config.head_dim, config.rope_theta)
+    angles = _angles(config, positions)
     if config.unroll:
-        x_BTD, cache = _unrolled(params, config, x_BTD, rope, positions, cache, layout)
+        x_BTD, cache = _unrolled(params, config, x_BTD, angles, positions, cache, layout)
     else:
-        x_BTD, cache = _scanned(params, config, x_BTD, rope, positions, cache, layout)
+        x_BTD, cache = _scanned(params, config, x_BTD, angles, positions, cache, layout)
     norm = layers.RMSNorm(config.norm_eps, config.dtype, config.param_dtype)
     return cast(Array, norm.apply({"params": params["final_norm"]}, x_BTD)), cache
+
+
+def _angles(config: ModelConfig, positions: Array) -> rope.Rope:
+    return rope.angles(positions, config.head_dim, config.rope_theta, config.rope_scaling)
+
+
+def _window(config: ModelConfig, layer: int | Array) -> layers.Window:
+    """How far back this layer sees; a number wherever it does not depend on the layer."""
+    if config.sliding_window is None or config.full_attention_layers == 0:
+        return config.sliding_window
+    everything = jnp.iinfo(jnp.int32).max
+    return jnp.where(layer < config.full_attention_layers, everything, config.sliding_window)
 
 
 def _apply_block(config: ModelConfig, layout: axes.Layout | None):
     block = layers.Block(config, layout)
 
-    def apply(block_params, x_BTD, rope, positions, update):
-        result = block.apply({"params": block_params}, x_BTD, rope, positions, update)
+    def apply(block_params, x_BTD, angles, positions, update, layer):
+        window = _window(config, layer)
+        result = block.apply({"params": block_params}, x_BTD, angles, positions, update, window)
         return cast(tuple[Array, attention.CacheUpdate | None], result)
 
     return jax.checkpoint(apply) if config.remat else apply
 
 
-def _unrolled(params, config, x_BTD, rope, positions, cache, layout):
+def _unrolled(params, config, x_BTD, angles, positions, cache, layout):
     apply = _apply_block(config, layout)
     keys, values = [], []
     for layer, block_params in enumerate(unstack(params, config)["blocks"]):
         update = None
         if cache is not None:
             update = attention.CacheUpdate(cache.k[layer], cache.v[layer], None)
-        x_BTD, update = apply(block_params, x_BTD, rope, positions, update)
+        x_BTD, update = apply(block_params, x_BTD, angles, positions, update, layer)
         if update is not None:
             keys.append(update.k)
             values.append(update.v)
     return x_BTD, None if cache is None else Cache(tuple(keys), tuple(values))
 
 
-def _scanned(params, config, x_BTD, rope, positions, cache, layout):
+def _scanned(params, config, x_BTD, angles, positions, cache, layout):
     apply = _apply_block(config, layout)
 
     def step(carry, scanned):
         x_BTD, cache = carry
         block_params, layer = scanned
         update = None if cache is None else attention.CacheUpdate(cache.k, cache.v, layer)
-        x_BTD, update = apply(block_params, x_BTD, rope, positions, update)
+        x_BTD, update = apply(block_params, x_BTD, angles, positions, update, layer)
         return (x_BTD, None if update is None else Cache(update.k, update.v)), None
 
     layer_index = jnp.arange(config.num_layers)

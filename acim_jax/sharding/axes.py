@@ -23,17 +23,41 @@ PARAM_AXES: dict[str, tuple[str, ...]] = {
     "blocks/attention/w_v": ("layers", "embed", "kv_heads", "head_dim"),
     "blocks/attention/b_v": ("layers", "kv_heads", "head_dim"),
     "blocks/attention/w_o": ("layers", "heads", "head_dim", "embed"),
+    "blocks/attention/q_norm/scale": ("layers", "norm"),
+    "blocks/attention/k_norm/scale": ("layers", "norm"),
     "blocks/mlp_norm/scale": ("layers", "norm"),
     "blocks/mlp/w_gate": ("layers", "embed", "mlp"),
     "blocks/mlp/w_up": ("layers", "embed", "mlp"),
     "blocks/mlp/w_down": ("layers", "mlp", "embed"),
+    "blocks/moe/router": ("layers", "embed", "router"),
+    "blocks/moe/w_gate": ("layers", "expert", "embed", "expert_mlp"),
+    "blocks/moe/w_up": ("layers", "expert", "embed", "expert_mlp"),
+    "blocks/moe/w_down": ("layers", "expert", "expert_mlp", "embed"),
     "final_norm/scale": ("norm",),
     "unembed/kernel": ("embed", "vocab"),
 }
 
+#: Of low-rank adapters (`model/lora.py`): A has the input axes of its weight, B the output axes.
+ADAPTER_AXES: dict[str, tuple[str, ...]] = {
+    "blocks/attention/w_q_lora_a": ("layers", "embed", "lora_rank"),
+    "blocks/attention/w_q_lora_b": ("layers", "lora_rank", "heads", "head_dim"),
+    "blocks/attention/w_k_lora_a": ("layers", "embed", "lora_rank"),
+    "blocks/attention/w_k_lora_b": ("layers", "lora_rank", "kv_heads", "head_dim"),
+    "blocks/attention/w_v_lora_a": ("layers", "embed", "lora_rank"),
+    "blocks/attention/w_v_lora_b": ("layers", "lora_rank", "kv_heads", "head_dim"),
+    "blocks/attention/w_o_lora_a": ("layers", "heads", "head_dim", "lora_rank"),
+    "blocks/attention/w_o_lora_b": ("layers", "lora_rank", "embed"),
+    "blocks/mlp/w_gate_lora_a": ("layers", "embed", "lora_rank"),
+    "blocks/mlp/w_gate_lora_b": ("layers", "lora_rank", "mlp"),
+    "blocks/mlp/w_up_lora_a": ("layers", "embed", "lora_rank"),
+    "blocks/mlp/w_up_lora_b": ("layers", "lora_rank", "mlp"),
+    "blocks/mlp/w_down_lora_a": ("layers", "mlp", "lora_rank"),
+    "blocks/mlp/w_down_lora_b": ("layers", "lora_rank", "embed"),
+}
+
 Rules = dict[str, MeshAxes]
 
-#: Fully sharded parameters, tensor-parallel heads and feed-forward.
+#: Fully sharded parameters, tensor-parallel heads and feed-forward; experts are whole.
 TRAIN_RULES: Rules = {
     "batch": ("data", "fsdp"),
     "sequence": None,
@@ -46,6 +70,7 @@ TRAIN_RULES: Rules = {
     "kv_heads": "tensor",
     "head_dim": None,
     "mlp": "tensor",
+    "lora_rank": None,
 }
 
 #: Decoding reads every weight for every token: gathering over `fsdp` each step would cost more
@@ -93,9 +118,13 @@ class Layout:
     def sharding(self, logical_axes: tuple[str, ...]) -> NamedSharding:
         return NamedSharding(self.mesh, self.spec(logical_axes))
 
+    def mesh_axes(self, *logical: str) -> tuple[str, ...]:
+        """The mesh axes over which these axes are split."""
+        return tuple(axis for name in logical for axis in _as_tuple(dict(self.rules)[name]))
+
     def shards(self, logical: str) -> int:
         """Into how many parts this axis is split; its length must be a multiple of that."""
-        return math.prod(self.mesh.shape[axis] for axis in _as_tuple(dict(self.rules)[logical]))
+        return math.prod(self.mesh.shape[axis] for axis in self.mesh_axes(logical))
 
 
 def _as_tuple(wanted: MeshAxes) -> tuple[str, ...]:

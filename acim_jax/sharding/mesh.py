@@ -15,7 +15,7 @@ class MeshConfig:
     """Sizes of the mesh axes. One of them may be -1: whatever devices are left.
 
     data: replicas of the parameters. fsdp: shards of the parameters, and of the batch. tensor:
-    shards of heads, feed-forward and vocabulary.
+    shards of heads, feed-forward (or experts) and vocabulary.
     """
 
     data: int = 1

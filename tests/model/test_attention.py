@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from acim_jax.model import attention
+from acim_jax.model import attention, rope
 from acim_kernels.attention import api as kernels
 
 B, T, N, K, H, S = 2, 3, 4, 2, 6, 7
@@ -33,8 +33,8 @@ def test_rotation_is_a_complex_phase():
     """Pair (i, i + H/2) is a complex number turned by p·θ^(−2i/H)."""
     x = np.random.default_rng(1).normal(size=(1, 3, 2, H)).astype(np.float32)
     positions = np.array([[0, 1, 300]])
-    rope = attention.rope_angles(jnp.asarray(positions), H, 10000.0)
-    ours = np.asarray(attention.rotate(jnp.asarray(x), rope))
+    angles = rope.angles(jnp.asarray(positions), H, 10000.0)
+    ours = np.asarray(rope.rotate(jnp.asarray(x), angles))
     numbers = x[..., : H // 2].astype(np.float64) + 1j * x[..., H // 2 :]
     angles = positions[0][:, None] * 10000.0 ** (-2 * np.arange(H // 2) / H)
     turned = numbers * np.exp(1j * angles)[None, :, None]

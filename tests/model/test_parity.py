@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from acim_jax.checkpoint import hf
-from acim_jax.model import attention, layers, scoring, transformer
+from acim_jax.model import layers, rope, scoring, transformer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = ("qwen2_untied", "qwen2_tied_bfloat16")
@@ -49,7 +49,7 @@ def test_each_module(case: Case):
     """Every module is given transformers' own input, so errors do not add up over layers."""
     config, is_token = case.config, case.is_token
     expected = jax.tree.map(jnp.asarray, case.expected)
-    rope = attention.rope_angles(case.positions, config.head_dim, config.rope_theta)
+    angles = rope.angles(case.positions, config.head_dim, config.rope_theta)
     norm = layers.RMSNorm(config.norm_eps, "float32", "float32")
     x = expected["embedded"]
     for layer in range(config.num_layers):
@@ -57,7 +57,7 @@ def test_each_module(case: Case):
         attended, _ = layers.Attention(config).apply(
             {"params": block["attention"]},
             expected[f"attention_norm_{layer}"],
-            rope,
+            angles,
             case.positions,
             None,
         )
@@ -69,7 +69,7 @@ def test_each_module(case: Case):
             "mlp": layers.MLP(config).apply(
                 {"params": block["mlp"]}, expected[f"mlp_norm_{layer}"]
             ),
-            "block": layers.Block(config).apply({"params": block}, x, rope, case.positions, None)[
+            "block": layers.Block(config).apply({"params": block}, x, angles, case.positions, None)[
                 0
             ],
         }

@@ -1,10 +1,13 @@
 """Layouts: which mesh axes an array's axes fall on, and what contradicts itself."""
 
+import dataclasses
+
 import jax
 import pytest
 from jax.sharding import PartitionSpec
 
 from acim_jax.model import transformer
+from acim_jax.model.config import Experts
 from acim_jax.sharding import axes, mesh, place
 from tests.support import tiny_models
 
@@ -26,11 +29,14 @@ def test_the_tables_give_these_partitions(eight):
 
 
 def test_every_parameter_has_axes_and_no_others_are_listed():
-    tied = transformer.abstract_params(tiny_models.CONFIG)
-    names = {
-        place.path_name(path): leaf.ndim for path, leaf in jax.tree_util.tree_leaves_with_path(tied)
-    }
-    assert names.keys() | {"unembed/kernel"} == axes.PARAM_AXES.keys()
+    experts = Experts(count=4, per_token=2, width=6, normalize=True)
+    untied = dataclasses.replace(tiny_models.CONFIG, qk_norm=True, tie_embeddings=False)
+    names: dict[str, int] = {}
+    for config in (untied, dataclasses.replace(untied, experts=experts)):
+        params = transformer.abstract_params(config)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            names[place.path_name(path)] = leaf.ndim
+    assert names.keys() == axes.PARAM_AXES.keys()
     assert all(len(axes.PARAM_AXES[name]) == ndim for name, ndim in names.items())
 
 
