@@ -21,6 +21,7 @@ from acim_jax.explore.plan import ExploreConfig
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.improve.warmup import WarmupConfig
 from acim_jax.model.config import ModelSource
+from acim_jax.model.lora import LoraConfig
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding.mesh import MeshConfig
 
@@ -53,11 +54,15 @@ class RunSettings:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """One run. `method`: `em`, `rl` (the same program without guides), or `sft` (warm-up only)."""
+    """One run. `method`: `em`, `rl` (the same program without guides), or `sft` (warm-up only).
+
+    lora: train adapters to the model, in all of the run's stages, and not the model itself.
+    """
 
     seed: int = 0
     method: Method = "em"
     model: ModelSource = dataclasses.field(default_factory=ModelSource)
+    lora: LoraConfig | None = None
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     warmup: WarmupConfig = dataclasses.field(default_factory=WarmupConfig)
     explore: ExploreConfig = dataclasses.field(default_factory=ExploreConfig)

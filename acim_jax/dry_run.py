@@ -5,7 +5,7 @@ import numpy as np
 import rich.table
 
 from acim_jax import runtime
-from acim_jax.model import cache, transformer
+from acim_jax.model import cache, lora, transformer
 from acim_jax.sharding import place
 from acim_jax.training import Prepared
 
@@ -20,6 +20,12 @@ def table(prepared: Prepared) -> rich.table.Table:
     train_layout, sample_layout = runtime.layouts(config.mesh)
     shards = 1 if train_layout is None else _shards(params, train_layout)
     rows.append(("model", f"{prepared.model.name}, {count:,} parameters"))
+    trained, trained_shards = count, shards
+    if config.lora is not None:
+        adapters = lora.abstract(config.lora, params)
+        trained = sum(x.size for x in jax.tree.leaves(adapters))
+        trained_shards = 1 if train_layout is None else _shards(adapters, train_layout)
+        rows.append(("adapters", f"{trained:,} parameters of rank {config.lora.rank}"))
     rows.append(("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"))
     rows.append(("problems", _sizes(prepared)))
     explore, sampling = config.explore, config.sampling
@@ -32,9 +38,9 @@ def table(prepared: Prepared) -> rich.table.Table:
         spec = sample_layout.sharding(("batch", "kv_heads"))
         shape = (sampling.slots, model.num_kv_heads)
         batch_shards = int(np.prod(shape) / np.prod(spec.shard_shape(shape)))
-    moments = 3 * 4 * count  # gradients and two moments, float32
+    moments = 3 * 4 * trained  # gradients and two moments, float32
     rows.append(("weights, per device", _human(weights / shards)))
-    rows.append(("gradients and moments, per device", _human(moments / shards)))
+    rows.append(("gradients and moments, per device", _human(moments / trained_shards)))
     rows.append(("KV cache, per device", _human(kv / batch_shards)))
     columns = config.improve.logprob_chunk or config.improve.buckets[-1]
     logits = 4 * config.improve.microbatch_rows * columns * model.vocab_size

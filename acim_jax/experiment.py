@@ -50,7 +50,7 @@ def plan(experiment: ExperimentConfig, out: Path) -> list[PlannedRun]:
     configs = [run for arm in experiment.arms.values() for run in arm.runs.values()]
     first = configs[0]
     for run in configs:
-        for section in ("model", "warmup", "data"):
+        for section in ("model", "lora", "warmup", "data"):
             if getattr(run, section) != getattr(first, section):
                 raise BadInput(
                     f"arms must share `{section}`: they start from one warmed-up checkpoint and "

@@ -23,7 +23,6 @@ def compile_all(state: TrainState, runtime: Runtime) -> None:
 
 def _compile_training(state: TrainState, runtime: Runtime) -> None:
     config, learner = runtime.config.improve, runtime.learner
-    shared = {"config": learner.model, "layout": learner.layout}
     one, temperature = np.float32(1.0), np.float32(runtime.config.sampling.temperature)
     gradients = step.zeros(state.params, layout=learner.layout)
     for width in config.buckets:
@@ -36,17 +35,23 @@ def _compile_training(state: TrainState, runtime: Runtime) -> None:
             temperature,
             clip_epsilon=config.clip_epsilon,
             chunk=config.logprob_chunk,
-            **shared,
+            **learner.shared,
         )
         if config.replay_weight > 0:
             gradients, _ = step.add_likelihood_gradient(
-                gradients, state.params, batch, one, one, chunk=config.logprob_chunk, **shared
+                gradients,
+                state.params,
+                batch,
+                one,
+                one,
+                chunk=config.logprob_chunk,
+                **learner.shared,
             )
     if runtime.config.explore.guided_rollouts and config.decision_weight > 0:
         rows = -(-runtime.config.explore.problems // config.minibatches)
         empty, _ = runtime.decision_batches((), (), 0, rows=rows)[0]
         gradients, _ = step.add_decision_gradient(
-            gradients, state.params, learner.place(empty), one, one, temperature, **shared
+            gradients, state.params, learner.place(empty), one, one, temperature, **learner.shared
         )
     # The optimiser's step donates its state, so it gets a copy to use up.
     spare = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state)

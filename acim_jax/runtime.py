@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import jax
 import numpy as np
 
-from acim_jax import lessons, rng
+from acim_jax import bad_input, lessons, model_folder, rng
 from acim_jax.config import RunConfig
 from acim_jax.data import demonstrations
 from acim_jax.environment.executor import Executor
@@ -19,7 +20,7 @@ from acim_jax.improve.fit import Learner
 from acim_jax.improve.packing import DecisionBatch, TokenRow
 from acim_jax.improve.state import TrainState
 from acim_jax.markup import Markup
-from acim_jax.model import transformer
+from acim_jax.model import lora, transformer
 from acim_jax.model_folder import ModelFolder
 from acim_jax.records import DECISIONS, Problem
 from acim_jax.rollout.converse import Sampler
@@ -33,7 +34,11 @@ POLICY_ROWS = 32
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Runtime:
-    """A run's resources. `prefix_width`: columns of prompt + decision prefix rows."""
+    """A run's resources. `prefix_width`: columns of prompt + decision prefix rows.
+
+    `params` in the methods are the trained ones: the model's, or the adapters of a LoRA run, whose
+    frozen base the learner holds.
+    """
 
     config: RunConfig
     model: ModelFolder
@@ -50,7 +55,10 @@ class Runtime:
         return self.model.markup
 
     def to_sampling(self, params: transformer.Params) -> transformer.Params:
-        """The training parameters in the sampler's sharding."""
+        """The model's weights in the sampler's sharding, adapters merged into them."""
+        frozen = self.learner.frozen
+        if frozen is not None:
+            params = lora.merge(params, frozen, layout=self.train_layout)
         return params if self.sample_layout is None else place.to_layout(params, self.sample_layout)
 
     def replay(self, iteration: int, at: int) -> list[TokenRow]:
@@ -83,7 +91,7 @@ class Runtime:
                 decisions.PrefixRows(*self.learner.place((batch.token_ids, batch.is_prefix)))
             )
         estimate = decisions.prefix_policy(
-            params,
+            self.learner.model_params(params),
             batches,
             self.model.config,
             temperature=self.config.sampling.temperature,
@@ -128,12 +136,25 @@ class Runtime:
             num_rows=-(-rows // shards) * shards,
         )
 
+    def new_adapters(self) -> lora.Params:
+        """A LoRA run's adapters, drawn from its seed, in the training layout."""
+        config, frozen, layout = self.config.lora, self.learner.frozen, self.train_layout
+        assert config is not None and frozen is not None
+        if layout is None:
+            where = place.device_of(frozen.params)
+        else:
+            where = place.param_shardings(lora.abstract(config, frozen.params), layout)
+        make = jax.jit(functools.partial(lora.init, config, frozen.params))
+        return jax.device_put(make(jax.random.key(self.config.seed)), where)
+
     def new_state(self, params: transformer.Params) -> TrainState:
         return train_state.create(params, self.learner.optimiser, self.train_layout)
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the training state, for restoring a checkpoint."""
         params = transformer.abstract_params(self.model.config)
+        if self.config.lora is not None:
+            params = lora.abstract(self.config.lora, params)
         abstract = TrainState(
             params,
             jax.eval_shape(self.learner.optimiser.init, params),
@@ -185,7 +206,10 @@ def prefix_width(model: ModelFolder, problems: Sequence[Problem], multiple: int 
 def open_runtime(
     config: RunConfig, model: ModelFolder, problems: Sequence[Problem]
 ) -> Iterator[Runtime]:
-    """Opens a run's resources and closes them. problems: all that π̂(c|x) will be asked of."""
+    """Opens a run's resources and closes them. problems: all that π̂(c|x) will be asked of.
+
+    The base of a LoRA run is read here (`BadInput` where that fails).
+    """
     train_layout, sample_layout = layouts(config.mesh)
     improve = config.improve
     optimiser = train_state.optimizer(
@@ -194,6 +218,11 @@ def open_runtime(
         weight_decay=improve.weight_decay,
         max_grad_norm=improve.max_grad_norm,
     )
+    frozen = None
+    if config.lora is not None:
+        with bad_input.reading():
+            base = model_folder.load_params(model, train_layout)
+        frozen = lora.Frozen(base, cast(Any, np.float32(config.lora.scale)))
     with Executor(config.executor) as executor:
         yield Runtime(
             config=config,
@@ -201,7 +230,7 @@ def open_runtime(
             sampler=Sampler(
                 model.config, config.sampling, model.tokenizer, model.markup, sample_layout
             ),
-            learner=Learner(model.config, optimiser, train_layout),
+            learner=Learner(model.config, optimiser, train_layout, frozen),
             executor=executor,
             train_layout=train_layout,
             sample_layout=sample_layout,

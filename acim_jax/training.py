@@ -18,6 +18,7 @@ from acim_jax import (
     bad_input,
     compilation,
     em,
+    lora_base,
     measure,
     model_folder,
     programs,
@@ -31,6 +32,7 @@ from acim_jax.data import problems
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
 from acim_jax.metrics import MetricsWriter
+from acim_jax.model import lora
 from acim_jax.model_folder import ModelFolder
 from acim_jax.records import Problem
 from acim_jax.run_folder import RunFolder
@@ -69,6 +71,8 @@ def prepare(config: RunConfig) -> Prepared:
     }
     prepared = Prepared(config, model, splits["train"], splits["validation"], splits["test"])
     check(config)
+    if config.lora is not None:
+        lora.check(config.lora, model.config)
     _check_lengths(prepared)
     runtimes.check_rows(config)
     return prepared
@@ -85,6 +89,11 @@ def check(config: RunConfig) -> None:
         raise ValueError(
             "explore.guided_rollouts: EM explores both decisions; set it to 1 or more, or use "
             "method: rl."
+        )
+    if config.lora is not None and config.model.init == "random":
+        raise ValueError(
+            "lora: adapters to random weights learn nothing; set model.init: pretrained, or leave "
+            "lora out to train all weights."
         )
 
 
@@ -115,6 +124,9 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
             folder.path, tensorboard=config.run.tensorboard, after=-1 if step is None else step
         ) as writer,
     ):
+        if runtime.learner.frozen is not None:
+            with bad_input.reading():
+                lora_base.settle(folder.path, prepared.model.name, runtime.learner.frozen.params)
         if step is None:
             state, history = _begin(prepared, runtime, folder, display), History()
             programs.compile_all(state, runtime)
@@ -145,11 +157,14 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
 
 
 def _begin(prepared: Prepared, runtime: Runtime, folder: RunFolder, display: Display) -> TrainState:
-    """The starting weights: read or drawn, then warmed up, with a fresh optimiser."""
+    """The starting weights (or adapters): read or drawn, then warmed up; a fresh optimiser."""
     config = prepared.config
     key = jax.random.key(config.seed) if config.model.init == "random" else None
-    with bad_input.reading():
-        params = model_folder.load_params(prepared.model, runtime.train_layout, init_key=key)
+    if config.lora is not None:
+        params = runtime.new_adapters()
+    else:
+        with bad_input.reading():
+            params = model_folder.load_params(prepared.model, runtime.train_layout, init_key=key)
     if config.warmup.steps:
         params = warming.warm_up(params, config, runtime, folder, display)
     return runtime.new_state(params)

@@ -1,6 +1,7 @@
 """Warm-up SFT as the first stage of a run, resumable like everything else."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -38,7 +39,7 @@ def warm_up(
     folder: RunFolder,
     display: Display,
 ) -> transformer.Params:
-    """Warm-up SFT, with checkpoints of its own every CHECKPOINT_STEPS steps."""
+    """Warm-up SFT of what the run trains, with checkpoints of its own every CHECKPOINT_STEPS."""
     warmup, model = config.warmup, runtime.model
     optimiser = train_state.optimizer(
         b1=0.9,
@@ -46,7 +47,7 @@ def warm_up(
         weight_decay=warmup.weight_decay,
         max_grad_norm=warmup.max_grad_norm,
     )
-    learner = fit.Learner(model.config, optimiser, runtime.train_layout)
+    learner = dataclasses.replace(runtime.learner, optimiser=optimiser)
     state = train_state.create(params, optimiser, runtime.train_layout)
     where = folder.checkpoints / "warmup"
     first = store.latest(where) or 0

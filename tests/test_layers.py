@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 #: They join the layers and may import any of them.
 CONDUCTORS = {
     "config", "run_folder", "run_records", "runtime", "model_folder", "lessons", "warming", "em",
-    "measure", "training", "launch", "dry_run", "programs", "experiment", "cli",
+    "lora_base", "measure", "training", "launch", "dry_run", "programs", "experiment", "cli",
 }  # fmt: skip
 WITHOUT_JAX = {
     "bad_input", "atomic", "records", "markup", "metrics", "manifest", "run_folder",

@@ -14,6 +14,7 @@ from acim_jax.improve.config import ImproveConfig
 from acim_jax.improve.packing import DecisionBatch, TokenBatch, TokenRow
 from acim_jax.improve.state import TrainState
 from acim_jax.improve.warmup import WarmupConfig
+from acim_jax.model import lora
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
 
@@ -23,11 +24,21 @@ BATCH_AXES = ("batch",)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learner:
-    """What stays the same over a run's optimiser steps."""
+    """What stays the same over a run's optimiser steps. frozen: the base of a LoRA run."""
 
     model: ModelConfig
     optimiser: optax.GradientTransformation
     layout: axes.Layout | None = None
+    frozen: lora.Frozen | None = None
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Keyword arguments of every gradient term."""
+        return {"config": self.model, "layout": self.layout, "frozen": self.frozen}
+
+    def model_params(self, trained: lora.Params) -> lora.Params:
+        """The parameters that the model is scored with, from those that are trained."""
+        return lora.model_params(trained, self.frozen)
 
     def place(self, batch: Any) -> Any:
         """A host batch onto the devices, rows over the batch axes."""
@@ -108,7 +119,6 @@ def _one_step(
     config: ImproveConfig,
     lr: float,
 ) -> tuple[TrainState, StepSums]:
-    shared = {"config": learner.model, "layout": learner.layout}
     gradients = step.zeros(state.params, layout=learner.layout)
     policy: list[step.PolicyTerm] = []
     replayed: list[jax.Array] = []
@@ -123,7 +133,7 @@ def _one_step(
             np.float32(temperature),
             clip_epsilon=config.clip_epsilon,
             chunk=config.logprob_chunk,
-            **shared,
+            **learner.shared,
         )
         policy.append(term)
     total_weight = np.float32(max(sum(float(row.weights.sum()) for row in replay), 1e-9))
@@ -135,7 +145,7 @@ def _one_step(
             total_weight,
             np.float32(config.replay_weight),
             chunk=config.logprob_chunk,
-            **shared,
+            **learner.shared,
         )
         replayed.append(loss)
     if decisions is not None and decisions[1] > 0 and config.decision_weight > 0:
@@ -146,7 +156,7 @@ def _one_step(
             np.float32(decisions[1]),
             np.float32(config.decision_weight),
             np.float32(temperature),
-            **shared,
+            **learner.shared,
         )
         decided.append(loss)
     applied = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
@@ -220,8 +230,7 @@ def warmup(
             learner.place(batch),
             np.float32(max(float(np.sum(batch.weights)), 1e-9)),
             np.float32(1.0),
-            config=learner.model,
-            layout=learner.layout,
+            **learner.shared,
         )
         lr = np.float32(warmup_learning_rate(config, at))
         state = step.apply(state, gradients, lr, optimiser=learner.optimiser).state

@@ -12,7 +12,8 @@ from acim_jax.sharding import axes, place
 
 
 class TrainState(NamedTuple):
-    """A pytree; checkpoints hold exactly this."""
+    """A pytree; checkpoints hold exactly this. params: what is trained: the model's parameters, or
+    the adapters of a LoRA run."""
 
     params: transformer.Params
     opt_state: optax.OptState

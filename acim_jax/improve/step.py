@@ -2,6 +2,9 @@
 
 Each term's loss is already divided by its own global count, so adding the gradients of any split
 into microbatches gives the gradient of the whole batch.
+
+`params` is what is trained: the model's parameters or, with `frozen`, the adapters to it. What is
+frozen has no gradient and never changes.
 """
 
 import functools
@@ -15,7 +18,7 @@ from jaxtyping import Array, Float
 from acim_jax.improve import objectives
 from acim_jax.improve.packing import DecisionBatch, TokenBatch
 from acim_jax.improve.state import TrainState
-from acim_jax.model import scoring, transformer
+from acim_jax.model import lora, scoring, transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes, place
 
@@ -78,12 +81,13 @@ def add_policy_gradient(
     clip_epsilon: float,
     chunk: int = 0,
     layout: axes.Layout | None = None,
+    frozen: lora.Frozen | None = None,
 ) -> tuple[transformer.Params, PolicyTerm]:
     """Adds the gradient of the clipped off-policy term of one microbatch."""
 
     def loss_of(params: transformer.Params) -> tuple[Scalar, objectives.PolicySums]:
         logprobs = scoring.token_logprobs(
-            params,
+            lora.model_params(params, frozen),
             config,
             batch.token_ids,
             temperature=temperature,
@@ -114,12 +118,17 @@ def add_likelihood_gradient(
     config: ModelConfig,
     chunk: int = 0,
     layout: axes.Layout | None = None,
+    frozen: lora.Frozen | None = None,
 ) -> tuple[transformer.Params, Scalar]:
     """Adds coefficient × the gradient of the demonstrations' negative log-likelihood."""
 
     def loss_of(params: transformer.Params) -> tuple[Scalar, Scalar]:
         logprobs = scoring.token_logprobs(
-            params, config, batch.token_ids, chunk=chunk, layout=layout
+            lora.model_params(params, frozen),
+            config,
+            batch.token_ids,
+            chunk=chunk,
+            layout=layout,
         )
         loss = objectives.likelihood_loss(logprobs, batch.weights, total_weight=total_weight)
         return coefficient * loss, loss
@@ -139,12 +148,13 @@ def add_decision_gradient(
     *,
     config: ModelConfig,
     layout: axes.Layout | None = None,
+    frozen: lora.Frozen | None = None,
 ) -> tuple[transformer.Params, Scalar]:
     """Adds λ × the gradient of the decision cross-entropy, for π at the training temperature."""
 
     def loss_of(params: transformer.Params) -> tuple[Scalar, Scalar]:
         decision_PC = scoring.decision_logprobs(
-            params,
+            lora.model_params(params, frozen),
             config,
             batch.token_ids,
             batch.is_prefix,

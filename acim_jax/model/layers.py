@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from acim_jax.model import attention, moe, rope
+from acim_jax.model import attention, lora, moe, rope
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
 from acim_kernels.attention import api as kernels
@@ -26,14 +26,15 @@ def project(
 ) -> Array:
     """x · w_{name} (+ b_{name}): every projection of a block, contracted over x's last axes.
 
-    inputs, outputs: sizes of the contracted and the new axes; w_{name} has both.
+    inputs, outputs: sizes of the contracted and the new axes; w_{name} has both. Where a low-rank
+    adapter stands beside the weight, it is added.
     """
     split = len(inputs)
     init = nn.initializers.lecun_normal(
         in_axis=tuple(range(split)), out_axis=tuple(range(split, split + len(outputs)))
     )
     w = module.param(f"w_{name}", init, (*inputs, *outputs), config.param_dtype)
-    y = jnp.tensordot(x, w.astype(config.dtype), axes=split)
+    y = lora.add(module, f"w_{name}", x, jnp.tensordot(x, w.astype(config.dtype), axes=split))
     if bias:
         b = module.param(f"b_{name}", nn.initializers.zeros, outputs, config.param_dtype)
         y = y + b.astype(config.dtype)

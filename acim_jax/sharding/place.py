@@ -20,16 +20,18 @@ def param_shardings(params: Any, layout: axes.Layout) -> Any:
     Raises ValueError where an axis does not divide by its share of the mesh, naming the leaf.
     """
 
+    stated = axes.PARAM_AXES | axes.ADAPTER_AXES
+
     def leaf(path: tuple[Any, ...], x: Any) -> NamedSharding:
         name = path_name(path)
-        if name not in axes.PARAM_AXES:
+        if name not in stated:
             raise ValueError(f"No logical axes are stated for the parameter {name!r}.")
-        sharding = layout.sharding(axes.PARAM_AXES[name])
+        sharding = layout.sharding(stated[name])
         try:
             sharding.shard_shape(x.shape)
         except ValueError as error:
             raise ValueError(
-                f"Parameter {name} of shape {x.shape} ({axes.PARAM_AXES[name]}) cannot be split "
+                f"Parameter {name} of shape {x.shape} ({stated[name]}) cannot be split "
                 f"as {sharding.spec} on the mesh {dict(layout.mesh.shape)}: {error}"
             ) from error
         return sharding

@@ -1,0 +1,207 @@
+"""Low-rank adapters (LoRA, arXiv:2106.09685): every targeted weight W is used as W + (α/r)·A·B.
+
+The base's parameters are frozen; the adapters are a parameter tree of their own, and all that is
+trained, so gradients and moments exist for them alone:
+
+    {"blocks": {"attention": {"w_q_lora_a": [L, D, r], "w_q_lora_b": [L, r, N, H], …}, "mlp": …}}
+
+A has the input axes of its weight and B the output axes. In training a projection adds (x·A)·B to
+x·W (`model_params`, `add`): A·B is never formed, and the base has no gradient. Sampling reads
+every weight for every token, so it gets weights with the adapters in them (`merge`).
+"""
+
+import dataclasses
+import difflib
+import functools
+import math
+import zlib
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from acim_jax.model.config import ModelConfig
+from acim_jax.sharding import axes
+
+Params = dict[str, Any]
+
+
+class Projection(NamedTuple):
+    """A weight that can have an adapter: its place in a block, and how many of its axes are
+    contracted with the input."""
+
+    group: str
+    name: str
+    inputs: int
+
+
+PROJECTIONS: dict[str, Projection] = {
+    "q": Projection("attention", "w_q", 1),
+    "k": Projection("attention", "w_k", 1),
+    "v": Projection("attention", "w_v", 1),
+    "o": Projection("attention", "w_o", 2),
+    "gate": Projection("mlp", "w_gate", 1),
+    "up": Projection("mlp", "w_up", 1),
+    "down": Projection("mlp", "w_down", 1),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """The `lora` section of a run: with it, adapters are trained and the model's weights are not.
+
+    rank: r, the inner dimension of A·B. alpha: the adapters count α/r times. targets: the
+    projections that get one.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] = tuple(PROJECTIONS)
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0:
+            raise ValueError(
+                f"rank must be at least 1 and alpha positive, got {self.rank} and {self.alpha}."
+            )
+        for target in self.targets:
+            if target not in PROJECTIONS:
+                raise ValueError(f"targets: {_unknown(target)}")
+        if not self.targets or len(set(self.targets)) != len(self.targets):
+            raise ValueError(
+                f"targets must be distinct and at least one, got {list(self.targets)}; choose "
+                f"from {', '.join(PROJECTIONS)}."
+            )
+
+    @property
+    def scale(self) -> float:
+        """α/r."""
+        return self.alpha / self.rank
+
+
+class Frozen(NamedTuple):
+    """What a LoRA run holds fixed: the base's parameters, and α/r."""
+
+    params: Params
+    scale: Float[Array, ""]
+
+
+def _unknown(target: str) -> str:
+    bare = target.removeprefix("w_").removesuffix("_proj")
+    near = difflib.get_close_matches(bare, list(PROJECTIONS), 1, cutoff=0.3)
+    hint = f'; did you mean "{near[0]}"?' if near else "."
+    return f'"{target}" is no projection that can have an adapter: {", ".join(PROJECTIONS)}{hint}'
+
+
+def check(config: LoraConfig, model: ModelConfig) -> None:
+    """ValueError for targets that this model has no single weight for."""
+    experts = [t for t in config.targets if PROJECTIONS[t].group == "mlp"]
+    if model.experts is not None and experts:
+        rest = [t for t in PROJECTIONS if PROJECTIONS[t].group != "mlp"]
+        raise ValueError(
+            f"lora.targets: {', '.join(experts)} are experts in this model ({model.family}), and "
+            f"experts cannot have adapters; choose from {', '.join(rest)}."
+        )
+
+
+def init(config: LoraConfig, base: Params, key: jax.Array) -> Params:
+    """Adapters in float32 for `base` (arrays or shapes): A uniform in ±1/√(inputs), B zero.
+
+    They start as no change at all. A weight's draw depends on the key and its name, not on what
+    other targets there are.
+    """
+    adapters: Params = {}
+    for target in config.targets:
+        group, name, inputs = PROJECTIONS[target]
+        layers, *shape = base["blocks"][group][name].shape
+        bound = math.prod(shape[:inputs]) ** -0.5
+        a = jax.random.uniform(
+            jax.random.fold_in(key, zlib.crc32(name.encode())),
+            (layers, *shape[:inputs], config.rank),
+            jnp.float32,
+            -bound,
+            bound,
+        )
+        own = adapters.setdefault(group, {})
+        own[f"{name}_lora_a"] = a
+        own[f"{name}_lora_b"] = jnp.zeros((layers, config.rank, *shape[inputs:]), jnp.float32)
+    return {"blocks": adapters}
+
+
+def abstract(config: LoraConfig, base: Params) -> Params:
+    """The adapters' shapes and dtypes, without making them."""
+    return jax.eval_shape(functools.partial(init, config, base), jax.random.key(0))
+
+
+def model_params(trained: Params, frozen: Frozen | None) -> Params:
+    """The parameters to train a model with: `trained` itself, or the base beside its adapters.
+
+    The result has the adapters' leaves next to their weights, with α/r inside B.
+    """
+    if frozen is None:
+        return trained
+    blocks = dict(frozen.params["blocks"])
+    for group, adapters in trained["blocks"].items():
+        scaled = {
+            name: leaf * frozen.scale if name.endswith("_lora_b") else leaf
+            for name, leaf in adapters.items()
+        }
+        blocks[group] = blocks[group] | scaled
+    return frozen.params | {"blocks": blocks}
+
+
+def add(module: nn.Module, name: str, x: Array, y: Array) -> Array:
+    """y = x·W of the module's weight `name`, plus (x·A)·B if it was given an adapter for it."""
+    if not module.has_variable("params", f"{name}_lora_a"):
+        return y
+    a = module.get_variable("params", f"{name}_lora_a").astype(y.dtype)
+    b = module.get_variable("params", f"{name}_lora_b").astype(y.dtype)
+    return y + jnp.tensordot(jnp.tensordot(x, a, axes=a.ndim - 1), b, axes=1)
+
+
+def merge(
+    adapters: Params,
+    frozen: Frozen,
+    *,
+    layout: axes.Layout | None = None,
+    donate: bool = False,
+) -> Params:
+    """The base with W + (α/r)·A·B in place of every adapted W, in W's own dtype and sharding.
+
+    Summed in float32, a layer at a time. Parameters without an adapter are the base's own arrays.
+    donate: the base's adapted weights are overwritten instead of copied; it is of no use after.
+    """
+    blocks = frozen.params["blocks"]
+    weights = {
+        group: {name.removesuffix("_lora_a"): None for name in own if name.endswith("_lora_a")}
+        for group, own in adapters["blocks"].items()
+    }
+    weights = {g: {name: blocks[g][name] for name in names} for g, names in weights.items()}
+    run = _merge_in_place if donate else _merge
+    merged = run(weights, adapters["blocks"], frozen.scale, layout=layout)
+    return frozen.params | {
+        "blocks": blocks | {group: blocks[group] | merged[group] for group in merged}
+    }
+
+
+def _merged(
+    weights: Params, adapters: Params, scale: Array, *, layout: axes.Layout | None
+) -> Params:
+    def one(group: str, name: str, w: Array) -> Array:
+        a, b = adapters[group][f"{name}_lora_a"], adapters[group][f"{name}_lora_b"]
+
+        def add_layer(layer: Array, w: Array) -> Array:
+            delta = jnp.tensordot(a[layer], b[layer], axes=1, precision="highest")
+            return w.at[layer].set((w[layer].astype(jnp.float32) + scale * delta).astype(w.dtype))
+
+        w = jax.lax.fori_loop(0, w.shape[0], add_layer, w)
+        return axes.constrain(w, axes.PARAM_AXES[f"blocks/{group}/{name}"], layout)
+
+    return {g: {name: one(g, name, w) for name, w in own.items()} for g, own in weights.items()}
+
+
+_merge = functools.partial(jax.jit, static_argnames=("layout",))(_merged)
+_merge_in_place = functools.partial(
+    jax.jit, static_argnames=("layout",), donate_argnames=("weights",)
+)(_merged)
