@@ -9,6 +9,7 @@ from typing import Any
 
 from acim_jax.data import jsonl
 from acim_jax.environment.executor import Executor
+from acim_jax.environment.grader import Grader
 from acim_jax.evaluation import episode_rows, evaluate, results_folder
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.evaluation.results_folder import ResultsFolder
@@ -63,6 +64,7 @@ def run(
     folder: ResultsFolder,
     sampler: Sampler,
     executor: Executor,
+    grader: Grader,
     *,
     temperature: float,
     seed: int,
@@ -80,6 +82,7 @@ def run(
             batch.requests,
             sampler,
             executor,
+            grader,
             temperature=temperature,
             seed=seed,
             on_done=on_done,
