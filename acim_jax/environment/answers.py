@@ -19,7 +19,7 @@ import re
 from fractions import Fraction
 from typing import Literal
 
-from acim_jax.environment import exact, guards, spelling
+from acim_jax.environment import exact, guards, relations, spelling, units
 from acim_jax.environment.extraction import PLAIN_NUMBER, Unboxed
 
 Percent = Literal["either", "value", "unit"]
@@ -31,6 +31,8 @@ DECIMAL_TOLERANCE = Fraction(1, 10**6)
 _NO_NUMBER = re.compile(r"^(?!.*\\(?:max|min|gcd|lcm)).*,|^\w+_\{?\d", re.DOTALL)
 _ONLY_DIGITS = re.compile(r"[-+\d./ ]+")
 _WITH_BASE = re.compile(r"([0-9A-Za-z]{1,100})_\{?(\d{1,2})\}?")
+_ENDLESS = re.compile(r"\\[lc]?dots(?![A-Za-z])|\.\.\.|…")
+_BINDS = re.compile(r"\\(?:int|sum|prod|lim)(?![A-Za-z])")
 _LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _LIST = re.compile(r"\s*(?:,\s*(?:and|or)\s|,|\s(?:and|or)\s)\s*")
 
@@ -91,10 +93,12 @@ def decide(
         return "exact", True
     if not ("=" in mine and "=" in gold):
         mine, gold = spelling.unassigned(mine), spelling.unassigned(gold)
-        if spelling.key(mine) == spelling.key(gold):
-            return "exact", True
+    mine, gold = relations.comparable(mine, gold)
+    if spelling.key(mine) == spelling.key(gold):
+        return "exact", True
     verdict = (
-        _decide_numbers(mine, gold, policy)
+        _decide_form(mine, gold)
+        or _decide_numbers(mine, gold, policy)
         or _decide_lists(mine, gold)
         or _decide_words(mine, gold)
     )
@@ -103,12 +107,26 @@ def decide(
     return verdict
 
 
+def _decide_form(mine: str, gold: str) -> tuple[Method, bool] | None:
+    """Choices by their letter; texts that are no answer, or go on without an end."""
+    if (letter := spelling.choice(gold)) and (chosen := spelling.choice(mine)):
+        return "exact", letter == chosen
+    if (_ENDLESS.search(mine) is None) != (_ENDLESS.search(gold) is None):
+        return "exact", False
+    left, equals, _ = mine.partition("=")
+    if equals and "=" not in gold and not _LETTERS.search(left):
+        return "exact", False  # 2 + 3 = 5 says nothing of what is asked
+    return None
+
+
 def _decide_numbers(mine: str, gold: str, policy: GraderConfig) -> tuple[Method, bool] | None:
     a, b = spelling.quantity(mine), spelling.quantity(gold)
     if a is not None and b is not None:
-        if not spelling.units_agree(a.unit, b.unit):
+        one_is_share = (a.is_percent and b.unit) or (b.is_percent and a.unit)
+        unit = None if one_is_share else units.ratio(a.unit, b.unit)
+        if unit is None:
             return "exact", False
-        scales = _scales(a, b, policy)
+        scales = [unit * scale for scale in _scales(a, b, policy)]
         if any(a.value * scale == b.value for scale in scales):
             return "exact", True
         if b.decimals is None or policy.rounding == "exact":
@@ -121,7 +139,7 @@ def _decide_numbers(mine: str, gold: str, policy: GraderConfig) -> tuple[Method,
         return "exact", _in_base(*first.groups()) == _in_base(*second.groups())
     # A number is never equal to something with free letters, a list, or a base as index.
     number, other = (a, gold) if a is not None else (b, mine)
-    if number is not None and (_has_letters(other) or _NO_NUMBER.search(other)):
+    if number is not None and (_has_lone_letters(other) or _NO_NUMBER.search(other)):
         return "exact", False
     if number is not None and _ONLY_DIGITS.fullmatch(other):
         return "exact", False  # 5/0, 1.2.3, or too many digits to be equal to what was read
@@ -180,6 +198,9 @@ def _decide_words(mine: str, gold: str) -> tuple[Method, bool] | None:
     return None
 
 
-def _has_letters(text: str) -> bool:
-    """Whether letters stand in `text` that are neither commands nor the constants e and i."""
-    return any(len(found) == 1 and found not in "ei" for found in _LETTERS.findall(text))
+def _has_lone_letters(text: str) -> bool:
+    """Whether a variable stands in `text` just once, so that it cannot cancel."""
+    if _BINDS.search(text):
+        return False
+    found = [one for one in _LETTERS.findall(text) if len(one) == 1 and one not in "ei"]
+    return any(found.count(one) == 1 for one in found)

@@ -18,10 +18,12 @@ _MAX_DEPTH = 40
 _INTEGER = re.compile(r"[+-]?\d+")
 _MIXED = re.compile(r"(-?)(\d{1,50})\s+(\d{1,50})/(\d{1,50})")
 _TOKEN = re.compile(
-    r"(?P<repeating>\d*\.\d*\\overline\{\d+\})"
+    r"(?P<root>\\sqrt\s*\[\d{1,2}\])"
+    r"|(?P<repeating>\d*\.\d*\\overline\{\d+\})"
     r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3}(?!\d))?)"
     r"|(?P<command>\\frac|\\sqrt)"
     r"|(?P<times>\\cdot|\\times|\*)"
+    r"|(?P<modulo>\\bmod(?![A-Za-z]))"
     r"|(?P<divide>\\div|/)"
     r"|(?P<symbol>[-+^!(){}])"
 )
@@ -38,6 +40,8 @@ def rational(text: str) -> Fraction | None:
     mixed numbers (`1\frac{1}{2}`, `1 1/2`), `+ - * / ^ !`, brackets, roots of perfect squares.
     """
     text = text.strip()
+    if not text.isascii():  # `\d` and `int` also know the digits of other scripts
+        return None
     if _INTEGER.fullmatch(text):
         return Fraction(int(text)) if len(text) <= MAX_DIGITS else None
     if not text or len(text) > MAX_CHARS:
@@ -124,11 +128,14 @@ class _Parser:
             if kind == "times":
                 self._next += 1
                 value = _bounded(value * self._signed(depth))
+            elif kind == "modulo":
+                self._next += 1
+                value = value % self._signed(depth)
             elif kind == "divide":
                 self._next += 1
                 value = _bounded(value / self._signed(depth))
                 divided = True
-            elif text == "(" or kind == "command":
+            elif text == "(" or kind in ("command", "root"):
                 if divided:  # 1/2(3) can be read in two ways
                     raise _NotExactError
                 value = _bounded(value * self._power(depth))
@@ -184,7 +191,10 @@ class _Parser:
                 top = self._argument(depth)
                 return _bounded(top / self._argument(depth))
             case "command", _:
-                return _exact_root(self._argument(depth))
+                return _exact_root(self._argument(depth), 2)
+            case "root", _:
+                degree = int(text.partition("[")[2].rstrip("]"))
+                return _exact_root(self._argument(depth), degree)
             case _:
                 raise _NotExactError
 
@@ -232,13 +242,29 @@ def _repeating(text: str) -> Fraction:
     return value + Fraction(int(period), (10 ** len(period) - 1) * shift)
 
 
-def _exact_root(value: Fraction) -> Fraction:
-    if value < 0:
+def _exact_root(value: Fraction, degree: int) -> Fraction:
+    """The root where it is rational; the real one of a negative number if the degree is odd."""
+    if degree == 0 or (value < 0 and degree % 2 == 0):
         raise _NotExactError
-    top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
-    if top * top != value.numerator or bottom * bottom != value.denominator:
+    top, bottom = (
+        _integer_root(abs(value.numerator), degree),
+        _integer_root(value.denominator, degree),
+    )
+    return Fraction(-top if value < 0 else top, bottom)
+
+
+def _integer_root(value: int, degree: int) -> int:
+    """By bisection on the bits: exact at any size."""
+    if degree == 2:
+        root = math.isqrt(value)
+    else:
+        root = 0
+        for bit in reversed(range(value.bit_length() // degree + 1)):
+            if (root | 1 << bit) ** degree <= value:
+                root |= 1 << bit
+    if root**degree != value:
         raise _NotExactError
-    return Fraction(top, bottom)
+    return root
 
 
 def _bounded(value: Fraction) -> Fraction:

@@ -8,7 +8,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from acim_jax.environment import exact
+from acim_jax.environment import exact, units
 
 _CHARACTERS = str.maketrans(
     {
@@ -27,9 +27,15 @@ _CHARACTERS = str.maketrans(
         "≥": "\\ge ",
         "∪": "\\cup ",
         "½": "\\frac{1}{2}",
+        "∅": "\\emptyset ",
+        "ℝ": "\\mathbb{R}",
+        "≠": "\\neq ",
+        "≈": "\\approx ",
+        "∈": "\\in ",
         "⁄": "/",
     }
 )
+_DEGREE = r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|°"
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -40,56 +46,53 @@ _REWRITES = [
         (r"(?<!\\)\\ |~", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (
-            r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}",
+            r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|underline|operatorname)\s*\{([^{}]*)\}",
             r" \1 ",
         ),
-        (r"\s+\^", "^"),
-        (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|°", ""),
+        (r"\\overline\s*\{([A-Z]{2})\}", r"\1"),
+        (r"\\(?:text)?color\s*\{[a-z]{1,20}\}", ""),
+        (r"(?<=\S)\s*\\tag\{[^{}]*\}\s*$", ""),
+        (r"(?<=\S)\s+\^", "^"),
+        (r"√\s*(\d{1,50}|[a-z])", r"\\sqrt{\1}"),
+        (r"√\s*[({]([^(){}]{1,100})[)}]", r"\\sqrt{\1}"),
+        (rf"(?<=[\d}}])\s*(?:{_DEGREE})\s*[CF]?\s*$", " degrees"),
+        (_DEGREE, " "),
         (r"\\(?:leq|le|leqslant)(?![A-Za-z])", r"\\le "),
         (r"\\(?:geq|ge|geqslant)(?![A-Za-z])", r"\\ge "),
+        (r"^\s*\\?\$\s*([\d,]{1,50}(?:\.\d{1,20})?)[.,]?\s*$", r"\1 dollars"),
         (r"\\[$€£]|[$€£]", ""),
+        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"^\s*(?:\\approx(?![A-Za-z])|approximately\s|about\s|=)", ""),
+        (r"(?i:^\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*:)\s)", ""),
         (r"\\%", "%"),
         (r"\{,\}", ","),
         (r"\*\*", "^"),
     )
 ]
+_ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_ANGLE = re.compile(rf"(\d{{1,10}})\s*(?:{_DEGREE})")
 _FENCES = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
+_SPACED_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _SHORT_GROUP = re.compile(r"([_^])\{([A-Za-z0-9])\}")
+_NAMED = (
+    r"[A-Za-z](?:_\{?\w{1,5}\}?)?'{0,3}"  # x, x_1, f'
+    r"|[A-Za-z]\([\w, ]{1,20}\)"  # f(x), P(A)
+    r"|(?:\\[a-z]{1,20}\s*)?\|?[A-Z]{2,5}\|?"  # \angle ABC, AB
+    r"|\\[a-z]{1,20}"  # \theta
+    r"|[A-Za-z][A-Za-z ]{2,40}"  # area
+)
 _ASSIGNED = re.compile(
-    r"(?:[A-Za-z](?:_\{?\w\}?)?|[a-zA-Z]\([a-z]\))\s*(?:=|\\in(?![A-Za-z]))\s*(.+)"
+    rf"\s*(?:{_NAMED})\s*(?:=|\\in(?![A-Za-z]))\s*(?P<value>.+)|(?P<first>[^=]+)=\s*[A-Za-z]\s*"
 )
 _UNIT_WORD = r"[A-Za-z]{1,20}\.?(?:\^\{?[23]\}?)?"
 _WITH_UNIT = re.compile(
     rf"(?P<number>.*?[\d}}).!])(?P<gap>\s*)(?P<unit>{_UNIT_WORD}(?:(?:\s*/\s*|\s+){_UNIT_WORD}){{0,4}})"
 )
-_NO_UNITS = re.compile(r"(?:or|and|to|mod|pi|sqrt|sin|cos|tan|log|ln|exp|infty|in|if|[xyznkie])")
-#: Units that exclude each other, spelled in one way; other words are taken as a name of the same.
-_PHYSICAL = {
-    spelling: unit
-    for unit, spellings in {
-        "mm": "mm millimeter millimetre",
-        "cm": "cm centimeter centimetre",
-        "m": "m meter metre",
-        "km": "km kilometer kilometre",
-        "in": "inch inches",
-        "ft": "ft foot feet",
-        "yd": "yd yard",
-        "mi": "mile mi",
-        "mg": "mg milligram",
-        "g": "g gram",
-        "kg": "kg kilogram",
-        "s": "s sec second",
-        "min": "min minute",
-        "h": "h hr hour",
-        "day": "day",
-        "cent": "cent",
-        "dollar": "dollar",
-        "deg": "degree deg",
-        "rad": "radian rad",
-    }.items()
-    for spelling in spellings.split()
-}
+
+
+_CHOICE = re.compile(r"(?:[Oo]ption |[Cc]hoice )?\(?([A-J])(?:(\)|\.|:)(?:\s*(.*))?)?")
+_OTHER_CHOICE = re.compile(r"\b[A-J]\b|\b(?:and|or)\b")
 
 
 class Quantity(NamedTuple):
@@ -114,9 +117,13 @@ def clean(text: str) -> str:
                 inner = text[len(begin) : -len(end)]
                 if begin not in inner and end not in inner:
                     text, trimmed = inner.strip(), True
+    if _ANGLE_FUNCTION.search(text):
+        text = _ANGLE.sub(r"{\\frac{\1\\pi}{180}}", text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     text = _SHORT_GROUP.sub(r"\1\2", text.strip().rstrip(".,;:").strip())
+    if _SPACED_THOUSANDS.fullmatch(text):
+        text = text.replace(" ", "")
     if not re.search(r"[(\[{]", text):
         text = _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
     return text
@@ -132,17 +139,26 @@ def key(text: str) -> str:
     return compact.casefold() if is_words(text) else compact
 
 
+def choice(text: str) -> str | None:
+    """The letter of a cleaned answer to a multiple choice: `B`, `(B)`, `(B) 32`, `B. 32`."""
+    match = _CHOICE.fullmatch(text)
+    if match is None:
+        return None
+    letter, _, rest = match.groups()
+    return None if rest and _OTHER_CHOICE.search(rest) else letter
+
+
 def is_words(text: str) -> bool:
     """Whether a cleaned answer is plain words (three letters or more), not mathematics."""
     return len(text) >= 3 and re.fullmatch(r"[A-Za-z]{2,}(?:[ '-]+[A-Za-z]+)*", text) is not None
 
 
 def unassigned(text: str) -> str:
-    """The right side of `x = …`, `f(x) = …`, `x \\in …`; other texts as they are."""
+    """The value in `x = …`, `f(x) = …`, `area = …`, `x \\in …`, `… = x`; other texts unchanged."""
     if text.count("=") + text.count("\\in ") != 1:
         return text
     match = _ASSIGNED.fullmatch(text)
-    return match.group(1).strip() if match else text
+    return (match["value"] or match["first"]).strip() if match else text
 
 
 def quantity(text: str) -> Quantity | None:
@@ -155,30 +171,11 @@ def quantity(text: str) -> Quantity | None:
         match = _WITH_UNIT.fullmatch(text)
         if match is None:
             return None
-        number, unit = match["number"].strip(), _unit(match["unit"], bool(match["gap"]))
+        number = match["number"].strip()
+        unit = units.canonical(match["unit"], is_apart=bool(match["gap"]))
         value = exact.rational(number) if unit else None
         is_percent = unit in ("percent", "percentage")
         unit = "" if is_percent else unit
     if value is None:
         return None
     return Quantity(value, unit, is_percent, exact.decimals(number))
-
-
-def _unit(text: str, is_apart: bool) -> str:
-    """One spelling of a unit; "" if the letters may be mathematics."""
-    words = re.sub(r"[\s.{}]+", " ", text.lower()).strip().split(" ")
-    if any(_NO_UNITS.fullmatch(word.partition("^")[0]) for word in words):
-        return ""
-    single = words[0]
-    known = _PHYSICAL.get(single.removesuffix("s"), _PHYSICAL.get(single, ""))
-    if not known and (not is_apart or len(single) < 2):
-        return ""  # 4ab is a product, 4 apples is not
-    if known and len(single) == 1 and not is_apart:
-        return ""  # 5m may be five times m
-    return known if known and len(words) == 1 else " ".join(words)
-
-
-def units_agree(one: str, other: str) -> bool:
-    """False only for two different physical units; names of things are not compared."""
-    known = set(_PHYSICAL.values())
-    return one == other or not (one in known and other in known)

@@ -4,18 +4,21 @@ Math-Verify turns LaTeX into SymPy through a grammar and never evaluates the tex
 may take forever on a hostile one: whoever calls this must be able to kill it.
 """
 
+from typing import Any
+
 import math_verify
 import sympy
 from math_verify import parser
 
 #: Two closed numbers without a decimal among them are the same within this relative difference;
 #: Math-Verify itself rounds to 6 absolute places, which makes all tiny numbers equal.
-EXACT_TOLERANCE = 1e-14
+EXACT_TOLERANCE = 1e-25
 #: A decimal reference answer is taken as rounded.
 DECIMAL_TOLERANCE = 1e-6
 
 Parsed = sympy.Basic | sympy.MatrixBase | str
 
+_DIGITS = 40
 _LATEX = (parser.LatexExtractionConfig(boxed_match_priority=0),)
 
 
@@ -25,7 +28,9 @@ def equal(prediction: str, answer: str) -> bool:
     mine = _parse(prediction)
     if not gold or not mine:
         return False
-    verdict = _numbers_agree(mine[0], gold[0])
+    if not _has_floats(gold[0]) and isinstance(mine[0], sympy.Basic | sympy.MatrixBase):
+        mine[0] = _without_floats(mine[0])
+    verdict = _numbers_agree(*_with_imaginary_unit(mine[0], gold[0]))
     if verdict is not None:
         return verdict
     return math_verify.verify(gold, mine, timeout_seconds=0)
@@ -35,15 +40,36 @@ def _parse(text: str) -> list[Parsed]:
     return math_verify.parse(rf"\boxed{{{text}}}", _LATEX, parsing_timeout=0)
 
 
+def _with_imaginary_unit(mine: Parsed, gold: Parsed) -> tuple[Parsed, Parsed]:
+    """A lone `i` among numbers is the imaginary unit; beside other variables it is an index."""
+    if not (isinstance(mine, sympy.Expr) and isinstance(gold, sympy.Expr)):
+        return mine, gold
+    free = mine.free_symbols | gold.free_symbols
+    if {str(symbol) for symbol in free} != {"i"}:
+        return mine, gold
+    units = dict.fromkeys(free, sympy.I)
+    return mine.subs(units), gold.subs(units)
+
+
 def _numbers_agree(mine: Parsed, gold: Parsed) -> bool | None:
     """Compares two closed numbers by value; None if either is something else."""
     if not (isinstance(mine, sympy.Expr) and isinstance(gold, sympy.Expr)):
         return None
     if mine.free_symbols or gold.free_symbols or not (mine.is_number and gold.is_number):
         return None
-    gap = sympy.Abs(mine - gold).evalf(30, maxn=400)
-    size = sympy.Abs(gold).evalf(30, maxn=400)
+    tolerance = DECIMAL_TOLERANCE if gold.has(sympy.Float) else EXACT_TOLERANCE
+    mine, gold = _without_floats(mine), _without_floats(gold)
+    gap = sympy.Abs(mine - gold).evalf(_DIGITS, maxn=400)
+    size = sympy.Abs(gold).evalf(_DIGITS, maxn=400)
     if not (gap.is_Float or gap.is_zero) or not (size.is_Float or size.is_zero):
         return None
-    tolerance = DECIMAL_TOLERANCE if gold.has(sympy.Float) else EXACT_TOLERANCE
     return bool(gap <= tolerance * size)
+
+
+def _has_floats(thing: Parsed) -> bool:
+    return not isinstance(thing, str) and thing.has(sympy.Float)
+
+
+def _without_floats(thing: Any) -> Any:
+    """Decimals as the fractions that they were written as."""
+    return thing.xreplace({x: sympy.Rational(str(x)) for x in thing.atoms(sympy.Float)})
