@@ -171,6 +171,7 @@ def test_names_and_fields_as_options():
         ({"tools": True}, r"(?s)here: .*markup\.tools belongs to the template 'chat'"),
         ({"stop": [""]}, r"(?s)here: .*an empty text would end every response"),
         ({"code_close": "\n"}, r"(?s)here: .*markup\.code_close must hold more than blanks"),
+        ({"code_open": "```\n"}, r"(?s)here: .*code_open .* stands in markup\.output_close"),
         ({"text_prefixes": []}, r"(?s)here: .*at least one text prefix"),
         ({"code_prefixes": ["Let me think step by step.\nA"]}, r"(?s)here: .*prefix-free"),
     ],

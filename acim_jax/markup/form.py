@@ -51,6 +51,12 @@ class Markup:
                 raise ValueError(
                     f"markup.{field} must hold more than blanks: nothing would mark it."
                 )
+        for field in ("output_open", "output_close"):
+            if self.code_open in getattr(self, field):
+                raise ValueError(
+                    f"markup.code_open {self.code_open!r} stands in markup.{field} "
+                    f"{getattr(self, field)!r}: every output would open a program."
+                )
         if any(not text for text in self.stop):
             raise ValueError("markup.stop: an empty text would end every response at once.")
 
