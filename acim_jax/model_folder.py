@@ -22,6 +22,11 @@ from acim_jax.tokenizer import Tokenizer
 
 EMBEDDED = {"tiny": Path(__file__).parent / "assets" / "tiny"}
 
+#: Of a hub repository; weights as pickles are never loaded, so they are not fetched either.
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", acim_yaml.NAME]
+#: The same weights in their makers' own layouts.
+_HUB_DUPLICATES = ["original/*", "consolidated*"]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ModelFolder:
@@ -120,7 +125,11 @@ def _lora_section(content: dict[str, Any]) -> LoraConfig | None:
 def _open_adapter(source: ModelSource, folder: Path) -> ModelFolder:
     """A PEFT folder: its base is where its config says, relative to this process."""
     settings, where = peft.read(folder)
-    base = open_model(dataclasses.replace(source, path=where))
+    try:
+        base = open_model(dataclasses.replace(source, path=where))
+    except FileNotFoundError as error:
+        file = folder / peft.CONFIG
+        raise FileNotFoundError(f"{file}: base_model_name_or_path: {error}") from error
     lora.check(settings, base.config)
     markup = acim_yaml.read_markup(folder)
     if markup is not None:
@@ -140,14 +149,21 @@ def _is_hub_name(name: str) -> bool:
 
 
 def _download(name: str) -> Path:
-    import huggingface_hub  # only with a network; slow to import
+    """The hub's snapshot of a model: from the cache, else over the network."""
+    import huggingface_hub  # only for hub names; slow to import
 
     try:
-        return Path(huggingface_hub.snapshot_download(name))
+        folder = huggingface_hub.snapshot_download(
+            name, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_DUPLICATES
+        )
     except Exception as error:
         raise FileNotFoundError(
-            f"{name!r} is no folder here, and could not be fetched from the hub: {error}"
+            f"{name!r} is no folder here and not in the hub's cache "
+            f"({huggingface_hub.constants.HF_HUB_CACHE}), and could not be fetched: {error} "
+            f"Without a network, run `hf download {name}` where there is one, copy the folder that "
+            "it prints, and give that folder as the model."
         ) from error
+    return Path(folder)
 
 
 def load_params(

@@ -31,7 +31,7 @@ def test_a_stacked_parameter_is_never_held_twice(tmp_path: Path):
     assert found.keys() == {1, 8}
     for row in found.values():
         assert row["model"] > 3 * stacked
-        assert row["peak"] - row["baseline"] < row["model"] + stacked
+        assert row["peak"] - row["baseline"] < row["model"] + 0.75 * stacked
     norms = (2 * layers + 1) * hidden * 2
     assert found[1]["held"] == [found[1]["model"]]
     # 4 × 2 ways; the biases are split over 2 devices only, the norms not at all.

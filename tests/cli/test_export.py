@@ -97,3 +97,18 @@ def test_what_cannot_be_exported_is_refused(
     assert main.main(["export", str(source), "--out", str(out), *options]) == 2
     assert said in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_weights_of_a_run_that_diverged_are_refused(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = tiny_models.make_params(CONFIG, 0)
+    gate = params["blocks"]["mlp"]["w_gate"]
+    params["blocks"]["mlp"]["w_gate"] = gate.at[1, 3, 5].set(jax.numpy.nan)
+    state = {"params": params, "step": jax.numpy.int32(11)}
+    store.save(run_folder / "checkpoints", 11, state, {})
+    out = tmp_path / "out"
+    assert main.main(["export", str(run_folder), "--out", str(out)]) == 2
+    assert "model.layers.1.mlp.gate_proj.weight holds NaN" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*out*"))
+    assert main.main(["export", str(run_folder), "--step", "10", "--out", str(out)]) == 0
