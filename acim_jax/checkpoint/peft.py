@@ -6,10 +6,7 @@ package computes is read: α/r scaling, no dropout at inference, no extra module
 """
 
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from acim_jax.checkpoint import acim_yaml, hf_table
+from acim_jax.checkpoint import acim_yaml, atomic_folder, hf_table
 from acim_jax.markup import Markup
 from acim_jax.model import lora
 from acim_jax.model.config import ModelConfig
@@ -110,19 +107,11 @@ def save(
         "modules_to_save": None,
         "inference_mode": True,
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}.partial-", dir=folder.parent, ignore_cleanup_errors=True
-    ) as scratch:
-        made = Path(scratch) / "adapter"
-        made.mkdir()
+    with atomic_folder.replacing(folder) as made:
         safetensors.numpy.save_file(tensors, made / WEIGHTS, metadata={"format": "pt"})
         (made / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         if markup is not None:
             acim_yaml.write_markup(made, markup)
-        if folder.exists():
-            shutil.move(folder, Path(scratch) / "replaced")
-        os.replace(made, folder)
 
 
 def check_target(folder: Path) -> None:

@@ -16,7 +16,7 @@ from acim_jax.checkpoint import hf, peft
 from acim_jax.model import lora, scoring, transformer
 from acim_jax.model.config import Experts
 from acim_jax.model.lora import LoraConfig
-from tests.support import tiny_models
+from tests.support import golden, golden_folders, tiny_models
 from tests.support.model_folders import CONFIG, write_model
 
 SETTINGS = LoraConfig(rank=3, alpha=6.0)
@@ -99,6 +99,34 @@ def test_product_of_the_tensors_is_the_change_of_the_exported_weights(
     assert changed == CONFIG.num_layers * len(SIZES)
 
 
+def test_an_adapter_that_peft_wrote(tmp_path: Path):
+    """It is what our names and shapes say, and computes what PEFT and transformers computed with it
+    (scripts/make_golden_peft.py)."""
+    source = golden.FOLDER.with_name("golden_peft")
+    settings, where = peft.read(source)
+    assert settings == LoraConfig(rank=3, alpha=7.0)
+    folder = golden_folders.write(where, tmp_path / "base")
+    config = hf.read_config(folder)
+    adapters = peft.load(source, settings, config)
+    frozen = lora.Frozen(hf.load(folder, config), jnp.float32(settings.scale))
+    stored = golden.expected(where)
+    ids = golden.token_ids(int(stored["seed"]), config.vocab_size)
+    score = jax.jit(scoring.token_logprobs, static_argnums=1)
+    found = np.asarray(score(lora.model_params(adapters, frozen), config, ids))[:, 1:]
+    wanted = np.load(source / "logprobs.npz")["logprobs"]
+    for row, n in enumerate(golden.LENGTHS - 1):
+        np.testing.assert_allclose(found[row, :n], wanted[row, :n], rtol=0, atol=1e-4)
+        assert np.abs(wanted[row, :n] - stored["logprobs"][row, :n]).max() > 0.1
+    peft.save(tmp_path / "again", adapters, settings, config, base=where)
+    ours, theirs = (
+        safetensors.numpy.load_file(place / "adapter_model.safetensors")
+        for place in (tmp_path / "again", source)
+    )
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(ours[name], tensor, err_msg=name)
+
+
 def test_comes_back_bit_for_bit(folder: Path, base: Path):
     assert peft.read(folder) == (SETTINGS, str(base))
     found = peft.load(folder, SETTINGS, CONFIG)
@@ -157,6 +185,14 @@ def test_settings_of_peft_that_are_not_computed_are_refused(folder: Path, field:
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
     with pytest.raises(ValueError, match=rf"adapter_config\.json.*{field}"):
+        model_folder.open_model(str(folder))
+
+
+def test_a_base_that_is_not_there_is_named(folder: Path):
+    file = folder / "adapter_config.json"
+    content = json.loads(file.read_text()) | {"base_model_name_or_path": "./gone"}
+    file.write_text(json.dumps(content))
+    with pytest.raises(FileNotFoundError, match=r"adapter_config\.json: base_model.*gone"):
         model_folder.open_model(str(folder))
 
 
