@@ -234,7 +234,7 @@ def make(name: str, model_type: str, fields: dict[str, Any], out: Path) -> None:
             stored = ["config.json", "generation_config.json", "model.safetensors"]
             for file in stored if name in FOLDERS else stored[:1]:
                 shutil.copyfile(folder / file, out / name / file)
-            meta = {"seed": np.array(seed), "shapes": np.array(json.dumps(shapes))}
+            meta: dict[str, Any] = {"seed": np.array(seed), "shapes": np.array(json.dumps(shapes))}
             np.savez_compressed(out / name / "expected.npz", **arrays, **meta)
             print(f"{name}: seed {seed}, {sum(f.stat().st_size for f in (out / name).iterdir())} B")
             return

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax.model import layers, moe, scoring, transformer
+from acim_jax.model import layers, moe, rope, scoring, transformer
 from acim_jax.model.config import Experts
 from acim_jax.sharding import axes, mesh, place
 from tests.support import tiny_models
@@ -157,3 +157,29 @@ def test_a_share_of_the_mesh_that_does_not_divide_the_experts_is_named():
     layout = axes.Layout.of(mesh.make(mesh.MeshConfig(tensor=2)), axes.TRAIN_RULES)
     with pytest.raises(ValueError, match=r"Parameter blocks/moe/w_down of shape \(2, 5, 10, 32\)"):
         place.param_shardings(transformer.abstract_params(odd), layout)
+
+
+@pytest.mark.parametrize("change", [{"unroll": True}, {"remat": True}])
+def test_how_layers_are_run_changes_nothing(change: dict):
+    """Layers that differ in their window, experts, and RoPE that depends on the position."""
+    config = dataclasses.replace(
+        CONFIG,
+        sliding_window=3,
+        full_attention_layers=1,
+        rope_scaling=rope.Dynamic(factor=2.0, original_positions=4),
+    )
+    params = tiny_models.make_params(config)
+    ids = jnp.asarray(np.random.default_rng(4).integers(0, 600, (2, 8)), jnp.int32)
+    targets = np.random.default_rng(5).normal(size=(2, 8)).astype(np.float32)
+
+    def loss(params, config):
+        return jnp.sum(targets * scoring.token_logprobs(params, config, ids))
+
+    value_and_grad = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    expected = value_and_grad(params, config)
+    ours = value_and_grad(params, dataclasses.replace(config, **change))
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), ours, expected
+    )
+    plain = value_and_grad(params, CONFIG)[0]
+    assert abs(plain - expected[0]) > 1e-2

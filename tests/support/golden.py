@@ -44,7 +44,7 @@ def token_ids(seed: int, vocab_size: int) -> np.ndarray:
 
 def cases() -> list[str]:
     """Names of the stored models."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/expected.npz"))
+    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
 
 
 def expected(case: str) -> dict[str, np.ndarray]:
