@@ -1,7 +1,8 @@
 """Grades responses: exactly where that decides, else by a symbolic comparison that can be killed.
 
-The executor that compares never runs a program of a model: a forked child inherits the memory of
-its server, and reference answers pass through this one. The judges of unit tests share it.
+What compares answers and what judges unit tests runs in servers of its own, which never run a
+program of a model: a forked child inherits the memory of its server, and reference answers pass
+through these.
 """
 
 import collections
@@ -10,6 +11,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from acim_jax.environment import answers, extraction, spelling
 from acim_jax.environment.answers import Grade, GraderConfig
@@ -19,13 +21,14 @@ from acim_jax.records import Status
 _CACHE_SIZE = 1 << 16
 
 _Question = tuple[str, str]
+_Purpose = Literal["compare", "judge"]
 
 
 class Grader:
     """Judges of answers and of unit tests. Close it, or use it as a context manager.
 
-    limits: the executor's config, of which the judges keep all but the time limits. Their servers
-    start when they are first needed.
+    limits: the executor's config, of which the judges keep all but the time limits. Servers start
+    when they are first needed.
     """
 
     def __init__(self, config: GraderConfig | None = None, limits: ExecutorConfig | None = None):
@@ -36,7 +39,7 @@ class Grader:
             cpu_seconds=self.config.timeout_s,
         )
         self._lock = threading.Lock()
-        self._judges: Executor | None = None
+        self._opened: dict[_Purpose, Executor] = {}
         self._known: collections.OrderedDict[_Question, bool] = collections.OrderedDict()
 
     def __enter__(self) -> "Grader":
@@ -47,18 +50,23 @@ class Grader:
 
     @property
     def judges(self) -> Executor:
-        """The executor of symbolic comparisons and unit tests, opened when it is first asked for.
+        """Runs the tests of code problems. Nothing that a model wrote may be run in it."""
+        return self._executor("judge", self._limits)
 
-        Nothing that a model wrote may be run in it."""
+    @property
+    def _comparer(self) -> Executor:
+        return self._executor("compare", dataclasses.replace(self._limits, modules=()))
+
+    def _executor(self, purpose: _Purpose, limits: ExecutorConfig) -> Executor:
         with self._lock:
-            if self._judges is None:
-                self._judges = Executor(self._limits)
-            return self._judges
+            if purpose not in self._opened:
+                self._opened[purpose] = Executor(limits)
+            return self._opened[purpose]
 
     def close(self) -> None:
         with self._lock:
-            if self._judges is not None:
-                self._judges.close()
+            for executor in self._opened.values():
+                executor.close()
 
     def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
         """Grades (whole response, reference answer) pairs, in order.
@@ -81,7 +89,7 @@ class Grader:
                 else:
                     questions[index] = question
                     if question not in waiting:
-                        waiting[question] = self.judges.compare(*question)
+                        waiting[question] = self._comparer.compare(*question)
             method, correct = verdict
             grades.append(Grade(correct, extracted, method, time.perf_counter() - begin))
         for index, question in questions.items():

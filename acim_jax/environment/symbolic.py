@@ -47,8 +47,8 @@ def _with_imaginary_unit(mine: Parsed, gold: Parsed) -> tuple[Parsed, Parsed]:
     free = mine.free_symbols | gold.free_symbols
     if {str(symbol) for symbol in free} != {"i"}:
         return mine, gold
-    units = dict.fromkeys(free, sympy.I)
-    return mine.subs(units), gold.subs(units)
+    units: dict[Any, Any] = dict.fromkeys(free, sympy.I)
+    return mine.xreplace(units), gold.xreplace(units)
 
 
 def _numbers_agree(mine: Parsed, gold: Parsed) -> bool | None:
@@ -58,9 +58,9 @@ def _numbers_agree(mine: Parsed, gold: Parsed) -> bool | None:
     if mine.free_symbols or gold.free_symbols or not (mine.is_number and gold.is_number):
         return None
     tolerance = DECIMAL_TOLERANCE if gold.has(sympy.Float) else EXACT_TOLERANCE
-    mine, gold = _without_floats(mine), _without_floats(gold)
-    gap = sympy.Abs(mine - gold).evalf(_DIGITS, maxn=400)
-    size = sympy.Abs(gold).evalf(_DIGITS, maxn=400)
+    a, b = _without_floats(mine), _without_floats(gold)
+    gap = sympy.Abs(a - b).evalf(_DIGITS, maxn=400)
+    size = sympy.Abs(b).evalf(_DIGITS, maxn=400)
     if not (gap.is_Float or gap.is_zero) or not (size.is_Float or size.is_zero):
         return None
     return bool(gap <= tolerance * size)

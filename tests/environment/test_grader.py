@@ -110,7 +110,7 @@ def test_equal_questions_are_asked_once() -> None:
     pairs = [(r"\boxed{\sqrt{20}}", r"2\sqrt{5}"), (r"\boxed{\sqrt{20}}", r"2\sqrt{6}")]
     judges = ScriptedJudges([Comparison(True, Status.OK, 0.0), Comparison(False, Status.OK, 0.0)])
     grader = Grader()
-    grader._judges = judges
+    grader._opened["compare"] = judges
     first = grader.grade([*pairs, *pairs])
     again = grader.grade(pairs)
     assert [grade.correct for grade in first] == [True, False] * 2
@@ -125,7 +125,9 @@ def test_what_ran_out_of_time_or_failed_on_our_side_is_told_apart_and_asked_agai
     pair = (r"\boxed{\sqrt{20}}", r"2\sqrt{5}")
     statuses = (Status.TIMEOUT, Status.INFRA, Status.MEMORY, Status.OK)
     grader = Grader()
-    grader._judges = ScriptedJudges([Comparison(s is Status.OK, s, 0.25) for s in statuses])
+    grader._opened["compare"] = ScriptedJudges(
+        [Comparison(s is Status.OK, s, 0.25) for s in statuses]
+    )
     found = [grader.grade([pair])[0] for _ in statuses]
     assert [(grade.correct, grade.method, grade.infra) for grade in found] == [
         (False, "timeout", False),
@@ -146,7 +148,7 @@ def test_an_episode_whose_grading_failed_on_our_side_is_dropped(executor: Execut
         (Status.TIMEOUT, Stop.EOS, "timeout"),
     ):
         grader = Grader()
-        grader._judges = ScriptedJudges([Comparison(False, status, 0.0)])
+        grader._opened["compare"] = ScriptedJudges([Comparison(False, status, 0.0)])
         (scored,) = reward.score([episode], problems, grader, executor, Markup())
         assert (scored.stop, scored.graded, scored.reward) == (stop, graded, 0.0)
 
