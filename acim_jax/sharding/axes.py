@@ -71,6 +71,8 @@ TRAIN_RULES: Rules = {
     "head_dim": None,
     "mlp": "tensor",
     "lora_rank": None,
+    "pages": None,
+    "page": None,
 }
 
 #: Decoding reads every weight for every token: gathering over `fsdp` each step would cost more
