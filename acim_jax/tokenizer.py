@@ -5,11 +5,13 @@ problem or a program contains: there they are ordinary characters.
 """
 
 import dataclasses
+import functools
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import tokenizers
 
@@ -69,35 +71,89 @@ class Tokenizer:
             ids = np.concatenate([np.array(self.bos_ids, np.int32), ids])
         return ids
 
-    def stop_ids(self, markup: Markup) -> np.ndarray:
-        """All ids that end a response, ascending: the model's own and `markup.stop`.
+    def output_ids(self, text: str, markup: Markup) -> np.ndarray:
+        """Ids [n] int32 of a rendered output: its fences are ours, what they hold is foreign.
 
-        ValueError where a stop text is not one token: it would never be seen as one.
+        text: as `markup.render_output` makes it; anything else is encoded as foreign altogether.
+        The whole is encoded at once, so that tokens may span the fences' borders, unless a fence
+        spells a special token.
         """
-        stops = set(self.end_ids)
-        for text in markup.stop:
-            ids = self.encode(text)
-            if len(ids) != 1:
-                raise ValueError(
-                    f"markup.stop: {text!r} is {len(ids)} tokens of this tokenizer, a stop must be "
-                    "one; name a special token or leave it out."
-                )
-            stops.add(int(ids[0]))
-        return np.array(sorted(stops), np.int32)
+        begin, end = markup.output_open, markup.output_close
+        ours = text.startswith(begin) and text.endswith(end) and len(text) >= len(begin + end)
+        if not ours or not any(special in begin + end for special in self.specials):
+            return self.encode_plain(text)
+        inside = text[len(begin) : len(text) - len(end)]
+        return np.concatenate([self.encode(begin), self.encode_plain(inside), self.encode(end)])
+
+    def stop_ids(self, markup: Markup) -> np.ndarray:
+        """All ids that end a response by themselves, ascending: the model's own, and the texts of
+        `markup.stop` that are one token. The other texts are seen by `ends_response`."""
+        single = [ids[0] for ids in map(self.encode, markup.stop) if len(ids) == 1]
+        return np.array(sorted({*self.end_ids, *map(int, single)}), np.int32)
+
+    def text_stops(self, markup: Markup) -> tuple[str, ...]:
+        """The texts of `markup.stop` that other tokens than one id of `stop_ids` may spell: all but
+        the special tokens, which nothing else spells."""
+        return tuple(stop for stop in markup.stop if stop not in self.specials)
 
     def halting_ids(self, markup: Markup) -> np.ndarray:
-        """bool [vocab_size]: tokens that may complete a closing code fence.
+        """bool [vocab_size]: tokens that may complete a closing code fence or a stop text.
 
-        A superset, whatever the tokenizer merges: every token whose text holds the fence's last
-        character. A row that samples one is paused so that the host can look at its text.
+        A superset, whatever the tokenizer merges: a token that completes a mark holds it whole or
+        begins with an end of it. A row that samples one is paused so that the host can look at its
+        text (`closed_program`, `ends_response`).
         """
-        last = markup.code_close[-1:]
-        # A token is decoded doubled: some decoders drop a space at the very beginning of a text.
-        doubled = [[token_id, token_id] for token_id in range(self.vocab_size)]
-        texts = self.backend.decode_batch(doubled, skip_special_tokens=False)
+        marks = (markup.code_close, *self.text_stops(markup))
+        ends = tuple(mark[at:] for mark in marks for at in range(len(mark)))
         # Part of a character beyond ASCII decodes to the replacement character.
-        marks = (last,) if last.isascii() else (last, "\ufffd")
-        return np.array([any(mark in text for mark in marks) for text in texts], bool)
+        whole = marks if all(mark.isascii() for mark in marks) else (*marks, "\ufffd")
+        return np.array(
+            [text.startswith(ends) or any(m in text for m in whole) for text in self._texts], bool
+        )
+
+    def closed_program(self, token_ids: np.ndarray, markup: Markup) -> str | None:
+        """The program whose closing fence the last of a response's tokens completes, else None.
+
+        token_ids: the whole response so far, what we wrote included. Only a token that does
+        complete a closing fence has the whole response decoded; others cost a few tokens.
+        """
+        end, before = self._end(token_ids, len(markup.code_close) + 1)
+        if not markups.completes_fence(end, before, markup):
+            return None
+        text, before = self.decode(token_ids), self.decode(token_ids[:-1])
+        return markups.closed_program(text, markup, before=before)
+
+    def ends_response(self, token_ids: np.ndarray, markup: Markup) -> bool:
+        """Whether the last token completes a stop text.
+
+        token_ids: what the model has sampled since the last token that we wrote.
+        """
+        stops = self.text_stops(markup)
+        if not stops:
+            return False
+        end, before = self._end(token_ids, max(map(len, stops)))
+        return markups.ends_response(end, stops, before=before)
+
+    def _end(self, token_ids: np.ndarray, least: int) -> tuple[str, str]:
+        """The text of the last tokens, with and without the last one: at least `least` characters
+        before it, if there are so many. A few tokens are decoded, however long the response is."""
+        window = least + 1
+        while True:
+            tail = token_ids[-window:]
+            before = self.decode(tail[:-1])
+            if len(before) >= least or len(tail) == len(token_ids):
+                return self.decode(tail), before
+            window *= 2
+
+    @functools.cached_property
+    def _texts(self) -> list[str]:
+        """The text of every token behind another one: some decoders drop a blank at the very
+        beginning of a text."""
+        anchor = int(self.encode_plain("a")[-1])
+        alone = len(self.decode(np.array([anchor])))
+        pairs = [[anchor, token_id] for token_id in range(self.vocab_size)]
+        texts = self.backend.decode_batch(pairs, skip_special_tokens=False)
+        return [text[alone:] for text in texts]
 
     def _render(self, question: str, markup: Markup) -> str:
         if markup.template != "chat":
@@ -107,10 +163,29 @@ class Tokenizer:
                 "markup.template is 'chat', but the tokenizer has no chat template; use 'plain' or "
                 "a template that contains '{problem}'."
             )
-        messages = [{"role": "user", "content": question}]
-        return self.wrapper.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+        messages = markups.messages(question, markup)
+        prompt = self._applied(messages, None)
+        if not markup.tools:
+            return prompt
+        with_tools = self._applied(messages, [markups.PYTHON_TOOL])
+        if with_tools == prompt:
+            raise ValueError(
+                "markup.tools is true, but the tokenizer's chat template says nothing of tools; "
+                "set it to false and describe the function in markup.system."
+            )
+        return with_tools
+
+    def _applied(self, messages: list[dict[str, str]], tools: list[Any] | None) -> str:
+        try:
+            return self.wrapper.apply_chat_template(
+                messages, tools=tools, tokenize=False, add_generation_prompt=True
+            )
+        except jinja2.TemplateError as error:
+            roles = " and ".join(message["role"] for message in messages)
+            raise ValueError(
+                f"The tokenizer's chat template refuses the messages of {roles}: {error}. Set "
+                "markup.system to null, or write the prompt as markup.template."
+            ) from error
 
 
 def load(folder: Path) -> Tokenizer:

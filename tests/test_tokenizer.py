@@ -128,8 +128,9 @@ def test_halting_ids_cover_every_way_to_close_a_fence(tok: tokenizer.Tokenizer):
 def test_stops(tmp_path: Path):
     tok = make(tmp_path, generation_config={"eos_token_id": [1, 3]})
     assert tok.stop_ids(Markup(stop=("<|user|>",))).tolist() == [1, 2, 3]
-    with pytest.raises(ValueError, match=r"markup\.stop: 'hello there' is \d+ tokens"):
-        tok.stop_ids(Markup(stop=("hello there",)))
+    several = Markup(stop=("<|user|>", "hello there"))
+    assert tok.stop_ids(several).tolist() == [1, 2, 3]
+    assert tok.text_stops(several) == ("hello there",)
 
 
 def test_what_cannot_be_loaded(tmp_path: Path):

@@ -6,11 +6,10 @@ import json
 import logging
 from collections.abc import Sequence
 
-import pydantic
-
+from acim_jax import markup as markups
 from acim_jax import model_folder, runtime
 from acim_jax.environment.executor import ExecutorConfig
-from acim_jax.markup import Markup
+from acim_jax.markup import Body, Markup
 from acim_jax.model.config import ModelSource
 from acim_jax.model_folder import ModelFolder
 from acim_jax.sampling.config import SamplingConfig
@@ -42,7 +41,7 @@ def add_markup(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FIELD=VALUE",
-        help="overrides fields of the model's acim.yaml, e.g. template=plain max_turns=3",
+        help="overrides fields of the model's acim.yaml, e.g. name=qwen2.5-math-tir max_turns=3",
     )
 
 
@@ -104,25 +103,19 @@ def open_model(args: argparse.Namespace) -> ModelFolder:
 def overridden(markup: Markup, settings: Sequence[str]) -> Markup:
     """The markup with `FIELD=VALUE` settings; ValueError names a field that is unknown or wrong.
 
-    Text fields take the value as it stands, the others JSON.
+    Text fields take the value as it stands, the others JSON; `name=` takes a named template.
     """
-    fields = dataclasses.asdict(markup)
+    texts = {f.name for f in dataclasses.fields(Markup) if f.type in (str, str | None, Body)}
+    fields: dict[str, object] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
-        if not equals or name not in fields:
-            raise ValueError(
-                f"--markup takes FIELD=VALUE with a field of {', '.join(fields)}; got {setting!r}."
-            )
+        if not equals:
+            raise ValueError(f"--markup takes FIELD=VALUE, got {setting!r}.")
         try:
-            fields[name] = text if isinstance(fields[name], str) else json.loads(text)
+            fields[name] = text if name in {"name", *texts} else json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"--markup {name} needs JSON, got {text!r}: {error.msg}.") from error
-    try:
-        return pydantic.TypeAdapter(Markup).validate_python(fields)
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(map(str, first["loc"])) or "--markup"
-        raise ValueError(f"--markup {name}: {first['msg']}.") from error
+    return markups.from_fields(fields, "--markup", markup)
 
 
 def check_text(text: str, where: str) -> None:

@@ -1,0 +1,117 @@
+"""`Markup`: prompt, decision prefixes, code and output fences, stops, and the prompt as text."""
+
+import dataclasses
+from typing import Literal
+
+#: What stands between the code fences.
+#: `plain`: the program itself. `markdown`: the program, as itself or in a Markdown fence of its
+#: own. `json`: a call `{"name": "python", "arguments": {"code": …}}`.
+Body = Literal["plain", "markdown", "json"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Markup:
+    """The written form that a model was trained with.
+
+    template: `{problem}` is replaced; `chat` uses the tokenizer's own chat template; `plain` is
+        `Problem: … Solution:`.
+    system, user: with `chat`, the messages; `{problem}` is replaced in `user`. No system message is
+        given where `system` is null: many chat templates then put one of their own.
+    tools: with `chat`, the chat template is told of the function `python(code)`.
+    text_prefixes, code_prefixes: natural-language beginnings of a response that lead to a decision
+        (arXiv:2502.00691, guided exploration). No prefix may begin another one.
+    code_open, code_close: a program stands between them, in the form `body` says. output_open,
+        output_close: what the interpreter said, written by us; special tokens in these two are
+        recognised, so they may end the model's turn and open another. max_turns: programs per
+        episode. max_output_chars: longer outputs are cut in the middle before the model sees them.
+    stop: texts that end a response, beside the tokenizer's own end tokens. The tokens that spell it
+        are the model's and stay.
+    """
+
+    template: str = "plain"
+    system: str | None = None
+    user: str = "{problem}"
+    tools: bool = False
+    text_prefixes: tuple[str, ...] = ("Let me think step by step.\n",)
+    code_prefixes: tuple[str, ...] = ("Let me write Python code.\n```python\n",)
+    code_open: str = "```python\n"
+    code_close: str = "\n```"
+    body: Body = "plain"
+    output_open: str = "\n```output\n"
+    output_close: str = "\n```\n"
+    max_turns: int = 1
+    max_output_chars: int = 512
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_prompt()
+        self._check_prefixes()
+        for field in ("code_open", "code_close", "output_open", "output_close"):
+            if not getattr(self, field).strip():
+                raise ValueError(
+                    f"markup.{field} must hold more than blanks: nothing would mark it."
+                )
+        if any(not text for text in self.stop):
+            raise ValueError("markup.stop: an empty text would end every response at once.")
+
+    def _check_prompt(self) -> None:
+        if self.template not in ("chat", "plain") and "{problem}" not in self.template:
+            raise ValueError(
+                f"markup.template must be 'chat', 'plain' or contain '{{problem}}', got "
+                f"{self.template!r}."
+            )
+        if "{problem}" not in self.user:
+            raise ValueError(f"markup.user must contain '{{problem}}', got {self.user!r}.")
+        if self.template != "chat":
+            for field, unused in (("system", None), ("user", "{problem}"), ("tools", False)):
+                if getattr(self, field) != unused:
+                    raise ValueError(
+                        f"markup.{field} belongs to the template 'chat'; the template is "
+                        f"{self.template!r}: write it in there."
+                    )
+
+    def _check_prefixes(self) -> None:
+        prefixes = self.text_prefixes + self.code_prefixes
+        if not self.text_prefixes or not self.code_prefixes:
+            raise ValueError("markup needs at least one text prefix and one code prefix.")
+        for one in prefixes:
+            for other in prefixes:
+                if one is not other and other.startswith(one):
+                    raise ValueError(
+                        f"The decision prefixes must be prefix-free, but {other!r} begins with "
+                        f"{one!r}: π(c|x) would count the same text twice."
+                    )
+
+    def prefixes(self, decision: str) -> tuple[str, ...]:
+        """The prefixes that lead to `decision` (`text` or `code`)."""
+        return self.code_prefixes if decision == "code" else self.text_prefixes
+
+
+def prompt_text(question: str, markup: Markup) -> str:
+    """The prompt as text, for the `plain` and custom templates (`chat` needs the tokenizer)."""
+    if markup.template == "plain":
+        return f"Problem: {question}\nSolution: "
+    return markup.template.replace("{problem}", question)
+
+
+def messages(question: str, markup: Markup) -> list[dict[str, str]]:
+    """The messages of the template `chat`, ready for the tokenizer's chat template."""
+    user = {"role": "user", "content": markup.user.replace("{problem}", question)}
+    if markup.system is None:
+        return [user]
+    return [{"role": "system", "content": markup.system}, user]
+
+
+#: The function that `Markup.tools` offers, in the JSON form that chat templates take.
+PYTHON_TOOL: dict[str, object] = {
+    "type": "function",
+    "function": {
+        "name": "python",
+        "description": "Runs a Python program and returns what it prints.",
+        "parameters": {
+            "type": "object",
+            "properties": {"code": {"type": "string", "description": "The whole program."}},
+            "required": ["code"],
+        },
+    },
+}

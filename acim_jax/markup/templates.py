@@ -1,0 +1,105 @@
+"""Markups by name, and from the fields that a user writes.
+
+The prompts of Qwen2.5-Math, DeepSeek-Math and ToRA are those of their model cards and evaluation
+programs. ReTool's and the `hermes` form follow the published format with instructions of our own
+wording: for a model that was trained on another one, give `user` or `system`. Prefixes, `max_turns`
+and `max_output_chars` are choices of ours, the latter close to what those evaluations allow.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+
+import pydantic
+
+from acim_jax.markup.form import Markup
+
+_BOXED = "put your final answer within \\boxed{}."
+_STEPS = f"Please reason step by step, and {_BOXED}"
+_PROGRAMS = (
+    "Please integrate natural language reasoning with programs to solve the problem above, and "
+    + _BOXED
+)
+_RETOOL = (
+    "Solve the following problem step by step. You may write Python programs to support your "
+    "reasoning; each is run as a whole, imports included, and what it prints comes back between "
+    "<interpreter> and </interpreter>. Write a program as\n<code>\n```python\nprogram\n```\n"
+    "</code>\nEnd with <answer>\\boxed{final answer}</answer>.\n\n{problem}"
+)
+_HERMES = f"Reason step by step; call the function python where it helps. In the end, {_BOXED}"
+
+#: What `name` may be. A program between `<code>` tags may have a Markdown fence of its own.
+TEMPLATES: Mapping[str, Markup] = {
+    "plain": Markup(),
+    "chat": Markup(template="chat"),
+    "qwen2.5-math-cot": Markup(template="chat", system=_STEPS),
+    "qwen2.5-math-tir": Markup(
+        template="chat", system=_PROGRAMS, max_turns=4, max_output_chars=400
+    ),
+    "deepseek-math-cot": Markup(template=f"User: {{problem}}\n{_STEPS}\n\nAssistant:"),
+    "deepseek-math-tool": Markup(
+        template=f"User: {{problem}}\n{_PROGRAMS}\n\nAssistant:", max_turns=2, max_output_chars=100
+    ),
+    "tora": Markup(template="<|user|>\n{problem}\n<|assistant|>\n", max_turns=3),
+    "autocode": Markup(template="chat", user=f"{{problem}}\n{_STEPS}", max_turns=2),
+    "retool": Markup(
+        template="chat",
+        user=_RETOOL,
+        code_prefixes=("Let me write Python code.\n<code>\n",),
+        code_open="<code>\n",
+        code_close="\n</code>",
+        body="markdown",
+        output_open="\n<interpreter>\n",
+        output_close="\n</interpreter>\n",
+        max_turns=8,
+    ),
+    "hermes": Markup(
+        template="chat",
+        system=_HERMES,
+        tools=True,
+        code_prefixes=("Let me write Python code.\n<tool_call>\n",),
+        code_open="<tool_call>\n",
+        code_close="\n</tool_call>",
+        body="json",
+        output_open="<|im_end|>\n<|im_start|>user\n<tool_response>\n",
+        output_close="\n</tool_response><|im_end|>\n<|im_start|>assistant\n",
+        max_turns=4,
+    ),
+}
+
+
+def from_fields(fields: Mapping[str, object], where: str, base: Markup | None = None) -> Markup:
+    """A markup from the fields of a YAML mapping or of options.
+
+    `name` takes a template of `TEMPLATES` (in place of `base`), the other fields override it.
+    ValueError, beginning with `where`, for an unknown name or field (with the nearest known one)
+    and for a value that a field cannot have.
+    """
+    known = [field.name for field in dataclasses.fields(Markup)]
+    for field in fields:
+        if field not in known and field != "name":
+            raise ValueError(
+                f"{where}: unknown field {field!r}; the nearest known is "
+                f"{_nearest(field, [*known, 'name'])!r}."
+            )
+    if "name" in fields:
+        name = fields["name"]
+        if name not in TEMPLATES:
+            raise ValueError(
+                f"{where}: name: no template is called {name!r}; did you mean "
+                f"{_nearest(name, list(TEMPLATES))!r}? There are {', '.join(TEMPLATES)}."
+            )
+        base = TEMPLATES[str(name)]
+    given = {field: value for field, value in fields.items() if field != "name"}
+    try:
+        return pydantic.TypeAdapter(Markup).validate_python(
+            dataclasses.asdict(base or Markup()) | given
+        )
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "markup"
+        raise ValueError(f"{where}: {field}: {first['msg']}, got {first['input']!r}.") from error
+
+
+def _nearest(name: object, known: list[str]) -> str:
+    return difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
