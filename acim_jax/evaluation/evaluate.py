@@ -12,7 +12,7 @@ from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import selection
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.model import transformer
-from acim_jax.records import Episode, Guide, Problem, RolloutRequest
+from acim_jax.records import Episode, Guide, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout import converse
 from acim_jax.rollout.converse import Sampler
 
@@ -31,7 +31,7 @@ def rollouts(
     sampler: Sampler,
     executor: Executor,
     *,
-    temperature: float,
+    sampling: SamplingParams,
     seed: int,
     on_done: Callable[[], None] = lambda: None,
 ) -> list[Episode]:
@@ -46,7 +46,7 @@ def rollouts(
         executor,
         seed=seed,
         iteration=-1,
-        temperature=temperature,
+        sampling=sampling,
         on_done=on_done,
     )
     by_id = {request.problem.id: request.problem for request in wanted}

@@ -13,7 +13,7 @@ from acim_jax.evaluation import episode_rows, evaluate, results_folder
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.evaluation.results_folder import ResultsFolder
 from acim_jax.model import transformer
-from acim_jax.records import DECISIONS, GUIDES, Guide, Problem, RolloutRequest
+from acim_jax.records import DECISIONS, GUIDES, Guide, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout.converse import Sampler
 
 #: Rollouts of a batch per row slot: enough that rows which finish late idle few of the others.
@@ -64,7 +64,7 @@ def run(
     sampler: Sampler,
     executor: Executor,
     *,
-    temperature: float,
+    sampling: SamplingParams,
     seed: int,
     on_done: Callable[[], None] = lambda: None,
 ) -> None:
@@ -80,7 +80,7 @@ def run(
             batch.requests,
             sampler,
             executor,
-            temperature=temperature,
+            sampling=sampling,
             seed=seed,
             on_done=on_done,
         )

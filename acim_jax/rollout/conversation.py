@@ -30,14 +30,16 @@ class Sampled:
 class Conversation:
     """A rollout on its way. Mutable, and owned by `converse.py` and `engine.py` alone.
 
-    cached: tokens whose keys are in the cache. shard, row: its place there (−1: none yet); pages:
-    its own ones, behind those it shares with the prompt `shared`. table: all of them.
+    runs_code: a closed program is run. has_text_stops: stop texts of several tokens are looked
+    for. cached: tokens whose keys are in the cache. shard, row: its place there (−1: none yet);
+    pages: its own ones, behind those it shares with the prompt `shared`. table: all of them.
     """
 
     request: RolloutRequest
     key: np.ndarray  # [2] uint32
     segments: list[Segment]
-    watched: bool
+    runs_code: bool
+    has_text_stops: bool
     shard: int = -1
     row: int = -1
     pages: list[int] = dataclasses.field(default_factory=list[int])
@@ -88,6 +90,20 @@ class Conversation:
             have += len(segment.token_ids)
         tail = np.concatenate(pieces[::-1])
         return tail[len(tail) - 1 - missing : -1]
+
+    @property
+    def watched(self) -> bool:
+        """Whether the row stops at tokens that may close a fence or complete a stop text."""
+        return self.runs_code or self.has_text_stops
+
+    def newest_model_ids(self) -> np.ndarray:
+        """What the model has sampled since the last token that somebody else wrote."""
+        pieces: list[np.ndarray] = []
+        for segment in reversed(self.segments):
+            if segment.author is not Author.MODEL:
+                break
+            pieces.append(segment.token_ids)
+        return np.concatenate(pieces[::-1]) if pieces else np.zeros((0,), np.int32)
 
     @property
     def newest(self) -> int:

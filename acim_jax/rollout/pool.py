@@ -13,13 +13,14 @@ from acim_kernels.decode.pages import TRASH
 class Prompt:
     """Tokens that several conversations begin with, in the cache once a shard.
 
-    cached: how many of the tokens are in its pages. The last of them, partly filled, is copied for
-    each conversation; the others are read by all. users: conversations that still need them.
+    Its last page, partly filled, is copied for each conversation; the others are read by all.
+    users: conversations in rows that read them. awaited: conversations still to come.
     """
 
     token_ids: np.ndarray  # [n] int32
     pages: list[int]
     users: int = 0
+    awaited: int = 0
 
     @property
     def cached(self) -> int:
@@ -37,6 +38,11 @@ class Shard:
     prompts: dict[bytes, Prompt] = dataclasses.field(default_factory=dict[bytes, Prompt])
 
     def take_pages(self, count: int) -> list[int]:
+        """Free pages; prompts that only waiting conversations need give theirs up for rows."""
+        for key in [key for key, prompt in self.prompts.items() if prompt.users == 0]:
+            if count <= len(self.free_pages):
+                break
+            self._forget(key)
         if count > len(self.free_pages):
             raise RuntimeError(
                 f"The page pool has {len(self.free_pages)} free pages, {count} are needed: rows "
@@ -45,12 +51,14 @@ class Shard:
         return [self.free_pages.pop() for _ in range(count)]
 
     def leave(self, key: bytes) -> None:
-        """One user less of a shared prompt; the last one frees its pages."""
+        """One user less of a shared prompt; when nobody needs it any more its pages are free."""
         prompt = self.prompts[key]
         prompt.users -= 1
-        if prompt.users == 0:
-            self.free_pages += prompt.pages
-            del self.prompts[key]
+        if prompt.users == 0 and prompt.awaited == 0:
+            self._forget(key)
+
+    def _forget(self, key: bytes) -> None:
+        self.free_pages += self.prompts.pop(key).pages
 
 
 def make_shards(config: SamplingConfig, count: int) -> list[Shard]:

@@ -103,5 +103,3 @@ def seat(
         tail=sampler.tail + jnp.sum(is_row, axis=1),
     )
     return state.constrain(updated, layout)
-
-

@@ -69,9 +69,7 @@ def create(
         limits=zeros(C),
         keys=zeros(C, 2, dtype=jnp.uint32),
         temperatures=zeros(C, dtype=jnp.float32),
-        truncation=Truncation(
-            zeros(C), zeros(C, dtype=jnp.float32), zeros(C, dtype=jnp.float32)
-        ),
+        truncation=Truncation(zeros(C), zeros(C, dtype=jnp.float32), zeros(C, dtype=jnp.float32)),
         halts=zeros(C, dtype=jnp.uint8),
     )
     int8 = config.kv_cache == "int8"
@@ -90,7 +88,5 @@ def constrain(state: SamplerState, layout: axes.Layout | None) -> SamplerState:
     if layout is None:
         return state
     by_shard = jax.tree.map(lambda x: axes.constrain(x, ("batch",), layout), state)
-    pages = jax.tree.map(
-        lambda x: axes.constrain(x, cache.POOL[: x.ndim], layout), state.pages
-    )
+    pages = jax.tree.map(lambda x: axes.constrain(x, cache.POOL[: x.ndim], layout), state.pages)
     return by_shard._replace(pages=pages)

@@ -8,7 +8,7 @@ import pytest
 from acim_jax.environment.executor import Executor, ExecutorConfig
 from acim_jax.evaluation import evaluate
 from acim_jax.evaluation.episode_rows import Judged, episode_row
-from acim_jax.records import Author
+from acim_jax.records import Author, SamplingParams
 from tests.support import tiny_models
 from tests.support.tiny_models import CHATTY
 
@@ -113,7 +113,12 @@ def test_rollouts_are_forced_scored_and_in_order():
     assert [r.prefix for r in wanted] == [prefixes[r.guide] for r in wanted]
     with Executor(ExecutorConfig(workers=1, modules=())) as executor:
         episodes = evaluate.rollouts(
-            tiny_models.make_params(), wanted, sampler, executor, temperature=1.0, seed=0
+            tiny_models.make_params(),
+            wanted,
+            sampler,
+            executor,
+            sampling=SamplingParams(1.0),
+            seed=0,
         )
     assert [(e.problem_id, e.guide, e.index) for e in episodes] == [
         (r.problem.id, r.guide, r.index) for r in wanted
