@@ -15,6 +15,7 @@ from acim_jax import config_schema, config_tree
 from acim_jax.bad_input import BadInput as BadInput
 from acim_jax.config_tree import Tree
 from acim_jax.data.problems import DataConfig
+from acim_jax.environment.answers import GraderConfig
 from acim_jax.environment.executor import ExecutorConfig
 from acim_jax.evaluation.config import EvaluationConfig
 from acim_jax.explore.plan import ExploreConfig
@@ -69,6 +70,7 @@ class RunConfig:
     improve: ImproveConfig = dataclasses.field(default_factory=ImproveConfig)
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
     executor: ExecutorConfig = dataclasses.field(default_factory=ExecutorConfig)
+    grader: GraderConfig = dataclasses.field(default_factory=GraderConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     run: RunSettings = dataclasses.field(default_factory=RunSettings)

@@ -121,7 +121,7 @@ def explore(
         on_done=on_rollout,
     )
     by_id = {problem.id: problem for problem in chosen}
-    episodes = reward.score(episodes, by_id, runtime.executor, runtime.markup)
+    episodes = reward.score(episodes, by_id, runtime.grader, runtime.executor, runtime.markup)
     policy = runtime.policy(state.params, chosen)
     estimates = values.estimate(chosen, episodes, policy)
     return Exploration(chosen, episodes, estimates, _strategies(estimates, runtime), stats)

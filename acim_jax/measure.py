@@ -53,6 +53,7 @@ def _rollouts(
         wanted,
         runtime.sampler,
         runtime.executor,
+        runtime.grader,
         sampling=SamplingParams(0.0),
         seed=runtime.config.seed,
         on_done=on_done,

@@ -3,15 +3,19 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import yaml
 
+from acim_jax import lora_base
 from acim_jax import tokenizer as tokenizers
-from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, store
+from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, peft, store
 from acim_jax.markup import Markup
-from acim_jax.model import transformer
+from acim_jax.model import lora, transformer
 from acim_jax.model.config import ModelConfig, ModelSource
+from acim_jax.model.lora import LoraConfig
 from acim_jax.sharding import axes, place
 from acim_jax.tokenizer import Tokenizer
 
@@ -24,6 +28,7 @@ class ModelFolder:
 
     name: as it was asked for. folder: the Hugging Face folder that holds configuration and
     tokenizer. run, step: the run and checkpoint the weights come from, None for `folder` itself.
+    adapted: the weights are another model's, with adapters from the run or from a PEFT folder.
     """
 
     name: str
@@ -34,6 +39,16 @@ class ModelFolder:
     has_markup: bool
     run: Path | None = None
     step: int | None = None
+    adapted: "Adapted | None" = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Adapted:
+    """The model that adapters belong to, their settings, and their PEFT folder if not a run's."""
+
+    base: ModelFolder
+    settings: LoraConfig
+    folder: Path | None = None
 
 
 def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFolder:
@@ -52,6 +67,8 @@ def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFo
             f"No model at {source.path!r}: give `tiny`, a folder with config.json and "
             "*.safetensors, a run folder, or (with a network) a hub name like Qwen/Qwen2.5-0.5B."
         )
+    if peft.is_adapter(path):
+        return _open_adapter(source, path)
     config = _overridden(hf_config.read_config(path), source)
     tokenizer = tokenizers.load(path)
     if tokenizer.vocab_size > config.vocab_size:
@@ -77,7 +94,29 @@ def _open_run(source: ModelSource, run: Path, step: int | None) -> ModelFolder:
             f"{run} holds no checkpoint{'' if step is None else f' of iteration {step}'}; it holds "
             f"{list(store.steps(run / 'checkpoints'))}."
         )
-    return dataclasses.replace(base, name=str(run), run=run, step=wanted)
+    settings = _lora_section(content)
+    adapted = None if settings is None else Adapted(base, settings)
+    return dataclasses.replace(base, name=str(run), run=run, step=wanted, adapted=adapted)
+
+
+def _lora_section(content: dict[str, Any]) -> LoraConfig | None:
+    section = content.get("lora")
+    if section is None:
+        return None
+    targets = section.get("targets", LoraConfig.targets)
+    return LoraConfig(**{**section, "targets": tuple(targets)})
+
+
+def _open_adapter(source: ModelSource, folder: Path) -> ModelFolder:
+    """A PEFT folder: its base is where its config says, relative to this process."""
+    settings, where = peft.read(folder)
+    base = open_model(dataclasses.replace(source, path=where))
+    lora.check(settings, base.config)
+    markup = acim_yaml.read_markup(folder)
+    if markup is not None:
+        base = dataclasses.replace(base, markup=markup, has_markup=True)
+    adapted = Adapted(base, settings, folder)
+    return dataclasses.replace(base, name=source.path, run=None, step=None, adapted=adapted)
 
 
 def _overridden(config: ModelConfig, source: ModelSource) -> ModelConfig:
@@ -112,6 +151,8 @@ def load_params(
             lambda key: transformer.init(model.config, key), out_shardings=shardings
         )
         return make(init_key)
+    if model.adapted is not None:
+        return _load_merged(model, model.adapted, layout)
     if model.run is not None:
         assert model.step is not None
         like = {"params": _with_shardings(abstract, shardings)}
@@ -119,6 +160,33 @@ def load_params(
         return restored["params"]
     dtype = model.config.param_dtype
     return hf_import.load(model.folder, model.config, shardings=shardings, dtype=dtype)
+
+
+def _load_merged(
+    model: ModelFolder, adapted: Adapted, layout: axes.Layout | None
+) -> transformer.Params:
+    adapters = load_adapters(model, layout)
+    base = load_params(adapted.base, layout)
+    if model.run is not None:
+        lora_base.check(model.run, base)
+    frozen = lora.Frozen(base, jnp.float32(adapted.settings.scale))
+    return lora.merge(adapters, frozen, layout=layout, donate=True)
+
+
+def load_adapters(model: ModelFolder, layout: axes.Layout | None) -> lora.Params:
+    """The adapters of a LoRA run or a PEFT folder. Raises ValueError if there are none."""
+    if model.adapted is None:
+        raise ValueError(f"{model.name} has no adapters: it was not trained with `lora`.")
+    settings, folder = model.adapted.settings, model.adapted.folder
+    abstract = lora.abstract(settings, transformer.abstract_params(model.config))
+    shardings = None if layout is None else place.param_shardings(abstract, layout)
+    if folder is not None:
+        where = jax.devices()[0] if shardings is None else shardings
+        return jax.device_put(peft.load(folder, settings, model.config), where)
+    assert model.run is not None and model.step is not None
+    like = {"params": _with_shardings(abstract, shardings)}
+    restored, _ = store.restore(model.run / "checkpoints", model.step, like, partial=True)
+    return restored["params"]
 
 
 def _with_shardings(abstract: transformer.Params, shardings: transformer.Params | None):

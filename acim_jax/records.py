@@ -57,8 +57,21 @@ class Stop(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True)
+class InputOutput:
+    """A test of a whole program: what it reads on standard input, and what it must print."""
+
+    stdin: str
+    stdout: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Problem:
-    """One task. `tests`, `test_setup` and `entry_point` belong to code problems."""
+    """One task. `tests`, `test_setup` and `entry_point` belong to code problems.
+
+    A test is Python code that calls the program's functions (assert lines, or a definition of
+    `check(candidate)` that is given `entry_point`), or an input and the output that belongs to it.
+    `test_setup` stands before every test.
+    """
 
     id: str
     question: str
@@ -68,7 +81,7 @@ class Problem:
     subject: str = ""
     level: str = ""
     pass_rates: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
-    tests: tuple[str, ...] = ()
+    tests: tuple[str | InputOutput, ...] = ()
     test_setup: str = ""
     entry_point: str = ""
     extra: Mapping[str, object] = dataclasses.field(default_factory=dict[str, object])
@@ -165,6 +178,7 @@ class Episode:
     text: str = ""  # the response (everything after the prompt), decoded once, for people
     answer: str | None = None
     reward: float = 0.0
+    graded: str = ""  # what decided the reward: a method of `acim grade`, or `tests`
 
     @property
     def decision(self) -> DecisionName:

@@ -39,6 +39,7 @@ def explore_metrics(result: em.Iteration) -> dict[str, float | None]:
         "explore/prefill_tokens": float(found.stats.prefill_tokens),
         "explore/near_ties": float(found.stats.near_ties),
     }
+    row["explore/grader_timeouts"] = float(sum(e.graded == "timeout" for e in episodes))
     for status in Status:
         row[f"explore/executions/{status}"] = float(sum(x.status is status for x in executions))
     for stop in Stop:

@@ -13,6 +13,7 @@ from acim_jax import bad_input, lessons, model_folder, rng
 from acim_jax.config import RunConfig
 from acim_jax.data import demonstrations
 from acim_jax.environment.executor import Executor
+from acim_jax.environment.grader import Grader
 from acim_jax.explore import decisions
 from acim_jax.improve import packing
 from acim_jax.improve import state as train_state
@@ -23,7 +24,7 @@ from acim_jax.markup import Markup
 from acim_jax.model import lora, transformer
 from acim_jax.model_folder import ModelFolder
 from acim_jax.records import DECISIONS, Problem, SamplingParams
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 from acim_jax.sharding import axes, mesh, place
 
 #: Demonstrations that replay draws from.
@@ -45,6 +46,7 @@ class Runtime:
     sampler: Sampler
     learner: Learner
     executor: Executor
+    grader: Grader
     train_layout: axes.Layout | None
     sample_layout: axes.Layout | None
     prefix_width: int
@@ -229,7 +231,10 @@ def open_runtime(
         with bad_input.reading():
             base = model_folder.load_params(model, train_layout)
         frozen = lora.Frozen(base, cast(Any, np.float32(config.lora.scale)))
-    with Executor(config.executor) as executor:
+    with (
+        Executor(config.executor) as executor,
+        Grader(config.grader, config.executor) as grader,
+    ):
         yield Runtime(
             config=config,
             model=model,
@@ -238,6 +243,7 @@ def open_runtime(
             ),
             learner=Learner(model.config, optimiser, train_layout, frozen),
             executor=executor,
+            grader=grader,
             train_layout=train_layout,
             sample_layout=sample_layout,
             prefix_width=prefix_width(model, problems),

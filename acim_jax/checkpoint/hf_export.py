@@ -52,7 +52,7 @@ def save(
     with `overwrite`, and only if it is a model folder. Holds one shard in host memory at a time.
     """
     _check_target(folder, overwrite)
-    rows = hf_table.QWEN2.rows_of(config)
+    rows = hf_table.family_of(config).rows_of(config)
     flat: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
     _check_params(flat, rows, config)
     name = dtype or str(flat["embed/embedding"].dtype)
@@ -108,8 +108,9 @@ def _tensors(
     target = np.dtype(jax.numpy.dtype(dtype))
     for row in rows:
         value = np.asarray(jax.device_get(flat[row.path])).astype(target, copy=False)
-        layers = value if row.stacked else value[None]
-        for name, array in zip(hf_table.tensor_names(row, config), layers, strict=True):
+        stack = hf_table.stack_shape(row, config)
+        arrays = value.reshape(-1, *value.shape[len(stack) :])
+        for name, array in zip(hf_table.tensor_names(row, config), arrays, strict=True):
             yield name, hf_table.write(row, config, array)
 
 

@@ -1,8 +1,9 @@
 """Names and axes of Hugging Face checkpoints, as one table per family, read in both directions.
 
 A row says which tensor is which parameter and how their axes correspond, in the letters of the
-dimension key: `(N H) D -> D N H` is a projection stored as [N·H, D] that we keep as [D, N, H].
-Import and export, shapes and the slices that a device needs all follow from that one string.
+dimension key (M: an expert's width): `(N H) D -> D N H` is a projection stored as [N·H, D] that we
+keep as [D, N, H]. Import and export, shapes and the slices that a device needs all follow from
+that one string.
 """
 
 import dataclasses
@@ -28,75 +29,138 @@ class Axes:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One parameter. A `{l}` in `name` makes it one tensor a layer, stacked on our first axis."""
+    """One parameter.
+
+    A `{l}` in `name` makes it one tensor a layer, an `{e}` one an expert: they are stacked on our
+    first axes, in this order.
+    """
 
     name: str
     path: str
     axes: str
 
     @property
-    def stacked(self) -> bool:
-        return "{l}" in self.name
+    def stacked(self) -> tuple[str, ...]:
+        """The letters of the stacking axes: (), ("l",) or ("l", "e")."""
+        return tuple(letter for letter in "le" if f"{{{letter}}}" in self.name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
     """How one `model_type` is written.
 
-    rows: those of every model. bias_rows: with `qkv_bias`. untied_rows: without tied embeddings.
-    twins: tensors that a tied checkpoint may hold once more, and what they must be equal to.
+    rows: those of every model. untied_rows: without tied embeddings. twins: tensors that a tied
+    checkpoint may hold once more, and what they must be equal to. qkv_bias, qk_norm, experts:
+    what all models of the family have or have not.
     """
 
     model_type: str
     architecture: str
     rows: tuple[Row, ...]
-    bias_rows: tuple[Row, ...]
+    qkv_bias: bool
+    qk_norm: bool
+    experts: bool
     untied_rows: tuple[Row, ...]
     twins: Mapping[str, str]
 
     def rows_of(self, config: ModelConfig) -> tuple[Row, ...]:
         """The rows that a model of this configuration has; each is used exactly once."""
-        bias = self.bias_rows if config.qkv_bias else ()
-        untied = () if config.tie_embeddings else self.untied_rows
-        return self.rows + bias + untied
+        return self.rows if config.tie_embeddings else self.rows + self.untied_rows
 
 
 _LAYER = "model.layers.{l}."
+_EXPERT = _LAYER + "mlp.experts.{e}."
 
-QWEN2 = Family(
-    model_type="qwen2",
-    architecture="Qwen2ForCausalLM",
-    rows=(
-        Row("model.embed_tokens.weight", "embed/embedding", "V D -> V D"),
-        Row(_LAYER + "input_layernorm.weight", "blocks/attention_norm/scale", "D -> D"),
-        Row(_LAYER + "self_attn.q_proj.weight", "blocks/attention/w_q", "(N H) D -> D N H"),
-        Row(_LAYER + "self_attn.k_proj.weight", "blocks/attention/w_k", "(K H) D -> D K H"),
-        Row(_LAYER + "self_attn.v_proj.weight", "blocks/attention/w_v", "(K H) D -> D K H"),
-        Row(_LAYER + "self_attn.o_proj.weight", "blocks/attention/w_o", "D (N H) -> N H D"),
-        Row(_LAYER + "post_attention_layernorm.weight", "blocks/mlp_norm/scale", "D -> D"),
-        Row(_LAYER + "mlp.gate_proj.weight", "blocks/mlp/w_gate", "F D -> D F"),
-        Row(_LAYER + "mlp.up_proj.weight", "blocks/mlp/w_up", "F D -> D F"),
-        Row(_LAYER + "mlp.down_proj.weight", "blocks/mlp/w_down", "D F -> F D"),
-        Row("model.norm.weight", "final_norm/scale", "D -> D"),
-    ),
-    bias_rows=(
-        Row(_LAYER + "self_attn.q_proj.bias", "blocks/attention/b_q", "(N H) -> N H"),
-        Row(_LAYER + "self_attn.k_proj.bias", "blocks/attention/b_k", "(K H) -> K H"),
-        Row(_LAYER + "self_attn.v_proj.bias", "blocks/attention/b_v", "(K H) -> K H"),
-    ),
-    untied_rows=(Row("lm_head.weight", "unembed/kernel", "V D -> D V"),),
-    twins={"lm_head.weight": "model.embed_tokens.weight"},
+_OUTER = (
+    Row("model.embed_tokens.weight", "embed/embedding", "V D -> V D"),
+    Row("model.norm.weight", "final_norm/scale", "D -> D"),
+)
+_ATTENTION = (
+    Row(_LAYER + "input_layernorm.weight", "blocks/attention_norm/scale", "D -> D"),
+    Row(_LAYER + "self_attn.q_proj.weight", "blocks/attention/w_q", "(N H) D -> D N H"),
+    Row(_LAYER + "self_attn.k_proj.weight", "blocks/attention/w_k", "(K H) D -> D K H"),
+    Row(_LAYER + "self_attn.v_proj.weight", "blocks/attention/w_v", "(K H) D -> D K H"),
+    Row(_LAYER + "self_attn.o_proj.weight", "blocks/attention/w_o", "D (N H) -> N H D"),
+    Row(_LAYER + "post_attention_layernorm.weight", "blocks/mlp_norm/scale", "D -> D"),
+)
+_BIASES = (
+    Row(_LAYER + "self_attn.q_proj.bias", "blocks/attention/b_q", "(N H) -> N H"),
+    Row(_LAYER + "self_attn.k_proj.bias", "blocks/attention/b_k", "(K H) -> K H"),
+    Row(_LAYER + "self_attn.v_proj.bias", "blocks/attention/b_v", "(K H) -> K H"),
+)
+_HEAD_NORMS = (
+    Row(_LAYER + "self_attn.q_norm.weight", "blocks/attention/q_norm/scale", "H -> H"),
+    Row(_LAYER + "self_attn.k_norm.weight", "blocks/attention/k_norm/scale", "H -> H"),
+)
+_MLP = (
+    Row(_LAYER + "mlp.gate_proj.weight", "blocks/mlp/w_gate", "F D -> D F"),
+    Row(_LAYER + "mlp.up_proj.weight", "blocks/mlp/w_up", "F D -> D F"),
+    Row(_LAYER + "mlp.down_proj.weight", "blocks/mlp/w_down", "D F -> F D"),
+)
+_EXPERTS = (
+    Row(_LAYER + "mlp.gate.weight", "blocks/moe/router", "E D -> D E"),
+    Row(_EXPERT + "gate_proj.weight", "blocks/moe/w_gate", "M D -> D M"),
+    Row(_EXPERT + "up_proj.weight", "blocks/moe/w_up", "M D -> D M"),
+    Row(_EXPERT + "down_proj.weight", "blocks/moe/w_down", "D M -> M D"),
 )
 
+
+def _family(model_type: str, architecture: str, *blocks: tuple[Row, ...]) -> Family:
+    return Family(
+        model_type=model_type,
+        architecture=architecture,
+        rows=sum((_OUTER, _ATTENTION, *blocks), ()),
+        qkv_bias=_BIASES in blocks,
+        qk_norm=_HEAD_NORMS in blocks,
+        experts=_EXPERTS in blocks,
+        untied_rows=(Row("lm_head.weight", "unembed/kernel", "V D -> D V"),),
+        twins={"lm_head.weight": "model.embed_tokens.weight"},
+    )
+
+
 #: Supported `model_type`s.
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (QWEN2,)}
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        _family("qwen2", "Qwen2ForCausalLM", _BIASES, _MLP),
+        _family("qwen3", "Qwen3ForCausalLM", _HEAD_NORMS, _MLP),
+        _family("qwen3_moe", "Qwen3MoeForCausalLM", _HEAD_NORMS, _EXPERTS),
+        _family("llama", "LlamaForCausalLM", _MLP),
+        _family("mistral", "MistralForCausalLM", _MLP),
+    )
+}
+
+
+def family_of(config: ModelConfig) -> Family:
+    """The family that a model is written as; ValueError for a setting that it does not have."""
+    if config.family not in FAMILIES:
+        raise ValueError(f"family {config.family!r} is not one of {', '.join(sorted(FAMILIES))}.")
+    family = FAMILIES[config.family]
+    for setting, found in (
+        ("qkv_bias", config.qkv_bias),
+        ("qk_norm", config.qk_norm),
+        ("experts", config.experts is not None),
+    ):
+        if found != getattr(family, setting):
+            raise ValueError(
+                f"A model of family {config.family!r} always has {setting}: "
+                f"{getattr(family, setting)}, but the model to be written has {found}."
+            )
+    return family
 
 
 def tensor_names(row: Row, config: ModelConfig) -> tuple[str, ...]:
-    """The row's tensors, in order of layers."""
-    if not row.stacked:
-        return (row.name,)
-    return tuple(row.name.format(l=layer) for layer in range(config.num_layers))
+    """The row's tensors, in the order of the parameter's stacking axes."""
+    stack = stack_shape(row, config)
+    return tuple(
+        row.name.format(**dict(zip(row.stacked, at, strict=True))) for at in np.ndindex(*stack)
+    )
+
+
+def stack_shape(row: Row, config: ModelConfig) -> tuple[int, ...]:
+    """The parameter's first axes, along which the row's tensors are stacked: (L), (L, E) or ()."""
+    sizes = {"l": config.num_layers, "e": _sizes(config)["E"]}
+    return tuple(sizes[letter] for letter in row.stacked)
 
 
 def tensor_shape(row: Row, config: ModelConfig) -> tuple[int, ...]:
@@ -106,16 +170,15 @@ def tensor_shape(row: Row, config: ModelConfig) -> tuple[int, ...]:
 
 
 def param_shape(row: Row, config: ModelConfig) -> tuple[int, ...]:
-    """The shape of the row's parameter, layers included."""
+    """The shape of the row's parameter, stacking axes included."""
     sizes = _sizes(config)
-    shape = tuple(sizes[a] for a in _parse(row.axes).ours)
-    return (config.num_layers, *shape) if row.stacked else shape
+    return stack_shape(row, config) + tuple(sizes[a] for a in _parse(row.axes).ours)
 
 
 def read(
     row: Row, config: ModelConfig, fetch: Callable[[Index], np.ndarray], index: Index
 ) -> np.ndarray:
-    """The part `index` of one of our arrays (without its layer axis), from a file's tensor.
+    """The part `index` of one of our arrays (without its stacking axes), from a file's tensor.
 
     fetch returns a slice of the file's tensor. Along a product axis such as `(N H)` it is asked
     for whole steps of the leading letter, which is the least that one slice can hold.
@@ -137,7 +200,7 @@ def read(
 
 
 def write(row: Row, config: ModelConfig, array: np.ndarray) -> np.ndarray:
-    """The file's tensor of one of our arrays (without its layer axis): the inverse of `read`."""
+    """The file's tensor of one of our arrays (without its stacking axes): the inverse of `read`."""
     axes = _parse(row.axes)
     letters = [a for product in axes.theirs for a in product]
     flat = array.transpose([axes.ours.index(a) for a in letters])
@@ -145,9 +208,12 @@ def write(row: Row, config: ModelConfig, array: np.ndarray) -> np.ndarray:
 
 
 def _sizes(config: ModelConfig) -> dict[str, int]:
+    experts = config.experts
     return {
         "D": config.hidden_size,
+        "E": experts.count if experts else 0,
         "F": config.intermediate_size,
+        "M": experts.width if experts else 0,
         "H": config.head_dim,
         "K": config.num_kv_heads,
         "N": config.num_heads,

@@ -9,13 +9,13 @@ import rich.text
 from acim_jax import bad_input, compilation, model_folder
 from acim_jax.cli import console, options
 from acim_jax.cli.transcript import Transcript
-from acim_jax.environment import answers, reward
+from acim_jax.environment import extraction, reward
 from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import episode_rows
 from acim_jax.model_folder import ModelFolder
 from acim_jax.records import GUIDES, Episode, Problem, RolloutRequest, Stop
 from acim_jax.rollout import converse
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 
 _EXAMPLE = """\
 examples:
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             on_segment=lambda _, segment: transcript.add(segment),
         )
         transcript.close()
-    answer = answers.extract_answer(reward.model_text(episode, model.markup))
+    answer = extraction.extract_answer(reward.model_text(episode, model.markup))
     _conclude(episode, answer)
     if args.json:
         row = episode_rows.episode_row(episode, model.tokenizer, file="")

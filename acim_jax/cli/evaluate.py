@@ -14,14 +14,16 @@ from typing import Any
 import rich.table
 
 from acim_jax import bad_input, compilation, manifest, model_folder
-from acim_jax.cli import console, options
+from acim_jax.cli import console, grading_options, options
 from acim_jax.data import problems as problem_files
+from acim_jax.environment.answers import GraderConfig
 from acim_jax.environment.executor import Executor, ExecutorConfig
+from acim_jax.environment.grader import Grader
 from acim_jax.evaluation import fingerprint, results_folder, resumable
 from acim_jax.evaluation.resumable import Batch, Judgements
 from acim_jax.model_folder import ModelFolder
 from acim_jax.records import DECISIONS, GUIDES, Guide, Problem
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="tokens of a row: prompt, response, outputs (default: fits the longest prompt)",
     )
     options.add_executor(parser)
+    grading_options.add(parser)
     parser.set_defaults(run=run)
 
 
@@ -101,6 +104,7 @@ class _Prepared:
     batches: Sequence[Batch]
     oracle: Judgements | None
     executor: ExecutorConfig
+    grader: GraderConfig
     settings: Mapping[str, Any]
 
 
@@ -115,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
             settings = {**prepared.settings, "weights": fingerprint.of_params(params)}
             sizes = [len(batch.requests) for batch in prepared.batches]
             executor = stack.enter_context(Executor(prepared.executor))
+            grader = stack.enter_context(Grader(prepared.grader, prepared.executor))
             folder = stack.enter_context(results_folder.opened(args.out, settings, sizes))
         args.resume_hint = shlex.join(["acim", *sys.argv[1:]])
         display = stack.enter_context(console.Display())
@@ -125,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
                 folder,
                 prepared.sampler,
                 executor,
+                grader,
                 sampling=options.sampling_params(args),
                 seed=args.seed,
                 on_done=advance,
@@ -161,6 +167,7 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
     if oracle is not None and "native" not in guides:
         raise ValueError("--oracle judges the model's own decisions; add native to --decision.")
     executor = options.executor_config(args)
+    grader = grading_options.read(args)
     model = options.open_model(args)
     layout, shares = options.sample_layout()
     sampling = options.sampling_config(
@@ -185,9 +192,10 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
         "max_length": sampling.max_length,
         "dtype": model.config.dtype,
         "executor": limits,
+        "grader": dataclasses.asdict(grader),
     }
     batches = resumable.plan(data, guides, sampler, args.samples)
-    return _Prepared(model, sampler, data, batches, oracle, executor, settings)
+    return _Prepared(model, sampler, data, batches, oracle, executor, grader, settings)
 
 
 def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:

@@ -5,10 +5,11 @@ import logging
 from pathlib import Path
 
 from acim_jax import bad_input, model_folder
-from acim_jax.checkpoint import hf
+from acim_jax.checkpoint import hf, peft
 from acim_jax.checkpoint.acim_yaml import NAME as MARKUP_FILE
 from acim_jax.cli import options
 from acim_jax.model.config import ModelSource
+from acim_jax.model_folder import ModelFolder
 
 log = logging.getLogger(__name__)
 
@@ -16,9 +17,11 @@ _EXAMPLE = """\
 examples:
   acim export runs/em --out models/em
   acim export runs/em --step 10 --dtype bfloat16 --out models/em-10
+  acim export runs/lora --adapter --out models/lora-adapter
 
 writes config.json, safetensors and tokenizer files, which transformers loads, and acim.yaml: the
-prompt template, decision prefixes and fences that the model was trained with
+prompt template, decision prefixes and fences that the model was trained with. Adapters of a LoRA
+run are merged into the weights, or with --adapter written by themselves, as PEFT reads them
 """
 
 
@@ -38,6 +41,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--dtype", choices=options.DTYPES, help="of the tensors (default: that of the parameters)"
     )
+    parser.add_argument(
+        "--adapter",
+        action="store_true",
+        help="only the adapters of a LoRA run, as a PEFT folder (adapter_model.safetensors)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -47,6 +55,17 @@ def run(args: argparse.Namespace) -> int:
         model = model_folder.open_model(ModelSource(args.model), step=args.step)
         if args.step is not None and model.run is None:
             raise ValueError(f"--step chooses a run's checkpoint; {args.model} is no run folder.")
+    if args.adapter:
+        _write_adapter(model, args)
+    else:
+        _write_model(model, args)
+    step = "" if model.step is None else f", iteration {model.step}"
+    log.info("%s%s written to %s", model.name, step, args.out)
+    return 0
+
+
+def _write_model(model: ModelFolder, args: argparse.Namespace) -> None:
+    with bad_input.reading():
         _check_target(args.out, model.folder)
         params = model_folder.load_params(model, None)
     hf.save(
@@ -58,9 +77,29 @@ def run(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         overwrite=True,
     )
-    step = "" if model.step is None else f", iteration {model.step}"
-    log.info("%s%s written to %s", model.name, step, args.out)
-    return 0
+
+
+def _write_adapter(model: ModelFolder, args: argparse.Namespace) -> None:
+    with bad_input.reading():
+        if args.dtype is not None:
+            raise ValueError("--dtype is of a model's tensors; --adapter always writes float32.")
+        peft.check_target(args.out)
+        adapters = model_folder.load_adapters(model, None)
+    assert model.adapted is not None  # else there were no adapters to load
+    base = model.adapted.base
+    where = str(base.run or base.folder.resolve())
+    if base.run is not None or base.adapted is not None:
+        log.warning(
+            "the adapters belong to %s, which PEFT cannot read: `acim export` it, and name that "
+            "folder as base_model_name_or_path in %s",
+            base.name,
+            args.out / peft.CONFIG,
+        )
+    elif not Path(base.name).exists() and base.name not in model_folder.EMBEDDED:
+        where = base.name  # on the hub
+    peft.save(
+        args.out, adapters, model.adapted.settings, model.config, base=where, markup=model.markup
+    )
 
 
 def _check_target(out: Path, source: Path) -> None:

@@ -2,13 +2,14 @@
 
 import argparse
 import math
+import sys
 from pathlib import Path
 
 from acim_jax import bad_input
-from acim_jax.cli import execute
+from acim_jax.cli import execute, grading_options
 from acim_jax.data import jsonl
 from acim_jax.environment import answers
-from acim_jax.environment.executor import Executor, ExecutorConfig
+from acim_jax.environment.grader import Grader
 
 _EXAMPLE = r"""
 example:
@@ -37,24 +38,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--timeout", type=float, default=5.0, metavar="S", help="seconds per symbolic comparison"
     )
+    grading_options.add(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Grades the rows; starts an executor only if a row needs a symbolic comparison."""
+    """Grades the rows; starts fork servers only if a row needs a symbolic comparison."""
     with bad_input.reading():
         if not (math.isfinite(args.timeout) and args.timeout > 0):
             raise ValueError(f"--timeout must be seconds above 0, got {args.timeout}.")
+        config = grading_options.read(args, args.timeout)
         ids, pairs = _read(args.input)
         execute.check_output(args.output)
-    grades = answers.grade_all(pairs, None)
-    open_rows = [i for i, grade in enumerate(grades) if grade.method == "none" and grade.extracted]
-    if open_rows:
-        config = ExecutorConfig(cpu_seconds=args.timeout, timeout_s=args.timeout)
-        with Executor(config) as executor:
-            decided = answers.grade_all([pairs[i] for i in open_rows], executor, args.timeout)
-        for i, grade in zip(open_rows, decided, strict=True):
-            grades[i] = grade
+    with Grader(config) as grader:
+        grades = grader.grade(pairs)
+    if failed := sum(grade.infra for grade in grades):
+        print(f"acim grade: {failed} comparisons failed on our side", file=sys.stderr)
+        return 1
     rows = [_row(row_id, grade) for row_id, grade in zip(ids, grades, strict=True)]
     jsonl.write(args.output, rows)
     return 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from acim_jax.data import generated, jsonl
+from acim_jax.data import generated, jsonl, rows
 from acim_jax.markup import Markup
 from acim_jax.records import Author, Demonstration
 
@@ -35,6 +35,7 @@ def load(
     lines: dict[str, int] = {}
     for number, row in jsonl.read(Path(source)):
         where = f"{source}:{number}"
+        rows.check_text(row, where)
         demonstration = _from_row(row, where, markup)
         if demonstration.id in lines:
             raise ValueError(

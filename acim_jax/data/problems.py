@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from acim_jax.data import generated, jsonl, reasoning_gym, rows
+from acim_jax.data import generated, hub, jsonl, known, reasoning_gym, rows
 from acim_jax.records import Problem
 
 GENERATED = "generated:"
@@ -75,10 +75,12 @@ def load(
 ) -> list[Problem]:
     """The first `limit` problems of `source`.
 
-    source: a `.jsonl`, `.jsonl.gz` or `.parquet` file, a `datasets` hub name (its `split`),
-    `generated:arithmetic` or `reasoning-gym:NAME` (both need `limit`; `split` and `seed` choose the
-    problems). mapping: our field name -> the name in the rows. Unknown fields go to `extra`.
-    FileNotFoundError for a missing file; ValueError naming source, line and field for a bad row.
+    source: a `.jsonl`, `.jsonl.gz` or `.parquet` file, a data set known by name (`known.HUB`) or a
+    `datasets` hub name, with its `split`, `generated:arithmetic` or `reasoning-gym:NAME` (both need
+    `limit`; `split` and `seed` choose the problems). mapping: our field name -> the name in the
+    rows; without it, rows in the form of a known data set are recognised. Unknown fields go to
+    `extra`. FileNotFoundError for a missing file and for a hub that does not answer; ValueError
+    naming source, line and field for a bad row.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"{source}: the number of problems must be at least 1, got {limit}.")
@@ -87,7 +89,7 @@ def load(
     rows.check_mapping(mapping or {})
     problems: list[Problem] = []
     places: dict[str, str] = {}
-    for where, row in _rows(source, split):
+    for where, row in _rows(source, split, recognise=not mapping):
         problem = rows.to_problem(row, where, mapping or {})
         if problem.id in places:
             raise ValueError(f"{where}: id {problem.id!r} was used at {places[problem.id]}.")
@@ -113,49 +115,38 @@ def _generate(source: str, split: str, limit: int | None, seed: int) -> list[Pro
     return generated.generate(split, limit, seed=seed)
 
 
-def _rows(source: str, split: str) -> Iterator[tuple[str, rows.Row]]:
+def _rows(source: str, split: str, *, recognise: bool) -> Iterator[tuple[str, rows.Row]]:
     path = Path(source)
+    if source in known.HUB and recognise:
+        yield from hub.known_rows(source, split)
+        return
     if path.name.endswith((".jsonl", ".jsonl.gz")):
-        for number, row in jsonl.read(path):
-            yield f"{source}:{number}", row
+        read: Iterable[tuple[int, rows.Row]] = jsonl.read(path)
+        numbered = False
     elif path.suffix == ".parquet":
-        yield from _parquet_rows(path)
+        read, numbered = enumerate(_parquet_rows(path), start=1), True
     elif path.exists() or path.suffix in (".json", ".csv", ".gz", ".txt", ".yaml"):
         raise ValueError(
             f"{source}: problems come as .jsonl, .jsonl.gz, .parquet, a datasets hub name, "
             f"{GENERATED}NAME or {REASONING_GYM}NAME."
         )
     else:
-        yield from _hub_rows(source, split)
+        read, numbered = enumerate(hub.rows(source, split), start=1), True
+        source = f"{source}[{split}]"
+    for number, row in read:
+        where = f"{source}:{number}"
+        ours = known.recognised(row, number, where) if recognise else row
+        # Tables of others often have no ids: there the row's number is one.
+        yield where, ({"id": number, **ours} if numbered else ours)
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, rows.Row]]:
+def _parquet_rows(path: Path) -> list[rows.Row]:
     import pyarrow  # needed by few runs, and slow to import
     import pyarrow.parquet
 
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; needed: a .parquet file.")
     try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowException as error:
+        return cast(list[rows.Row], pyarrow.parquet.read_table(path).to_pylist())
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a readable parquet file: {error}.") from error
-    yield from _numbered(str(path), cast(list[rows.Row], table.to_pylist()))
-
-
-def _hub_rows(name: str, split: str) -> Iterator[tuple[str, rows.Row]]:
-    import datasets  # needed by few runs, and slow to import
-
-    try:
-        table = datasets.load_dataset(name, split=split)
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"{name!r} is neither a file nor a datasets hub name that loads here with split "
-            f"{split!r}: {error}"
-        ) from error
-    yield from _numbered(f"{name}[{split}]", cast(Iterable[rows.Row], table))
-
-
-def _numbered(source: str, table: Iterable[rows.Row]) -> Iterator[tuple[str, rows.Row]]:
-    """Tables of others often have no ids: there the row's number is one."""
-    for number, row in enumerate(table, start=1):
-        yield f"{source}:{number}", {"id": number, **row}

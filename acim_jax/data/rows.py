@@ -1,9 +1,10 @@
 """One row of a problem file, checked field by field, becomes a `Problem`."""
 
+import json
 from collections.abc import Mapping
 from typing import cast
 
-from acim_jax.records import Kind, Problem
+from acim_jax.records import InputOutput, Kind, Problem
 
 FIELDS = (
     "id",
@@ -35,10 +36,20 @@ def check_mapping(mapping: Mapping[str, str]) -> None:
         raise ValueError(f"The field mapping reads one column twice: {dict(mapping)}.")
 
 
+def check_text(row: Row, where: str) -> None:
+    """Refuses half a surrogate pair, which a JSON escape can spell and UTF-8 cannot."""
+    for name, value in row.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{where}: {name!r} holds half a surrogate pair.") from None
+
+
 def to_problem(row: Row, where: str, mapping: Mapping[str, str]) -> Problem:
     """The row as a record; ValueError naming `where` and the field if one is missing or of another
     type. A row with tests is a code problem unless it says otherwise; null is as good as absent;
     whole numbers are taken for `id`, `answer` and `level`. What is not ours goes to `extra`."""
+    check_text(row, where)
     names = {field: mapping.get(field, field) for field in FIELDS}
     taken = set(names.values())
     tests = _tests(row, names["tests"], where)
@@ -94,19 +105,27 @@ def _kind(row: Row, name: str, where: str, default: Kind) -> Kind:
             raise ValueError(f"{where}: {name} must be 'math' or 'code', got {value!r}.")
 
 
-def _tests(row: Row, name: str, where: str) -> tuple[str, ...]:
+def _tests(row: Row, name: str, where: str) -> tuple[str | InputOutput, ...]:
     value = row.get(name)
     if value is None:
         return ()
     if not isinstance(value, list):
         raise ValueError(f"{where}: {name} must be a list, got {type(value).__name__}.")
-    lines = cast(list[object], value)
-    for index, line in enumerate(lines):
-        if not isinstance(line, str):
+    tests: list[str | InputOutput] = []
+    for index, test in enumerate(cast(list[object], value)):
+        if isinstance(test, dict):
+            pair = cast(dict[str, object], test)
+            stdin, stdout = pair.get("input"), pair.get("output")
+            if isinstance(stdin, str) and isinstance(stdout, str):
+                tests.append(InputOutput(stdin, stdout))
+                continue
+        if not isinstance(test, str):
             raise ValueError(
-                f"{where}: {name}[{index}] must be a string, got {type(line).__name__}."
+                f"{where}: {name}[{index}] must be a string, got {type(test).__name__}; a test "
+                "of a whole program is an object of two strings, `input` and `output`."
             )
-    return tuple(cast(list[str], lines))
+        tests.append(test)
+    return tuple(tests)
 
 
 def _pass_rates(row: Row, name: str, where: str) -> dict[str, float]:

@@ -56,9 +56,16 @@ def rational(text: str) -> Fraction | None:
         return None
 
 
-def is_decimal(text: str) -> bool:
-    """Whether a number is written with a decimal point or an exponent, so possibly rounded."""
-    return "\\overline" not in text and re.search(r"\d\.\d|\.\d|\d[eE][+-]?\d", text) is not None
+def decimals(text: str) -> int | None:
+    """Digits behind the decimal point of a number that is written with one or with an exponent, so
+    possibly rounded; else None. In an expression, those of its last decimal."""
+    if "\\overline" in text:
+        return None
+    found = re.findall(r"\d*\.(\d+)(?:[eE]([+-]?\d{1,3}))?|\d[eE]([+-]?\d{1,3})", text)
+    if not found:
+        return None
+    digits, exponent, other = found[-1]
+    return len(digits) - int(exponent or other or "0")
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:

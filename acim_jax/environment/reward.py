@@ -8,8 +8,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from acim_jax import markup as markup_form
-from acim_jax.environment import answers, unit_tests
+from acim_jax.environment import unit_tests
 from acim_jax.environment.executor import Executor
+from acim_jax.environment.grader import Grader
 from acim_jax.markup import Markup
 from acim_jax.records import Episode, Problem, Stop
 
@@ -17,38 +18,54 @@ from acim_jax.records import Episode, Problem, Stop
 def score(
     episodes: Sequence[Episode],
     problems: Mapping[str, Problem],
+    grader: Grader,
     executor: Executor,
     markup: Markup,
-    timeout_s: float = 5.0,
 ) -> list[Episode]:
-    """The episodes, in order, with `answer` and `reward` filled in.
+    """The episodes, in order, with `answer`, `reward` and `graded` filled in.
 
-    reward is 1 or 0 for math problems and the share of passed tests for code problems. An episode
-    that ended in a failure of ours (`Stop.INFRA`) gets 0, and is the caller's to drop.
-    timeout_s: limit of one symbolic comparison. Raises `ValueError` for an unknown problem.
+    reward is 1 or 0 for math problems; for code problems the share of passed tests, or whether all
+    passed, as the grader's config says. An episode that ended in a failure of ours gets 0, and is
+    the caller's to drop: it has, or is given here, `Stop.INFRA`. executor: runs the programs of
+    code problems. Raises `ValueError` for an unknown problem.
     """
     missing = {episode.problem_id for episode in episodes} - problems.keys()
     if missing:
         raise ValueError(f"Episodes of problems that were not given: {sorted(missing)[:3]}.")
-    scored = [dataclasses.replace(episode, answer=None, reward=0.0) for episode in episodes]
+    scored = [
+        dataclasses.replace(episode, answer=None, reward=0.0, graded="") for episode in episodes
+    ]
     live = [i for i, episode in enumerate(episodes) if episode.stop is not Stop.INFRA]
     math = [i for i in live if problems[episodes[i].problem_id].kind == "math"]
     pairs = [
         (model_text(episodes[i], markup), problems[episodes[i].problem_id].answer) for i in math
     ]
-    for i, grade in zip(math, answers.grade_all(pairs, executor, timeout_s), strict=True):
-        scored[i] = dataclasses.replace(
-            scored[i], answer=grade.extracted, reward=float(grade.correct)
-        )
+    for i, grade in zip(math, grader.grade(pairs), strict=True):
+        reward = float(grade.correct)
+        scored[i] = _graded(scored[i], grade.extracted, reward, grade.method, infra=grade.infra)
     tested = [i for i in live if problems[episodes[i].problem_id].kind == "code"]
+    if not tested:
+        return scored
     codes = [unit_tests.candidate(model_text(episodes[i], markup), markup) for i in tested]
-    shares = unit_tests.score_all(
+    results = unit_tests.score_all(
         [(code, problems[episodes[i].problem_id]) for i, code in zip(tested, codes, strict=True)],
         executor,
+        grader.judges,
     )
-    for i, code, share in zip(tested, codes, shares, strict=True):
-        scored[i] = dataclasses.replace(scored[i], answer=code, reward=share)
+    for i, code, result in zip(tested, codes, results, strict=True):
+        all_or_nothing = grader.config.code_reward == "all"
+        reward = float(result.all_passed) if all_or_nothing else result.share
+        scored[i] = _graded(scored[i], code, reward, "tests", infra=result.infra)
     return scored
+
+
+def _graded(
+    episode: Episode, answer: str | None, reward: float, method: str, *, infra: bool
+) -> Episode:
+    """A grading that failed on our side has the episode dropped: a reward of 0 would be untrue."""
+    if infra:
+        return dataclasses.replace(episode, stop=Stop.INFRA)
+    return dataclasses.replace(episode, answer=answer, reward=reward, graded=method)
 
 
 def model_text(episode: Episode, markup: Markup) -> str:

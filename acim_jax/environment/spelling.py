@@ -93,12 +93,13 @@ _PHYSICAL = {
 
 
 class Quantity(NamedTuple):
-    """A number as it was written. unit: "" without one. is_decimal: possibly rounded."""
+    """A number as it was written. unit: "" without one. decimals: digits behind the point if it is
+    written with one, so possibly rounded; else None."""
 
     value: Fraction
     unit: str
     is_percent: bool
-    is_decimal: bool
+    decimals: int | None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -160,7 +161,7 @@ def quantity(text: str) -> Quantity | None:
         unit = "" if is_percent else unit
     if value is None:
         return None
-    return Quantity(value, unit, is_percent, exact.is_decimal(number))
+    return Quantity(value, unit, is_percent, exact.decimals(number))
 
 
 def _unit(text: str, is_apart: bool) -> str:

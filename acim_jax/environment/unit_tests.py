@@ -1,20 +1,71 @@
-"""Rewards of code problems: the share of unit tests that a candidate program passes.
+"""Rewards of code problems: which unit tests a program passes.
 
-Every test is a program of its own: set-up, candidate, test, and a line that prints a random word.
-A test is passed when the program ends well and that word is its last line, so ending early with
-exit code 0 passes nothing. Not covered: a candidate that reads its own source to find the word, or
-that patches what the test compares with.
+A test never runs in the process of the program that it tests, and what the program should give is
+never where the program can see it:
+
+- tests that call functions (`assert f(1) == 2`, HumanEval's `check(candidate)`) run in a child of
+  the `judges` executor, which sees the program's answers as plain data. The program runs in a child
+  of the `programs` executor, one per test, which is told the calls and nothing else. Printing made
+  up answers, ending early, patching built-ins or returning an object that equals everything gains
+  nothing: an answer is a claim, and the claim is compared elsewhere (`remote_calls.py`);
+- tests that give standard input and output compare what was printed, here.
+
+The judges' servers never run a program of a model: a forked child inherits its server's memory.
 """
 
+import ast
+import dataclasses
+import functools
+import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from acim_jax.environment.executor import Executor
 from acim_jax.markup import Markup
-from acim_jax.records import ExecutionResult, Problem, Status
+from acim_jax.records import ExecutionResult, InputOutput, Problem, Status
 
 _FENCED = re.compile(r"```(?:python|py)?[ \t]*\r?\n(.*?)```", re.DOTALL)
+#: Characters that the answers to one test's calls, or one program's output, may have.
+_MAX_CHARS = 1 << 20
+#: How often a test may ask for calls that depend on the answers to earlier ones.
+_MAX_ROUNDS = 8
+
+
+class TestResult(NamedTuple):
+    """passed of total tests. infra: one of them could not be run by a failure of ours."""
+
+    passed: int
+    total: int
+    infra: bool = False
+
+    @property
+    def share(self) -> float:
+        return self.passed / self.total if self.total else 0.0
+
+    @property
+    def all_passed(self) -> bool:
+        return self.total > 0 and self.passed == self.total
+
+
+@dataclasses.dataclass
+class _Case:
+    """One test of one program on its way to a verdict.
+
+    sources: the program. operations: what the test asks of it; answers: JSON, one of each.
+    """
+
+    program: int
+    sources: tuple[str, ...]
+    preface: str
+    test: str
+    entry_point: str
+    operations: list[object] = dataclasses.field(default_factory=list[object])
+    answers: list[str] = dataclasses.field(default_factory=list[str])
+    verdict: bool | None = None
+    infra: bool = False
 
 
 def candidate(response: str, markup: Markup) -> str | None:
@@ -26,43 +77,169 @@ def candidate(response: str, markup: Markup) -> str | None:
     return found[-1] if found else None
 
 
-def programs(code: str, problem: Problem, word: str) -> list[str]:
-    """One program per test of `problem`; each prints `word` last if its test passes.
+def score(code: str, problem: Problem, programs: Executor, judges: Executor) -> TestResult:
+    """The tests of `problem` that the program `code` passes."""
+    return score_all([(code, problem)], programs, judges)[0]
 
-    A candidate that lacks the entry point is taken as the body that continues the question. A test
-    that defines `check(candidate)` is called with the entry point, as HumanEval's are.
+
+def score_all(
+    pairs: Sequence[tuple[str | None, Problem]], programs: Executor, judges: Executor
+) -> list[TestResult]:
+    """`score` for many programs, whose tests run side by side; None, no program, passes nothing.
+
+    programs: runs what models wrote. judges: an executor that never does.
     """
-    name = problem.entry_point
-    if name and not re.search(rf"\bdef\s+{re.escape(name)}\b", code):
-        code = f"{problem.question}\n{code}"
-    result: list[str] = []
-    for test in problem.tests:
-        call = f"check({name})" if name and re.search(r"^def check\(", test, re.MULTILINE) else ""
-        parts = (problem.test_setup, code, test, call, f"print('\\n{word}')")
-        result.append("\n".join(part for part in parts if part))
-    return result
+    calls: list[_Case] = []
+    prints: list[tuple[int, InputOutput, str]] = []
+    for index, (code, problem) in enumerate(pairs):
+        for test in problem.tests if code is not None else ():
+            if isinstance(test, InputOutput):
+                prints.append((index, test, code or ""))
+            else:
+                calls.append(_case(index, code or "", problem, test))
+    printed = _judge_prints(prints, programs)
+    _judge_calls(calls, programs, judges)
+    verdicts = [*printed, *((one.program, bool(one.verdict), one.infra) for one in calls)]
+    results: list[TestResult] = []
+    for index, (_, problem) in enumerate(pairs):
+        own = [(passed, infra) for program, passed, infra in verdicts if program == index]
+        passed = sum(one for one, _ in own)
+        results.append(TestResult(passed, len(problem.tests), any(infra for _, infra in own)))
+    return results
 
 
-def score(code: str, problem: Problem, executor: Executor) -> float:
-    """The share of the problem's tests that the program `code` passes."""
-    return score_all([(code, problem)], executor)[0]
-
-
-def score_all(pairs: Sequence[tuple[str | None, Problem]], executor: Executor) -> list[float]:
-    """`score` for many candidates, whose tests run side by side; None, no program, scores 0."""
-    word = secrets.token_hex(16)
+def _judge_prints(
+    prints: Sequence[tuple[int, InputOutput, str]], programs: Executor
+) -> list[tuple[int, bool, bool]]:
     futures = [
-        [executor.submit(program) for program in programs(code, problem, word)]
-        if code is not None
-        else []
-        for code, problem in pairs
+        programs.submit(_text("run_with_input", code, test.stdin), output_chars=_MAX_CHARS)
+        for _, test, code in prints
     ]
-    return [_share_passed([one.result() for one in group], word) for group in futures]
+    verdicts: list[tuple[int, bool, bool]] = []
+    for (index, test, _), future in zip(prints, futures, strict=True):
+        result = future.result()
+        ended_well = result.status is Status.OK and not result.truncated
+        passed = ended_well and _lines(result.stdout) == _lines(test.stdout)
+        verdicts.append((index, passed, result.status is Status.INFRA))
+    return verdicts
 
 
-def _share_passed(results: Sequence[ExecutionResult], word: str) -> float:
-    passed = [
-        result.status is Status.OK and result.stdout.rstrip("\n").endswith(f"\n{word}")
-        for result in results
+def _lines(text: str) -> list[str]:
+    """Lines without the blanks at their ends, and without empty lines at the end."""
+    return [line.rstrip() for line in text.rstrip().split("\n")]
+
+
+def _case(index: int, code: str, problem: Problem, test: str) -> _Case:
+    """A program without the entry point is taken as the body that continues the question.
+
+    The program is given the imports of the set-up, and the question's own imports and helpers.
+    """
+    name, question = problem.entry_point, problem.question
+    preface = question if name and _is_python(question) else ""
+    if name and not re.search(rf"\bdef\s+{re.escape(name)}\b", code):
+        sources = (f"{question}\n{code}",)
+    else:
+        sources = (preface, code)
+    whole = f"{problem.test_setup}\n{test}" if problem.test_setup else test
+    sources = (_imports(problem.test_setup), *sources)
+    return _Case(index, tuple(one for one in sources if one), preface, whole, name)
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _imports(code: str) -> str:
+    """The import statements of a piece of code, alone."""
+    if not _is_python(code):
+        return ""
+    imports = [one for one in ast.parse(code).body if isinstance(one, ast.Import | ast.ImportFrom)]
+    return "\n".join(ast.unparse(one) for one in imports)
+
+
+def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: Executor) -> None:
+    """Fills in the verdicts: asks the judges what to call, the programs, and the judges again."""
+    _find_calls(cases, judges)
+    for _ in range(_MAX_ROUNDS):
+        waiting = [case for case in cases if case.verdict is None]
+        _ask_programs(waiting, programs)
+        _ask_judges([case for case in waiting if case.verdict is None], judges)
+
+
+def _find_calls(cases: Iterable[_Case], judges: Executor) -> None:
+    """What each test calls first; equal tests are asked once."""
+    equal: dict[tuple[str, str, str], list[_Case]] = {}
+    for case in cases:
+        equal.setdefault((case.preface, case.test, case.entry_point), []).append(case)
+    first = [group[0] for group in equal.values()]
+    _ask_judges(first, judges)
+    for leader, group in zip(first, equal.values(), strict=True):
+        for case in group[1:]:
+            case.operations = leader.operations
+            case.verdict, case.infra = leader.verdict, leader.infra
+
+
+def _ask_programs(cases: Sequence[_Case], programs: Executor) -> None:
+    mark = secrets.token_hex(8)
+    futures = [
+        programs.submit(
+            _text("answer_calls", list(case.sources), case.operations, mark),
+            output_chars=_MAX_CHARS,
+        )
+        for case in cases
     ]
-    return sum(passed) / len(passed) if passed else 0.0
+    for case, future in zip(cases, futures, strict=True):
+        result = future.result()
+        case.answers = _marked(result, mark)
+        case.infra = result.status is Status.INFRA
+        if len(case.answers) != len(case.operations):
+            case.verdict = False  # it ended before it had answered all
+
+
+def _ask_judges(cases: Sequence[_Case], judges: Executor) -> None:
+    """Verdicts or further operations; the tests of one program share a child."""
+    mark = secrets.token_hex(8)
+    groups: dict[int, list[_Case]] = {}
+    for case in cases:
+        groups.setdefault(case.program, []).append(case)
+    futures = []
+    for group in groups.values():
+        tests = [
+            {
+                name: getattr(case, name)
+                for name in ("preface", "test", "entry_point", "operations", "answers")
+            }
+            for case in group
+        ]
+        futures.append(judges.submit(_text("judge_all", tests, mark), output_chars=_MAX_CHARS))
+    for group, future in zip(groups.values(), futures, strict=True):
+        result = future.result()
+        for case, line in zip(group, _marked(result, mark), strict=False):
+            reply = json.loads(line)
+            case.verdict = reply.get("passed")
+            case.operations = reply.get("operations", [])
+        for case in group[len(_marked(result, mark)) :]:
+            case.verdict = False
+            case.infra = result.status is Status.INFRA
+
+
+def _marked(result: ExecutionResult, mark: str) -> list[str]:
+    if result.truncated:
+        return []
+    lines = result.stdout.split("\n")
+    return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+
+
+def _text(function: str, *arguments: object) -> str:
+    """The program that calls one function of `remote_calls.py`."""
+    # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
+    return f"exec({_source()!a})\n{function}(*json.loads({json.dumps(arguments)!a}))\n"
+
+
+@functools.cache
+def _source() -> str:
+    return Path(__file__).with_name("remote_calls.py").read_text(encoding="utf-8")

@@ -24,6 +24,7 @@ def episode_row(episode: Episode, tokenizer: Decodes, *, file: str) -> dict[str,
         "decision": episode.decision,
         "reward": episode.reward,
         "answer": episode.answer,
+        "graded": episode.graded,
         "stop": episode.stop.value,
         "segments": [
             {

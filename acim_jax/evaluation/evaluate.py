@@ -9,12 +9,13 @@ import numpy as np
 
 from acim_jax.environment import reward
 from acim_jax.environment.executor import Executor
+from acim_jax.environment.grader import Grader
 from acim_jax.evaluation import selection
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.model import transformer
 from acim_jax.records import Episode, Guide, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout import converse
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 
 
 def requests(
@@ -30,6 +31,7 @@ def rollouts(
     wanted: Sequence[RolloutRequest],
     sampler: Sampler,
     executor: Executor,
+    grader: Grader,
     *,
     sampling: SamplingParams,
     seed: int,
@@ -50,7 +52,7 @@ def rollouts(
         on_done=on_done,
     )
     by_id = {request.problem.id: request.problem for request in wanted}
-    return reward.score(episodes, by_id, executor, sampler.markup)
+    return reward.score(episodes, by_id, grader, executor, sampler.markup)
 
 
 def guide_table(judged: Sequence[Judged], samples: int) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from typing import Any
 
 from acim_jax.data import jsonl
 from acim_jax.environment.executor import Executor
+from acim_jax.environment.grader import Grader
 from acim_jax.evaluation import episode_rows, evaluate, results_folder
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.evaluation.results_folder import ResultsFolder
 from acim_jax.model import transformer
 from acim_jax.records import DECISIONS, GUIDES, Guide, Problem, RolloutRequest, SamplingParams
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 
 #: Rollouts of a batch per row slot: enough that rows which finish late idle few of the others.
 BATCH_PER_SLOT = 8
@@ -63,6 +64,7 @@ def run(
     folder: ResultsFolder,
     sampler: Sampler,
     executor: Executor,
+    grader: Grader,
     *,
     sampling: SamplingParams,
     seed: int,
@@ -80,6 +82,7 @@ def run(
             batch.requests,
             sampler,
             executor,
+            grader,
             sampling=sampling,
             seed=seed,
             on_done=on_done,

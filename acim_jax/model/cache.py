@@ -94,8 +94,17 @@ def attend(
         out = kernels.attention(q, pages, base + tables, positions, window=window)
         return out, jax.tree.map(lambda x: x.reshape(1, *x.shape), pages)
 
-    window = None if window is None else jnp.int32(window)
-    given = (*cache, jnp.int32(layer), window, q_BTNH, k_BTKH, v_BTKH, positions_BT)
+    reach = None if window is None else jnp.asarray(window, jnp.int32)
+    given = (
+        cache.pages,
+        cache.tables,
+        jnp.int32(layer),
+        reach,
+        q_BTNH,
+        k_BTKH,
+        v_BTKH,
+        positions_BT,
+    )
     if layout is None:
         out, pages = one_shard(*given)
         return out, Cache(pages, cache.tables)

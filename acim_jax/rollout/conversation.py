@@ -57,9 +57,9 @@ class Conversation:
 
     @property
     def prompt_ids(self) -> np.ndarray:
-        first = self.segments[0] if self.segments else None
-        is_prompt = first is not None and first.author is Author.PROMPT
-        return first.token_ids if is_prompt else np.zeros((0,), np.int32)
+        if self.segments and self.segments[0].author is Author.PROMPT:
+            return self.segments[0].token_ids
+        return np.zeros((0,), np.int32)
 
     def append(self, segment: Segment) -> None:
         self.segments.append(segment)

@@ -9,20 +9,15 @@ a program returns: a row's numbers are the same, to the last bit, whatever the r
 import collections
 import concurrent.futures
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from acim_jax import markup as markups
 from acim_jax import rng
 from acim_jax.environment.executor import Executor, ExecutorFailure
 from acim_jax.model import transformer
-from acim_jax.model.config import ModelConfig
 from acim_jax.records import (
     Author,
     Episode,
@@ -34,52 +29,8 @@ from acim_jax.records import (
     Stop,
 )
 from acim_jax.rollout.conversation import Conversation
-from acim_jax.rollout.engine import END, HALT, Engine, EngineStats, followers
-from acim_jax.sampling.config import SamplingConfig
-from acim_jax.sharding import axes
-
-
-@runtime_checkable
-class Tokens(Protocol):
-    """What the sampler needs of a tokenizer (`acim_jax.tokenizer.Tokenizer` has it)."""
-
-    @property
-    def eos_id(self) -> int: ...
-    def encode(self, text: str) -> np.ndarray: ...
-    def decode(self, token_ids: np.ndarray) -> str: ...
-    def prompt_ids(self, question: str, markup: markups.Markup) -> np.ndarray: ...
-    def output_ids(self, text: str, markup: markups.Markup) -> np.ndarray: ...
-    def halting_ids(self, markup: markups.Markup) -> np.ndarray: ...
-    def stop_ids(self, markup: markups.Markup) -> np.ndarray: ...
-    def text_stops(self, markup: markups.Markup) -> tuple[str, ...]: ...
-    def closed_program(self, token_ids: np.ndarray, markup: markups.Markup) -> str | None: ...
-    def ends_response(self, token_ids: np.ndarray, markup: markups.Markup) -> bool: ...
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sampler:
-    """All that stays the same between calls of `converse`."""
-
-    model: ModelConfig
-    config: SamplingConfig
-    tokenizer: Tokens
-    markup: markups.Markup
-    layout: axes.Layout | None = None
-
-    @functools.cached_property
-    def ends(self) -> np.ndarray:
-        """bool [V], as wide as the model's (padded) vocabulary: tokens that end a response."""
-        ends = np.zeros((self.model.vocab_size,), np.bool_)
-        ends[self.tokenizer.stop_ids(self.markup)] = True
-        return ends
-
-    @functools.cached_property
-    def flags(self) -> jax.Array:
-        """uint8 [V]: the END and HALT bits of every token; made once, from all tokens' texts."""
-        halting = self.tokenizer.halting_ids(self.markup)
-        flags = END * self.ends.astype(np.uint8)
-        flags[: len(halting)] |= HALT * halting.astype(np.uint8)
-        return jnp.asarray(flags)
+from acim_jax.rollout.engine import Engine, EngineStats, followers
+from acim_jax.rollout.sampler import Sampler
 
 
 @dataclasses.dataclass

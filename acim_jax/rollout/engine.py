@@ -18,6 +18,7 @@ from acim_jax.records import SamplingParams
 from acim_jax.rollout import pool
 from acim_jax.rollout.conversation import Conversation, Sampled
 from acim_jax.rollout.pool import Prompt, Shard
+from acim_jax.rollout.sampler import END, HALT
 from acim_jax.sampling import decode, extend, state
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sampling.decode import Log
@@ -25,8 +26,6 @@ from acim_jax.sampling.state import Rows
 from acim_jax.sampling.truncate import Truncation
 from acim_jax.sharding import axes, place
 
-#: Bits of a token's flags and of a row's `halts`.
-END, HALT = np.uint8(1), np.uint8(2)
 NEAR_TIE = 1e-4
 
 
@@ -205,21 +204,25 @@ class Engine:
 
     def seat_rows(self, batch: list[list[Conversation]]) -> None:
         D, A, M = self.num_shards, self._rows_a_call, self.config.pages_per_row
-        numbers = np.full((D, A), self.config.rows(D), np.int32)
-        sampling = self.sampling
+
+        def filled(value: int | float, dtype: type, *shape: int) -> Any:  # jit takes numpy's arrays
+            return np.full((D, A, *shape), value, dtype)
+
+        numbers = filled(self.config.rows(D), np.int32)
+        given = self.sampling
         rows = Rows(
-            tables=np.zeros((D, A, M), np.int32),
-            last=np.zeros((D, A), np.int32),
-            lengths=np.zeros((D, A), np.int32),
-            limits=np.full((D, A), self.config.max_length, np.int32),
-            keys=np.zeros((D, A, 2), np.uint32),
-            temperatures=np.full((D, A), sampling.temperature, np.float32),
+            tables=filled(0, np.int32, M),
+            last=filled(0, np.int32),
+            lengths=filled(0, np.int32),
+            limits=filled(self.config.max_length, np.int32),
+            keys=filled(0, np.uint32, 2),
+            temperatures=filled(given.temperature, np.float32),
             truncation=Truncation(
-                np.full((D, A), sampling.top_k, np.int32),
-                np.full((D, A), sampling.top_p, np.float32),
-                np.full((D, A), sampling.min_p, np.float32),
+                filled(given.top_k, np.int32),
+                filled(given.top_p, np.float32),
+                filled(given.min_p, np.float32),
             ),
-            halts=np.full((D, A), END, np.uint8),
+            halts=filled(int(END), np.uint8),
         )
         for d, conversations in enumerate(batch):
             for a, one in enumerate(conversations):
@@ -251,7 +254,7 @@ class Engine:
         self.stats.slot_steps += steps * self.config.slots
         found: list[tuple[Conversation, Sampled]] = []
         for shard in range(self.num_shards):
-            found += self._read_shard(shard, [x[:steps, shard] for x in host[:-1]])
+            found += self._read_shard(shard, [np.asarray(x)[:steps, shard] for x in host[:-1]])
         return found
 
     def _read_shard(

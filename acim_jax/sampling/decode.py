@@ -85,6 +85,7 @@ def _step(params, sampler, log, flags_V, config, layout):
         cache.Cache(sampler.pages, tables),
         layout,
     )
+    assert updated is not None  # it was given
     logits_BV = transformer.unembed(params, config, hidden_B1D[:, 0])
     logits_BV = axes.constrain(logits_BV, ("batch", "vocab"), layout)
     flat = jax.tree.map(lambda x: x.reshape(D * Z, *x.shape[2:]), rows)

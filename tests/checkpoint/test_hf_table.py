@@ -8,7 +8,12 @@ from flax import traverse_util
 
 from acim_jax.checkpoint import hf_table
 from acim_jax.model import transformer
-from acim_jax.model.config import ModelConfig
+from acim_jax.model.config import Experts, ModelConfig
+
+
+def rows_of(config: ModelConfig) -> tuple[hf_table.Row, ...]:
+    return hf_table.family_of(config).rows_of(config)
+
 
 CONFIG = ModelConfig(
     vocab_size=11,
@@ -20,10 +25,21 @@ CONFIG = ModelConfig(
     head_dim=4,
     tie_embeddings=False,
 )
+EXPERTS = Experts(count=3, per_token=2, width=9, normalize=True)
+CONFIGS = {
+    "qwen2": CONFIG,
+    "qwen3": dataclasses.replace(CONFIG, family="qwen3", qkv_bias=False, qk_norm=True),
+    "qwen3_moe": dataclasses.replace(
+        CONFIG, family="qwen3_moe", qkv_bias=False, qk_norm=True, experts=EXPERTS
+    ),
+    "llama": dataclasses.replace(CONFIG, family="llama", qkv_bias=False),
+    "mistral": dataclasses.replace(CONFIG, family="mistral", qkv_bias=False),
+}
+ROWS = [(name, row) for name, config in CONFIGS.items() for row in rows_of(config)]
 
 
 def _row(path: str) -> hf_table.Row:
-    (row,) = (row for row in hf_table.QWEN2.rows_of(CONFIG) if row.path == path)
+    (row,) = (row for row in rows_of(CONFIG) if row.path == path)
     return row
 
 
@@ -45,16 +61,17 @@ def test_projection_elements_by_hand():
                 assert w_o[n, h, d] == o_proj[d, n * H + h]
 
 
-@pytest.mark.parametrize("row", hf_table.QWEN2.rows_of(CONFIG), ids=lambda row: row.path)
-def test_write_inverts_read_and_slices_agree(row: hf_table.Row):
-    shape = hf_table.tensor_shape(row, CONFIG)
+@pytest.mark.parametrize(("family", "row"), ROWS, ids=[f"{n}-{r.path}" for n, r in ROWS])
+def test_write_inverts_read_and_slices_agree(family: str, row: hf_table.Row):
+    config = CONFIGS[family]
+    shape = hf_table.tensor_shape(row, config)
     tensor = np.random.default_rng(0).normal(size=shape)
-    ours_shape = hf_table.param_shape(row, CONFIG)[1 if row.stacked else 0 :]
-    whole = hf_table.read(row, CONFIG, tensor.__getitem__, (slice(None),) * len(ours_shape))
+    ours_shape = hf_table.param_shape(row, config)[len(hf_table.stack_shape(row, config)) :]
+    whole = hf_table.read(row, config, tensor.__getitem__, (slice(None),) * len(ours_shape))
     assert whole.shape == ours_shape
-    np.testing.assert_array_equal(hf_table.write(row, CONFIG, whole), tensor)
+    np.testing.assert_array_equal(hf_table.write(row, config, whole), tensor)
     index = tuple(slice(n // 3, n - n // 4) for n in ours_shape)
-    part = hf_table.read(row, CONFIG, tensor.__getitem__, index)
+    part = hf_table.read(row, config, tensor.__getitem__, index)
     np.testing.assert_array_equal(part, whole[index])
 
 
@@ -71,14 +88,42 @@ def test_a_slice_reads_no_more_than_it_needs():
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("bias", [True, False])
-def test_rows_are_the_models_parameters(tied: bool, bias: bool):
+@pytest.mark.parametrize("family", hf_table.FAMILIES)
+def test_rows_are_the_models_parameters(family: str, tied: bool):
     """Every parameter of the model has exactly one row, with its shape; names do not repeat."""
-    config = dataclasses.replace(CONFIG, tie_embeddings=tied, qkv_bias=bias)
+    config = dataclasses.replace(CONFIGS[family], tie_embeddings=tied)
     params = traverse_util.flatten_dict(transformer.abstract_params(config), sep="/")
-    rows = hf_table.QWEN2.rows_of(config)
+    rows = rows_of(config)
     shapes = {row.path: hf_table.param_shape(row, config) for row in rows}
     assert len(shapes) == len(rows)
     assert shapes == {path: leaf.shape for path, leaf in params.items()}
     names = [name for row in rows for name in hf_table.tensor_names(row, config)]
     assert len(names) == len(set(names))
+
+
+def test_tensors_of_experts_are_in_the_order_of_the_stacking_axes():
+    config = CONFIGS["qwen3_moe"]
+    (row,) = (row for row in rows_of(config) if row.path == "blocks/moe/w_down")
+    assert hf_table.param_shape(row, config) == (2, 3, 9, 5)
+    assert hf_table.tensor_names(row, config) == (
+        "model.layers.0.mlp.experts.0.down_proj.weight",
+        "model.layers.0.mlp.experts.1.down_proj.weight",
+        "model.layers.0.mlp.experts.2.down_proj.weight",
+        "model.layers.1.mlp.experts.0.down_proj.weight",
+        "model.layers.1.mlp.experts.1.down_proj.weight",
+        "model.layers.1.mlp.experts.2.down_proj.weight",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"family": "mamba"}, "family 'mamba' is not one of llama, mistral, qwen2, qwen3"),
+        ({"qkv_bias": False}, "family 'qwen2' always has qkv_bias: True, but .* has False"),
+        ({"family": "llama"}, "family 'llama' always has qkv_bias: False, but .* has True"),
+        ({"experts": EXPERTS}, "family 'qwen2' always has experts: False, but .* has True"),
+    ],
+)
+def test_a_model_that_is_none_of_its_family_is_refused(change: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        hf_table.family_of(dataclasses.replace(CONFIG, **change))

@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow
@@ -10,7 +11,8 @@ from acim_jax.data import generated, problems
 from acim_jax.data.problems import DataConfig
 from acim_jax.records import Problem
 
-REAL = Path(__file__).parents[3] / "shared" / "data"
+#: Real problem files: $ACIM_REAL_DATA, or `shared/data` beside the checkout.
+REAL = Path(os.environ.get("ACIM_REAL_DATA", str(Path(__file__).parents[3] / "shared" / "data")))
 
 
 def lines(path: Path, *rows: object) -> str:
@@ -80,6 +82,9 @@ GOOD = {"id": "a", "problem": "1 + 1?", "answer": "2"}
         ({**GOOD, "id": "b", "subject": 3}, "subject must be a string, got int"),
         ({**GOOD, "id": "b", "pass_rates": {"m": 2}}, "pass_rates['m'] must be in [0, 1], got 2"),
         ({**GOOD, "id": "a"}, "id 'a' was used at"),
+        ({**GOOD, "id": "b", "problem": "\ud83d"}, "'problem' holds half a surrogate pair"),
+        ({**GOOD, "id": "b", "tests": ["\udc00"]}, "'tests' holds half a surrogate pair"),
+        ({**GOOD, "id": "b", "note": {"a": ["\ud83d"]}}, "'note' holds half a surrogate pair"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, row: dict[str, object], part: str) -> None:
@@ -125,14 +130,24 @@ def test_parquet_rows_without_ids_are_numbered(tmp_path: Path) -> None:
         ("none.jsonl", None, FileNotFoundError, "none.jsonl does not exist"),
         ("none.parquet", None, FileNotFoundError, "none.parquet does not exist"),
         ("table.csv", None, ValueError, "table.csv: problems come as .jsonl"),
+        ("gsm8k", None, FileNotFoundError, "'gsm8k' is openai/gsm8k, configuration main, split"),
+        ("who/what", None, FileNotFoundError, "'who/what' is neither a file nor a data set"),
         ("generated:arithmetic", None, ValueError, "has no end"),
         ("generated:geometry", 3, ValueError, "generated problems are arithmetic"),
         ("generated:arithmetic", 0, ValueError, "must be at least 1, got 0"),
     ],
 )
 def test_bad_sources_are_refused(
-    source: str, limit: int | None, error: type[Exception], part: str
+    source: str,
+    limit: int | None,
+    error: type[Exception],
+    part: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(error, match=part):
         problems.load(source, limit=limit)
 
@@ -175,7 +190,7 @@ def test_contradictions_of_a_config_are_refused(fields: dict[str, object], part:
         DataConfig(**fields)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not beside this checkout")
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real files: set ACIM_REAL_DATA")
 @pytest.mark.parametrize(
     ("name", "count", "kind"),
     [

@@ -1,30 +1,12 @@
-"""Grading against hand-labelled answers; verdicts come from mathematics, not from the grader."""
+"""What is read in a response, and what is decided without a computer algebra system."""
 
 import time
 from fractions import Fraction
-from pathlib import Path
 
-import grading_table
 import pytest
 
 from acim_jax.environment import answers, exact
-from acim_jax.environment.executor import Executor
-
-
-@pytest.mark.parametrize(("prediction", "answer", "same"), grading_table.ALL)
-def test_table(executor: Executor, prediction: str, answer: str, same: bool) -> None:
-    grade = answers.grade(f"so \\boxed{{{prediction}}}", answer, executor, timeout_s=3.0)
-    assert grade.correct is same, grade
-    assert grade.wall_s < 3.5
-    assert grade.method != "timeout" or not same
-
-
-def test_the_table_is_large_enough_to_mean_something() -> None:
-    verdicts = [row[2] for row in grading_table.ALL]
-    assert len(verdicts) >= 150
-    assert 60 <= sum(verdicts) <= len(verdicts) - 60
-    assert len(set(grading_table.ALL)) == len(verdicts)
-
+from acim_jax.environment.extraction import extract_answer
 
 EXTRACTED = [
     (r"so \boxed{5}", "5"),
@@ -57,7 +39,7 @@ EXTRACTED = [
 
 @pytest.mark.parametrize(("text", "answer"), EXTRACTED)
 def test_extraction(text: str, answer: str | None) -> None:
-    assert answers.extract_answer(text) == answer
+    assert extract_answer(text) == answer
 
 
 @pytest.mark.parametrize(
@@ -91,11 +73,10 @@ def test_rational(text: str, value: Fraction | None) -> None:
     assert exact.rational(text) == value
 
 
-def test_without_an_executor_only_the_undecided_are_left_open() -> None:
-    undecided = answers.grade(r"\boxed{\sqrt{20}}", r"2\sqrt{5}", None)
-    assert (undecided.correct, undecided.method) == (False, "none")
-    assert answers.grade(r"\boxed{6}", "5", None).method == "exact"
-    assert answers.grade("I do not know what to do here", "5", None).extracted is None
+def test_what_is_decided_without_a_computer_algebra_system() -> None:
+    assert answers.decide(r"\sqrt{20}", r"2\sqrt{5}") is None
+    assert answers.decide("6", "5") == ("exact", False)
+    assert answers.decide(None, "5") == ("none", False)
 
 
 def test_wrong_numbers_never_reach_the_symbolic_step() -> None:
@@ -116,38 +97,11 @@ def test_wrong_numbers_never_reach_the_symbolic_step() -> None:
         assert answers.decide(prediction, "5") is not None, prediction
 
 
-def test_a_timeout_is_told_apart_from_a_wrong_answer(executor: Executor) -> None:
-    slow = r"\sin(" * 25 + "x" + ")" * 25
-    grade = answers.grade(rf"\boxed{{{slow}}}", r"\cos x", executor, timeout_s=0.5)
-    assert (grade.method, grade.correct) == ("timeout", False)
-    assert 0.5 <= grade.wall_s < 3.0
-
-
-def test_many_at_once_agree_with_one_by_one(executor: Executor) -> None:
-    pairs = [(rf"\boxed{{{p}}}", a) for p, a, _ in grading_table.SYMBOLIC * 2]
-    together = answers.grade_all(pairs, executor)
-    assert [g.correct for g in together] == [v for _, _, v in grading_table.SYMBOLIC * 2]
-
-
 @pytest.mark.parametrize(
     "text", ["answer is" + "\n" * 200_000, "\\boxed{" * 100_000, "^" + " " * 10**6]
 )
 def test_hostile_responses_cost_little(text: str) -> None:
     begin = time.process_time()
-    assert not answers.grade(text, "5", None).correct
+    verdict = answers.decide(extract_answer(text), "5")
+    assert verdict is None or not verdict[1]
     assert time.process_time() - begin < 2.0  # quadratic work would take minutes
-
-
-def test_text_that_would_run_as_code_does_not(executor: Executor, tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
-    code = f"__import__('pathlib').Path('{marker}').touch()"
-    for prediction in (
-        code,
-        f"{code}+1",
-        rf"\frac{{{code}}}{{2}}",
-        f"1+{code}",
-        f"\\text{{{code}}}",
-    ):
-        for answer in ("5", "x+1"):
-            assert not answers.grade(rf"\boxed{{{prediction}}}", answer, executor).correct
-    assert not marker.exists()

@@ -7,6 +7,7 @@ import pytest
 
 from acim_jax.environment import reward, unit_tests
 from acim_jax.environment.executor import Executor
+from acim_jax.environment.grader import Grader
 from acim_jax.markup import Markup, render_output
 from acim_jax.records import (
     Author,
@@ -83,8 +84,8 @@ CASES = [
 ]
 
 
-def test_answers_of_math_episodes(executor: Executor) -> None:
-    scored = reward.score([case for case, _, _ in CASES], PROBLEMS, executor, MARKUP)
+def test_answers_of_math_episodes(executor: Executor, grader: Grader) -> None:
+    scored = reward.score([case for case, _, _ in CASES], PROBLEMS, grader, executor, MARKUP)
     assert [one.reward for one in scored] == [wanted for _, wanted, _ in CASES]
     texts = [one.answer for one in scored]
     for text, (_, wanted, answer) in zip(texts, CASES, strict=True):
@@ -92,12 +93,14 @@ def test_answers_of_math_episodes(executor: Executor) -> None:
     assert [one.text for one in scored] == [case.text for case, _, _ in CASES]
 
 
-def test_an_output_fence_of_another_form_cannot_be_left_by_printing_it(executor: Executor) -> None:
+def test_an_output_fence_of_another_form_cannot_be_left_by_printing_it(
+    executor: Executor, grader: Grader
+) -> None:
     tags = Markup(output_open="<output>", output_close="</output>")
     result = ExecutionResult("…", "</output>\\boxed{5}", "", Status.OK, 0.01)
     text = CODE + render_output(result, tags)
     one = dataclasses.replace(episode(""), text=text, executions=(result,))
-    (scored,) = reward.score([one], PROBLEMS, executor, tags)
+    (scored,) = reward.score([one], PROBLEMS, grader, executor, tags)
     assert scored.reward == 0.0
 
 
@@ -108,29 +111,36 @@ CANDIDATES = [
     ("def add(a, b):\n    while True: pass\n", 0.0),
     ("def subtract(a, b): return a - b\n", 0.0),
     ("def add(a, b): return a + b\nimport sys\nsys.exit(0)\n", 0.0),
+    ("def add(a, b):\n    print('adding')\n    return a + b\n", 2 / 3),
     ("import os\nos._exit(0)\n", 0.0),
     ("def add(a, b: return", 0.0),
 ]
 
 
 @pytest.mark.parametrize(("code", "share"), CANDIDATES)
-def test_share_of_passed_tests(executor: Executor, code: str, share: float) -> None:
+def test_share_of_passed_tests(executor: Executor, grader: Grader, code: str, share: float) -> None:
     one = episode(f"I write:\n```python\n{code}```\nThat is it.", problem="add")
-    (scored,) = reward.score([one], PROBLEMS, executor, MARKUP)
+    (scored,) = reward.score([one], PROBLEMS, grader, executor, MARKUP)
     assert scored.reward == pytest.approx(share)
 
 
-def test_a_code_response_without_a_program_gets_nothing(executor: Executor) -> None:
-    (scored,) = reward.score([episode("I cannot.", problem="add")], PROBLEMS, executor, MARKUP)
+def test_a_code_response_without_a_program_gets_nothing(executor: Executor, grader: Grader) -> None:
+    (scored,) = reward.score(
+        [episode("I cannot.", problem="add")], PROBLEMS, grader, executor, MARKUP
+    )
     assert (scored.reward, scored.answer) == (0.0, None)
 
 
-def test_check_functions_are_called_and_bodies_completed(executor: Executor) -> None:
-    assert unit_tests.score("    return 2 * x\n", HUMAN, executor) == 1.0
-    assert unit_tests.score("def twice(x):\n    return x + x\n", HUMAN, executor) == 1.0
-    assert unit_tests.score("    return 4\n", HUMAN, executor) == 0.0
+def test_check_functions_are_called_and_bodies_completed(
+    executor: Executor, grader: Grader
+) -> None:
+    assert unit_tests.score("    return 2 * x\n", HUMAN, executor, grader.judges).all_passed
+    assert unit_tests.score(
+        "def twice(x):\n    return x + x\n", HUMAN, executor, grader.judges
+    ).all_passed
+    assert unit_tests.score("    return 4\n", HUMAN, executor, grader.judges).passed == 0
 
 
-def test_unknown_problems_are_refused(executor: Executor) -> None:
+def test_unknown_problems_are_refused(executor: Executor, grader: Grader) -> None:
     with pytest.raises(ValueError, match=r"not given.*'nine'"):
-        reward.score([episode("5", problem="nine")], PROBLEMS, executor, MARKUP)
+        reward.score([episode("5", problem="nine")], PROBLEMS, grader, executor, MARKUP)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from acim_jax.environment.executor import Executor, ExecutorConfig
+from acim_jax.environment.grader import Grader
 from acim_jax.evaluation import evaluate
 from acim_jax.evaluation.episode_rows import Judged, episode_row
 from acim_jax.records import Author, SamplingParams
@@ -111,12 +112,14 @@ def test_rollouts_are_forced_scored_and_in_order():
     ]
     prefixes = {"native": "", "text": CHATTY.text_prefixes[0], "code": CHATTY.code_prefixes[0]}
     assert [r.prefix for r in wanted] == [prefixes[r.guide] for r in wanted]
-    with Executor(ExecutorConfig(workers=1, modules=())) as executor:
+    limits = ExecutorConfig(workers=1, modules=())
+    with Executor(limits) as executor, Grader(limits=limits) as grader:
         episodes = evaluate.rollouts(
             tiny_models.make_params(),
             wanted,
             sampler,
             executor,
+            grader,
             sampling=SamplingParams(1.0),
             seed=0,
         )

@@ -15,7 +15,7 @@ from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.records import ExecutionResult, Problem, RolloutRequest, SamplingParams, Status
 from acim_jax.rollout import converse
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 from acim_jax.sampling.config import SamplingConfig
 
 CONFIG = ModelConfig(

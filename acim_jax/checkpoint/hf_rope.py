@@ -1,0 +1,116 @@
+"""The RoPE fields of a `config.json`, as transformers 4 and 5 spell them.
+
+Version 5 has `rope_parameters` with everything in it; version 4 has `rope_theta`, and
+`rope_scaling` (its kind as `rope_type` or `type`) where positions are stretched.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from acim_jax.checkpoint import hf_fields
+from acim_jax.model import rope
+
+_KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
+
+
+def read(
+    content: dict[str, Any], max_positions: int, file: Path
+) -> tuple[float, rope.Scaling | None]:
+    """θ, and how positions are stretched (None: not at all).
+
+    max_positions: the file's `max_position_embeddings`. ValueError names file and field.
+    """
+    name = "rope_scaling" if content.get("rope_scaling") else "rope_parameters"
+    given = content.get(name) or {}
+    if not isinstance(given, dict):
+        raise ValueError(f"{file}: {name} must be an object, got {given!r}.")
+    given = {"rope_theta": content.get("rope_theta"), **given}
+    kind = given.get("rope_type") or given.get("type") or "default"
+    if any(isinstance(value, dict) for value in given.values()):
+        raise ValueError(
+            f"{file}: {name} = {given!r} is not supported; supported: one RoPE for all layers."
+        )
+    if kind not in _KINDS:
+        raise ValueError(
+            f"{file}: {name} of type {kind!r} is not supported; supported: {', '.join(_KINDS)}."
+        )
+    for source in (content, given):
+        if source.get("partial_rotary_factor") not in (None, 1, 1.0):
+            raise ValueError(
+                f"{file}: partial_rotary_factor = {source['partial_rotary_factor']!r} is not "
+                "supported; supported: 1."
+            )
+    theta = hf_fields.real(given, "rope_theta", file, 10000.0)
+    # Some files state it beside the other fields; it counts before the one among them.
+    if content.get("original_max_position_embeddings") is not None:
+        given["original_max_position_embeddings"] = content["original_max_position_embeddings"]
+    return theta, _scaling(kind, given, max_positions, file)
+
+
+def _scaling(
+    kind: str, given: dict[str, Any], max_positions: int, file: Path
+) -> rope.Scaling | None:
+    def number(field: str, default: float | None = None) -> float:
+        return hf_fields.real(given, field, file, default)
+
+    if kind == "default":
+        return None
+    if kind == "linear":
+        return rope.Linear(number("factor"))
+    if kind == "dynamic":
+        return rope.Dynamic(number("factor"), max_positions)
+    original = hf_fields.whole(given, "original_max_position_embeddings", file, max_positions)
+    if kind == "llama3":
+        low, high = number("low_freq_factor"), number("high_freq_factor")
+        if low >= high:
+            raise ValueError(
+                f"{file}: high_freq_factor ({high}) must exceed low_freq_factor ({low})."
+            )
+        return rope.Llama3(number("factor"), low, high, original)
+    return rope.Yarn(
+        factor=number("factor", max_positions / original),
+        original_positions=original,
+        beta_fast=number("beta_fast", 32.0),
+        beta_slow=number("beta_slow", 1.0),
+        attention_factor=hf_fields.optional_real(given, "attention_factor", file),
+        mscale=hf_fields.optional_real(given, "mscale", file),
+        mscale_all_dim=hf_fields.optional_real(given, "mscale_all_dim", file),
+        truncate=hf_fields.flag(given, "truncate", file, True),
+    )
+
+
+def write(theta: float, scaling: rope.Scaling | None) -> dict[str, Any]:
+    """The fields for readers of both versions."""
+    given = _fields(scaling)
+    fields = {"rope_parameters": {"rope_theta": theta, **given}, "rope_theta": theta}
+    return fields if scaling is None else fields | {"rope_scaling": given}
+
+
+def _fields(scaling: rope.Scaling | None) -> dict[str, Any]:
+    """Of the optional ones, those that are not at their default."""
+    match scaling:
+        case None:
+            return {"rope_type": "default"}
+        case rope.Linear(factor=factor):
+            return {"rope_type": "linear", "factor": factor}
+        case rope.Dynamic(factor=factor):
+            return {"rope_type": "dynamic", "factor": factor}
+        case rope.Llama3():
+            return {
+                "rope_type": "llama3",
+                "factor": scaling.factor,
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_positions,
+            }
+        case rope.Yarn():
+            plain = rope.Yarn(scaling.factor, scaling.original_positions)
+            optional = (
+                "beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim", "truncate"
+            )  # fmt: skip
+            stated = {name: getattr(scaling, name) for name in optional}
+            return {
+                "rope_type": "yarn",
+                "factor": scaling.factor,
+                "original_max_position_embeddings": scaling.original_positions,
+            } | {name: value for name, value in stated.items() if value != getattr(plain, name)}
