@@ -49,7 +49,7 @@ def demonstration_row(
     rest = demonstration.response[len(prefix) :]
     for author, text in demonstrations.split_response(rest, markup):
         if author is Author.OUTPUT:
-            add(tokenizer.encode_plain(text), 0.0)
+            add(tokenizer.output_ids(text, markup), 0.0)
         else:
             add(tokenizer.encode(text), 1.0)
     add(np.array([tokenizer.eos_id], np.int32), 1.0)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import yaml
 
 from acim_jax import lora_base
+from acim_jax import markup as markups
 from acim_jax import tokenizer as tokenizers
 from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, peft, store
 from acim_jax.markup import Markup
@@ -59,7 +60,7 @@ def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFo
     source = ModelSource(source) if isinstance(source, str) else source
     path = EMBEDDED.get(source.path, Path(source.path))
     if (path / "config.yaml").is_file() and not (path / "config.json").is_file():
-        return _open_run(source, path, step)
+        return _marked_up(_open_run(source, path, step), source)
     if not path.exists() and _is_hub_name(source.path):
         path = _download(source.path)
     if not path.is_dir():
@@ -68,7 +69,7 @@ def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFo
             "*.safetensors, a run folder, or (with a network) a hub name like Qwen/Qwen2.5-0.5B."
         )
     if peft.is_adapter(path):
-        return _open_adapter(source, path)
+        return _marked_up(_open_adapter(source, path), source)
     config = _overridden(hf_config.read_config(path), source)
     tokenizer = tokenizers.load(path)
     if tokenizer.vocab_size > config.vocab_size:
@@ -78,7 +79,16 @@ def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFo
         )
     markup = acim_yaml.read_markup(path)
     chosen = markup or Markup(template="chat" if tokenizer.wrapper.chat_template else "plain")
-    return ModelFolder(source.path, path, config, tokenizer, chosen, markup is not None)
+    model = ModelFolder(source.path, path, config, tokenizer, chosen, markup is not None)
+    return _marked_up(model, source)
+
+
+def _marked_up(model: ModelFolder, source: ModelSource) -> ModelFolder:
+    """The model with the markup that a config asks for, its own for what is not said there."""
+    if not source.markup:
+        return model
+    markup = markups.from_fields(source.markup, "model.markup", model.markup)
+    return dataclasses.replace(model, markup=markup, has_markup=True)
 
 
 def _open_run(source: ModelSource, run: Path, step: int | None) -> ModelFolder:

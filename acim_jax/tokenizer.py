@@ -20,6 +20,8 @@ from acim_jax.markup import Markup
 
 # Stands for the question while a template is rendered; a private-use character no text contains.
 _PLACE = "\ue000problem\ue000"
+# Stands before a text that goes on: no vocabulary merges this character with another.
+_BEFORE = "\ue000"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ class Tokenizer:
     wrapper: Any  # transformers' PreTrainedTokenizerFast: the chat template
     backend: tokenizers.Tokenizer
     plain: tokenizers.Tokenizer  # the same, blind to special tokens
+    adds_blank: bool  # puts a blank before any text, as those made from SentencePiece models do
     specials: tuple[str, ...]
     bos_ids: tuple[int, ...]
     end_ids: tuple[int, ...]
@@ -41,13 +44,26 @@ class Tokenizer:
     pad_id: int
     vocab_size: int
 
-    def encode(self, text: str) -> np.ndarray:
-        """Ids [n] int32; special tokens spelled in `text` are recognised, none are added."""
-        return np.array(self.backend.encode(text, add_special_tokens=False).ids, np.int32)
+    def encode(self, text: str, *, begins: bool = False) -> np.ndarray:
+        """Ids [n] int32; special tokens spelled in `text` are recognised, none are added.
 
-    def encode_plain(self, text: str) -> np.ndarray:
+        begins: the text stands at the very beginning, where some tokenizers put a blank; else it
+        goes on from what stands before it.
+        """
+        return self._encoded(self.backend, text, begins)
+
+    def encode_plain(self, text: str, *, begins: bool = False) -> np.ndarray:
         """Ids [n] int32 of foreign text: a special token spelled in it is ordinary characters."""
-        return np.array(self.plain.encode(text, add_special_tokens=False).ids, np.int32)
+        return self._encoded(self.plain, text, begins)
+
+    def _encoded(self, backend: tokenizers.Tokenizer, text: str, begins: bool) -> np.ndarray:
+        ids = backend.encode(text, add_special_tokens=False).ids
+        if self.adds_blank and text and not begins:
+            before = backend.encode(_BEFORE, add_special_tokens=False).ids
+            both = backend.encode(_BEFORE + text, add_special_tokens=False).ids
+            # What stands before `text` must not have merged with it.
+            ids = both[len(before) :] if both[: len(before)] == before else ids
+        return np.array(ids, np.int32)
 
     def decode(self, token_ids: np.ndarray, *, skip_special: bool = False) -> str:
         """The text of ids, without any clean-up; ids beyond the vocabulary stand for nothing."""
@@ -61,12 +77,13 @@ class Tokenizer:
         """
         if any(special in question for special in self.specials):
             template = self._render(_PLACE, markup).split(_PLACE)
-            parts = [self.encode(template[0])]
+            parts = [self.encode(template[0], begins=True)]
             for piece in template[1:]:
-                parts += [self.encode_plain(question), self.encode(piece)]
+                begins = not any(map(len, parts))
+                parts += [self.encode_plain(question, begins=begins), self.encode(piece)]
             ids = np.concatenate(parts)
         else:
-            ids = self.encode(self._render(question, markup))
+            ids = self.encode(self._render(question, markup), begins=True)
         if tuple(ids[: len(self.bos_ids)].tolist()) != self.bos_ids:
             ids = np.concatenate([np.array(self.bos_ids, np.int32), ids])
         return ids
@@ -218,11 +235,13 @@ def load(folder: Path) -> Tokenizer:
     plain.encode_special_tokens = True
     end_ids = _end_ids(folder, wrapper.eos_token_id)
     eos_id = end_ids[0] if wrapper.eos_token_id is None else wrapper.eos_token_id
+    twice = backend.encode("x", add_special_tokens=False).ids * 2
     begin = wrapper("").input_ids
     return Tokenizer(
         wrapper=wrapper,
         backend=backend,
         plain=plain,
+        adds_blank=backend.decode(twice, skip_special_tokens=False) != "xx",
         specials=tuple(t.content for t in backend.get_added_tokens_decoder().values() if t.special),
         bos_ids=tuple(begin[:1]) if begin and begin[0] == wrapper.bos_token_id else (),
         end_ids=end_ids,

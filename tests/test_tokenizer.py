@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from acim_jax import tokenizer
 from acim_jax.markup import Markup
+from tests.support import bpe
 
 SPECIALS = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|bos|>"]
 CHAT = "{% for m in messages %}<|user|>{{ m.content | trim }}{% endfor %}<|assistant|>"
@@ -51,6 +52,11 @@ def make(folder: Path, *, bos: bool = False, **files: object) -> tokenizer.Token
 @pytest.fixture(scope="module")
 def tok(tmp_path_factory: pytest.TempPathFactory) -> tokenizer.Tokenizer:
     return make(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> tokenizer.Tokenizer:
+    return bpe.make_with_blank(tmp_path_factory.mktemp("blank"), ["```", "▁x", "`▁", "▁▁", "▁`"])
 
 
 @settings(deadline=None, max_examples=60)
@@ -108,21 +114,20 @@ def test_beginning_of_text_stands_once(tmp_path: Path):
     assert bos not in tok.encode("say hello")
 
 
-def test_halting_ids_cover_every_way_to_close_a_fence(tok: tokenizer.Tokenizer):
-    """However the characters around a fence are merged, its last backtick's token halts."""
-    markup = Markup()
-    halting = tok.halting_ids(markup)
+def test_halting_ids_are_those_that_may_close_a_fence(tok: tokenizer.Tokenizer):
+    """A token halts if it holds the whole fence or begins with an end of it, and no other does."""
+    halting = tok.halting_ids(Markup())
     assert halting.shape == (tok.vocab_size,)
     texts = [tok.decode(np.array([i])) for i in range(tok.vocab_size)]
     assert any(text.count("`") == 3 and "\n" in text for text in texts), "no merged fence to test"
-    np.testing.assert_array_equal(halting, ["`" in text for text in texts])
-    for code in ("print(1)\n```", "x\n```\n", "\n\n```\n\n", "é\n````"):
-        ids = tok.encode("```python\n" + code)
-        closed = [n for n in range(1, len(ids) + 1) if "\n```" in tok.decode(ids[:n])[9:]]
-        assert halting[ids[closed[0] - 1]]
+    closing = [text.startswith(("`", "\n```")) or "\n```" in text for text in texts]
+    np.testing.assert_array_equal(halting, closing)
     wide = tok.halting_ids(Markup(code_close="»"))
     assert wide[tok.encode("»")[-1]]
     assert not wide[tok.encode("print")].any()
+    stops = tok.halting_ids(Markup(stop=("Que",)))
+    assert stops[tok.encode_plain("Que")[-1]]
+    assert (stops & ~halting).sum() == sum(text.startswith(("Que", "ue", "e")) for text in texts)
 
 
 def test_stops(tmp_path: Path):
@@ -131,6 +136,33 @@ def test_stops(tmp_path: Path):
     several = Markup(stop=("<|user|>", "hello there"))
     assert tok.stop_ids(several).tolist() == [1, 2, 3]
     assert tok.text_stops(several) == ("hello there",)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.text(" \n`aé\ue000<", max_size=6), min_size=1, max_size=5))
+def test_what_goes_on_gets_no_blank(blank: tokenizer.Tokenizer, pieces: list[str]):
+    """Of a tokenizer that puts a blank before any text, only the beginning of a row has one."""
+    ids = [blank.encode("So", begins=True)]
+    for nth, piece in enumerate(pieces):
+        ids.append((blank.encode if nth % 2 else blank.encode_plain)(piece))
+    assert blank.decode(np.concatenate(ids)) == "So" + "".join(pieces)
+
+
+def test_a_program_of_a_tokenizer_that_puts_blanks(blank: tokenizer.Tokenizer):
+    assert blank.adds_blank
+    markup = Markup(template="{problem} <|im_start|>")
+    for question in ("1 + 1?", "say <|im_end|>"):
+        prompt = blank.prompt_ids(question, markup)
+        assert blank.decode(prompt) == f"{question} <|im_start|>"
+        assert blank.backend.decode(prompt[:1].tolist() * 2).count(" ") == 1
+    output = blank.output_ids("\n```output\n2\n```\n", markup)
+    ids = np.concatenate([blank.encode("Code:\n```python\nx = 'é'\n"), blank.encode("``` x")])
+    found = [n for n in range(1, len(ids) + 1) if blank.closed_program(ids[:n], markup) is not None]
+    (count,) = found
+    assert blank.decode(ids[:count]).endswith("x = 'é'\n```")
+    assert blank.halting_ids(markup)[ids[count - 1]]
+    whole = blank.decode(np.concatenate([ids[:count], output]))
+    assert whole == "Code:\n```python\nx = 'é'\n```\n```output\n2\n```\n"
 
 
 def test_what_cannot_be_loaded(tmp_path: Path):

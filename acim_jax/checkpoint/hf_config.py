@@ -228,7 +228,7 @@ def _window(content: dict[str, Any], model_type: str, file: Path) -> tuple[int |
 
 def _experts(content: dict[str, Any], file: Path) -> Experts:
     # transformers 5 writes num_local_experts.
-    count = "num_local_experts" if content.get("num_experts") is None else "num_experts"
+    count = "num_local_experts" if content.get("num_local_experts") else "num_experts"
     return Experts(
         count=hf_fields.whole(content, count, file),
         per_token=hf_fields.whole(content, "num_experts_per_tok", file),

@@ -1,22 +1,34 @@
 """Weights to a folder that transformers loads, by the same table that import reads.
 
-Atomic: the folder appears whole under its name or not at all.
+Atomic: the folder appears whole under its name or not at all. Streams: one tensor at a time.
 """
 
+import collections
+import functools
+import itertools
 import json
-import os
+import math
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import safetensors.numpy
 from flax import traverse_util
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, hf_table
+from acim_jax import bad_input
+from acim_jax.checkpoint import (
+    acim_yaml,
+    atomic_folder,
+    hf_config,
+    hf_import,
+    hf_table,
+    safetensors_file,
+)
+from acim_jax.checkpoint.safetensors_file import bits_of
 from acim_jax.markup import Markup
 from acim_jax.model.config import Dtype, ModelConfig
 from acim_jax.model.transformer import Params
@@ -31,7 +43,10 @@ TOKENIZER_FILES = (
     "merges.txt",
     "tokenizer.model",
     "chat_template.jinja",
+    "chat_template.json",
 )
+#: More chat templates by name, one file each.
+TEMPLATES = "additional_chat_templates"
 _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -49,33 +64,40 @@ def save(
     """Writes a folder that transformers loads, atomically.
 
     dtype: of the tensors, default that of the parameters. A non-empty folder is only replaced
-    with `overwrite`, and only if it is a model folder. Holds one shard in host memory at a time.
+    with `overwrite`, and only if it is a model folder. Holds one tensor in host memory at a time.
+    In a job of several processes all of them call this; the first one writes.
+
+    Raises `BadInput` for a folder that is not replaced, a model that the family's form cannot hold,
+    and weights that are not finite (in `dtype`), naming the tensor.
     """
-    _check_target(folder, overwrite)
-    rows = hf_table.family_of(config).rows_of(config)
     flat: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
-    _check_params(flat, rows, config)
-    name = dtype or str(flat["embed/embedding"].dtype)
-    special_ids = _special_ids(tokenizer_files_from) if tokenizer_files_from else {}
-    config_json = hf_config.config_json(config, name, special_ids)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}.partial-", dir=folder.parent, ignore_cleanup_errors=True
-    ) as scratch:
-        made = Path(scratch) / "model"
-        made.mkdir()
-        _write_tensors(made, _tensors(flat, rows, config, name), max_shard_bytes)
-        _write_json(made / "config.json", config_json)
-        _write_json(made / GENERATION, {"_from_model_config": True, **special_ids})
-        if tokenizer_files_from is not None:
-            for file in (*TOKENIZER_FILES, GENERATION):
-                if (tokenizer_files_from / file).is_file():
-                    shutil.copyfile(tokenizer_files_from / file, made / file)
-        if markup is not None:
-            acim_yaml.write_markup(made, markup)
-        if folder.exists():
-            os.replace(folder, Path(scratch) / "replaced")
-        os.replace(made, folder)
+    with bad_input.reading():
+        _check_target(folder, overwrite)
+        rows = hf_table.family_of(config).rows_of(config)
+        _check_params(flat, rows, config)
+        name = dtype or str(flat["embed/embedding"].dtype)
+        special_ids = _special_ids(tokenizer_files_from) if tokenizer_files_from else {}
+        config_json = hf_config.config_json(config, name, special_ids)
+    shapes = {
+        tensor: hf_table.tensor_shape(row, config)
+        for row in rows
+        for tensor in hf_table.tensor_names(row, config)
+    }
+    target = np.dtype(jax.numpy.dtype(name))
+    tensors = _tensors(flat, rows, config, target)
+    if jax.process_index() == 0:
+        with atomic_folder.replacing(folder) as made:
+            _write_tensors(made, shapes, tensors, target, max_shard_bytes)
+            _write_json(made / "config.json", config_json)
+            _write_json(made / GENERATION, {"_from_model_config": True, **special_ids})
+            if tokenizer_files_from is not None:
+                _copy_tokenizer(tokenizer_files_from, made)
+            if markup is not None:
+                acim_yaml.write_markup(made, markup)
+    else:
+        collections.deque(tensors, maxlen=0)  # takes part in gathering them
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"{folder} is written")
 
 
 def _check_target(folder: Path, overwrite: bool) -> None:
@@ -103,49 +125,91 @@ def _check_params(
 
 
 def _tensors(
-    flat: dict[str, Any], rows: tuple[hf_table.Row, ...], config: ModelConfig, dtype: str
-) -> Iterator[tuple[str, np.ndarray]]:
-    target = np.dtype(jax.numpy.dtype(dtype))
+    flat: dict[str, Any], rows: tuple[hf_table.Row, ...], config: ModelConfig, dtype: np.dtype
+) -> Iterator[np.ndarray]:
+    """The file's tensors in the table's order; every process of a job must ask for all of them."""
     for row in rows:
-        value = np.asarray(jax.device_get(flat[row.path])).astype(target, copy=False)
+        param: jax.Array = flat[row.path]
         stack = hf_table.stack_shape(row, config)
-        arrays = value.reshape(-1, *value.shape[len(stack) :])
-        for name, array in zip(hf_table.tensor_names(row, config), arrays, strict=True):
-            yield name, hf_table.write(row, config, array)
+        names = hf_table.tensor_names(row, config)
+        for name, at in zip(names, np.ndindex(*stack), strict=True):
+            array = _fetch(param, np.array(at, np.int32))
+            with bad_input.reading():
+                safetensors_file.check_finite(array, dtype, f"The model's tensor {name}")
+            yield hf_table.write(row, config, array.astype(dtype, copy=False))
+
+
+def _fetch(param: jax.Array, at: np.ndarray) -> np.ndarray:
+    """The array at `at` of the parameter's leading axes, on the host.
+
+    Taken on the devices first: they keep the host's copy of an array for as long as it lives.
+    """
+    if param.is_fully_addressable:
+        bits = np.asarray(_take(None)(param, at))
+    else:
+        bits = np.asarray(_take(param.sharding)(param, at).addressable_data(0))
+    return bits.view(param.dtype)
+
+
+@functools.cache
+def _take(gathered_from: Sharding | None) -> Callable[[jax.Array, np.ndarray], jax.Array]:
+    """The program that takes one array, as bits; gathered to every device of a sharding's mesh."""
+
+    def take(param: jax.Array, at: jax.Array) -> jax.Array:
+        # As bits, for the reasons that `hf_import` states.
+        bits = jax.lax.bitcast_convert_type(param, bits_of(param.dtype))
+        start = [*at, *(0 for _ in range(param.ndim - len(at)))]
+        shape = param.shape[len(at) :]
+        taken = jax.lax.dynamic_slice(bits, start, (1,) * len(at) + shape)
+        return taken.reshape(shape)
+
+    if gathered_from is None:
+        return jax.jit(take)
+    assert isinstance(gathered_from, NamedSharding)
+    return jax.jit(take, out_shardings=NamedSharding(gathered_from.mesh, PartitionSpec()))
 
 
 def _write_tensors(
-    folder: Path, tensors: Iterator[tuple[str, np.ndarray]], max_shard_bytes: int
+    folder: Path,
+    shapes: dict[str, tuple[int, ...]],
+    tensors: Iterator[np.ndarray],
+    dtype: np.dtype,
+    max_shard_bytes: int,
 ) -> None:
     """One file, or numbered shards with an index where they exceed `max_shard_bytes`."""
-    shards: list[list[str]] = []
-    pending: dict[str, np.ndarray] = {}
-    total = 0
-
-    def flush() -> None:
-        part = folder / f"{len(shards)}.part"
-        # transformers refuses files that do not state the framework that wrote them.
-        safetensors.numpy.save_file(pending, part, metadata={"format": "pt"})
-        shards.append(list(pending))
-        pending.clear()
-
-    for name, array in tensors:
-        held = sum(kept.nbytes for kept in pending.values())
-        if pending and held + array.nbytes > max_shard_bytes:
-            flush()
-        pending[name] = array
-        total += array.nbytes
-    flush()
-    if len(shards) == 1:
-        (folder / "0.part").rename(folder / hf_import.SINGLE)
-        return
+    shards: list[list[str]] = [[]]
+    total = held = 0
+    for name, shape in shapes.items():
+        size = math.prod(shape) * dtype.itemsize
+        if shards[-1] and held + size > max_shard_bytes:
+            shards.append([])
+            held = 0
+        shards[-1].append(name)
+        held += size
+        total += size
     weight_map: dict[str, str] = {}
-    for number, names in enumerate(shards):
-        file = f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors"
-        (folder / f"{number}.part").rename(folder / file)
+    for number, names in enumerate(shards, 1):
+        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        file = file if len(shards) > 1 else hf_import.SINGLE
+        safetensors_file.write(
+            folder / file,
+            {name: shapes[name] for name in names},
+            dtype,
+            itertools.islice(tensors, len(names)),
+        )
         weight_map |= dict.fromkeys(names, file)
-    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    _write_json(folder / hf_import.INDEX, index)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+        _write_json(folder / hf_import.INDEX, index)
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    """The source's tokenizer, chat templates and generation settings, byte for byte."""
+    for file in (*TOKENIZER_FILES, GENERATION):
+        if (source / file).is_file():
+            shutil.copyfile(source / file, target / file)
+    if (source / TEMPLATES).is_dir():
+        shutil.copytree(source / TEMPLATES, target / TEMPLATES)
 
 
 def _special_ids(source: Path) -> dict[str, Any]:

@@ -3,40 +3,24 @@
 Streams: one tensor at a time, and of it only the slices that this process's devices hold.
 """
 
-import contextlib
-import dataclasses
-from collections.abc import Callable, Iterator
+import functools
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import safetensors
 from flax import traverse_util
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from acim_jax.checkpoint import hf_config, hf_table
+from acim_jax.checkpoint import hf_config, hf_table, safetensors_file
+from acim_jax.checkpoint.safetensors_file import Tensor, bits_of
 from acim_jax.model.config import Dtype, ModelConfig
 from acim_jax.model.transformer import Params
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
-    """One tensor of an open checkpoint: a lazy slice of it, and where it stands."""
-
-    name: str
-    file: Path
-    lazy: Any
-
-    def fetch(self, index: hf_table.Index) -> np.ndarray:
-        """A slice; ValueError names the tensor if it holds NaN or infinity."""
-        part = self.lazy[index]
-        if not np.isfinite(part).all():
-            raise ValueError(f"{self.file}: tensor {self.name} holds NaN or infinite values.")
-        return part
+#: Weights as Python pickles, which run code when they are loaded.
+_PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "*.pth", "*.pt", "*.ckpt")
 
 
 def load(
@@ -49,62 +33,79 @@ def load(
     """The parameters of a folder, each straight into its sharding (default: the first device).
 
     shardings: a tree of the parameters' form. dtype: of the result, default `config.param_dtype`.
-    Rows of a vocabulary padded beyond the tokenizer's are kept as they are. Raises
-    FileNotFoundError for a missing file, ValueError naming tensor and file for a truncated file, a
-    missing, unknown, misshapen or non-finite tensor.
+    Rows of a vocabulary padded beyond the tokenizer's are kept as they are. Beside the parameters,
+    host and device hold one tensor of the file at a time. Raises FileNotFoundError for a missing
+    file, ValueError naming tensor and file for a truncated file, a missing, unknown, misshapen or
+    non-finite tensor.
     """
     family = hf_config.read_family(folder)
     target = np.dtype(jax.numpy.dtype(dtype or config.param_dtype))
-    default = SingleDeviceSharding(jax.devices()[0])
+    default = SingleDeviceSharding(jax.local_devices()[0])
     flat_shardings: dict[str, Any] = (
         traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
     )
+    tensors = _open(folder)
+    copies = _check_names(tensors, family, config, folder)
+    rows = family.rows_of(config)
+    for row in rows:
+        _check_tensors(tensors, row, config)
     params: dict[str, jax.Array] = {}
-    with _open(folder) as tensors:
-        _check_names(tensors, family, config, folder)
-        for row in family.rows_of(config):
-            _check_shapes(tensors, row, config)
-            params[row.path] = jax.make_array_from_callback(
-                hf_table.param_shape(row, config),
-                flat_shardings.get(row.path, default),
-                _shard_reader(tensors, row, config, target),
-            )
+    # What is one tensor as a whole is the largest to hold twice: while little else is loaded.
+    for row in sorted(rows, key=lambda row: len(row.stacked)):
+        sharding = flat_shardings.get(row.path, default)
+        params[row.path] = _assemble(row, config, tensors, copies, sharding, target)
     return traverse_util.unflatten_dict(params, sep="/")
 
 
-@contextlib.contextmanager
-def _open(folder: Path) -> Iterator[dict[str, _Tensor]]:
-    """The checkpoint's tensors by name, memory-mapped while the context lasts."""
-    if (folder / INDEX).is_file():
-        weight_map = hf_config.read_json(folder / INDEX).get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise ValueError(f"{folder / INDEX} has no 'weight_map'.")
-        files = [folder / name for name in sorted(set(weight_map.values()))]
-    else:
-        weight_map, files = None, [folder / SINGLE]
-    tensors: dict[str, _Tensor] = {}
-    with contextlib.ExitStack() as stack:
-        for file in files:
-            if not file.is_file():
-                needed = f"named in {INDEX}" if weight_map else f"nor is there {INDEX}"
-                raise FileNotFoundError(f"{file} is missing, {needed}; fetch the model again.")
-            try:
-                opened = stack.enter_context(safetensors.safe_open(file, framework="np"))
-                names = list(opened.keys())
-            except safetensors.SafetensorError as error:
+def _open(folder: Path) -> dict[str, Tensor]:
+    """The checkpoint's tensors by name, memory-mapped."""
+    if (folder / SINGLE).is_file():
+        return safetensors_file.open_tensors(folder / SINGLE)
+    index = folder / INDEX
+    if not index.is_file():
+        raise FileNotFoundError(_describe_missing(folder))
+    weight_map = hf_config.read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{index} has no 'weight_map' from tensors to files.")
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ValueError(f"{index}: {name} must be in a file of this folder, got {file!r}.")
+        if not (folder / file).is_file():
+            raise FileNotFoundError(
+                f"{folder / file} is missing; {INDEX} names it, for {name}. Fetch the model again."
+            )
+    tensors: dict[str, Tensor] = {}
+    for file in sorted(set(weight_map.values())):
+        for name, tensor in safetensors_file.open_tensors(folder / file).items():
+            if name in tensors:
                 raise ValueError(
-                    f"{file} is truncated or not a safetensors file ({error}); fetch it again."
-                ) from error
-            tensors |= {name: _Tensor(name, file, opened.get_slice(name)) for name in names}
-        for name, file in (weight_map or {}).items():
-            if name not in tensors:
-                raise ValueError(f"Tensor {name} is not in {folder / file}, where {INDEX} puts it.")
-        yield tensors
+                    f"Tensor {name} is in {tensors[name].file.name} and again in {folder / file}; "
+                    "every tensor must be in one file."
+                )
+            tensors[name] = tensor
+    for name, file in weight_map.items():
+        if name not in tensors or tensors[name].file != folder / file:
+            raise ValueError(f"Tensor {name} is not in {folder / file}, where {INDEX} puts it.")
+    return tensors
+
+
+def _describe_missing(folder: Path) -> str:
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if pickles:
+        return (
+            f"{folder} holds its weights only as {pickles[0]}, a pickle: loading one runs whatever "
+            "code it holds, so it is never read. Convert it, where you trust it and have torch: "
+            "python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('IN'"
+            ", dtype='auto').save_pretrained('OUT')\", and copy the tokenizer files."
+        )
+    return f"{folder} has no weights: {SINGLE}, or shards with {INDEX}, were expected."
 
 
 def _check_names(
-    tensors: dict[str, _Tensor], family: hf_table.Family, config: ModelConfig, folder: Path
-) -> None:
+    tensors: dict[str, Tensor], family: hf_table.Family, config: ModelConfig, folder: Path
+) -> dict[str, Tensor]:
+    """Raises ValueError for a tensor too few or too many. Returns the second copies that the
+    checkpoint holds of a tensor, by that tensor's name."""
     wanted = {n for row in family.rows_of(config) for n in hf_table.tensor_names(row, config)}
     missing, unknown = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
     if missing:
@@ -112,6 +113,7 @@ def _check_names(
             f"{folder} has no tensor {missing[0]} ({len(missing)} missing in all), which its "
             f"config.json calls for."
         )
+    copies: dict[str, Tensor] = {}
     for name in unknown:
         twin = family.twins.get(name) if config.tie_embeddings else None
         if twin is None:
@@ -119,50 +121,115 @@ def _check_names(
                 f"{tensors[name].file}: tensor {name} has no place in a {family.model_type} model "
                 f"with this config.json ({len(unknown)} such tensors)."
             )
-        if not np.array_equal(tensors[name].lazy[:], tensors[twin].lazy[:]):
+        copies[twin] = tensors[name]
+    return copies
+
+
+def _check_tensors(tensors: dict[str, Tensor], row: hf_table.Row, config: ModelConfig) -> None:
+    """Raises ValueError for a shape other than the configuration's and for dtypes that differ."""
+    shape = hf_table.tensor_shape(row, config)
+    first, *_ = names = hf_table.tensor_names(row, config)
+    dtype = tensors[first].values.dtype
+    for name in names:
+        found = tensors[name].values
+        if found.shape != shape:
             raise ValueError(
-                f"{tensors[name].file}: {name} differs from {twin}, but config.json says "
+                f"{tensors[name].file}: tensor {name} has shape {found.shape}; config.json calls "
+                f"for {shape}."
+            )
+        if found.dtype != dtype:
+            raise ValueError(
+                f"{tensors[name].file}: tensor {name} has dtype {found.dtype}, but {first} has "
+                f"{dtype}; all layers must have the same."
+            )
+
+
+def _assemble(
+    row: hf_table.Row,
+    config: ModelConfig,
+    tensors: dict[str, Tensor],
+    copies: dict[str, Tensor],
+    sharding: Sharding,
+    dtype: np.dtype,
+) -> jax.Array:
+    """One parameter; its tensors go to the devices one by one and are written in place there.
+
+    Every device fills its share of the stacking axes from the front: at step `at` each gets the
+    tensor that belongs at `at` of its own share.
+    """
+    shape, stack = hf_table.param_shape(row, config), hf_table.stack_shape(row, config)
+    names = dict(zip(np.ndindex(*stack), hf_table.tensor_names(row, config), strict=True))
+    shares = sharding.shard_shape(shape)[: len(stack)]
+    placed_shape = tuple(n // share for n, share in zip(stack, shares, strict=True))
+    placed_shape += shape[len(stack) :]
+    source = tensors[names[(0,) * len(stack)]].values.dtype
+    empty = jax.jit(jax.lax.empty, static_argnums=(0, 1), out_shardings=sharding)
+    param = empty(shape, dtype)
+    for at in np.ndindex(*shares):
+        parts: dict[Any, np.ndarray] = {}
+        placed: list[jax.Array] = []
+        for device, asked in sharding.addressable_devices_indices_map(shape).items():
+            assert asked is not None
+            bounds = [s.indices(n)[:2] for s, n in zip(asked, shape, strict=True)]
+            tail = tuple(bounds[len(stack) :])
+            name = names[tuple(start + i for (start, _), i in zip(bounds, at, strict=False))]
+            # Devices that hold the same part: it is read and checked once.
+            if (name, tail) not in parts:
+                index = tuple(slice(*pair) for pair in tail)
+                part = _read(row, config, tensors[name], copies.get(name), index, dtype)
+                part = part.view(bits_of(source))
+                parts[name, tail] = part.reshape((1,) * len(stack) + part.shape)
+            placed.append(jax.device_put(parts[name, tail], device))
+        step = jax.make_array_from_single_device_arrays(placed_shape, sharding, placed)
+        # At most two tensors are on their way at once.
+        param.block_until_ready()
+        start = np.array(at, np.int32)
+        param = _write(param, step, start, source=source, sharding=sharding)
+    return param.block_until_ready()
+
+
+def _read(
+    row: hf_table.Row,
+    config: ModelConfig,
+    tensor: Tensor,
+    copy: Tensor | None,
+    index: hf_table.Index,
+    dtype: np.dtype,
+) -> np.ndarray:
+    """The part `index` of our array from its tensor in the file: a view, not yet of `dtype`."""
+
+    def fetch(theirs: hf_table.Index) -> np.ndarray:
+        if copy is not None and not copy.same_bits(tensor, theirs):
+            raise ValueError(
+                f"{copy.file}: {copy.name} differs from {tensor.name}, but config.json says "
                 "tie_word_embeddings: true."
             )
+        return tensor.fetch(theirs, dtype)
+
+    return hf_table.read(row, config, fetch, index)
 
 
-def _check_shapes(tensors: dict[str, _Tensor], row: hf_table.Row, config: ModelConfig) -> None:
-    wanted = hf_table.tensor_shape(row, config)
-    for name in hf_table.tensor_names(row, config):
-        found, dtype = tuple(tensors[name].lazy.get_shape()), tensors[name].lazy.get_dtype()
-        if found != wanted:
-            raise ValueError(
-                f"{tensors[name].file}: tensor {name} has shape {found}; config.json calls for "
-                f"{wanted}."
-            )
-        if dtype not in ("F32", "BF16", "F16"):
-            raise ValueError(
-                f"{tensors[name].file}: tensor {name} has dtype {dtype}; supported: F32, BF16, F16."
-            )
+@functools.partial(jax.jit, static_argnames=("source", "sharding"), donate_argnames="param")
+def _write(
+    param: jax.Array, part: jax.Array, at: jax.Array, *, source: np.dtype, sharding: Sharding
+) -> jax.Array:
+    """`param` with every device's `part` at `at` of its share of the leading axes, in place.
 
+    part: the bits of values of dtype `source`. Moved as bits: they stay what they are, and on CPU
+    XLA moves bfloat16 by way of float32, at an eighth of the speed.
+    """
 
-def _shard_reader(
-    tensors: dict[str, _Tensor], row: hf_table.Row, config: ModelConfig, dtype: np.dtype
-) -> Callable[[hf_table.Index | None], np.ndarray]:
-    """A callback that reads the part of a parameter that one device holds."""
-    layers = [tensors[name] for name in hf_table.tensor_names(row, config)]
-    shape = hf_table.param_shape(row, config)
-    # Devices that hold the same part ask for it one after another: it is read from the file once.
-    parts: dict[tuple[tuple[int, int], ...], np.ndarray] = {}
+    def write(param: jax.Array, part: jax.Array, at: jax.Array) -> jax.Array:
+        bits = bits_of(param.dtype)
+        if source != param.dtype:
+            values = jax.lax.bitcast_convert_type(part, source).astype(param.dtype)
+            part = jax.lax.bitcast_convert_type(values, bits)
+        start = [*at, *(0 for _ in range(param.ndim - len(at)))]
+        filled = jax.lax.bitcast_convert_type(param, bits)
+        filled = jax.lax.dynamic_update_slice(filled, part, start)
+        return jax.lax.bitcast_convert_type(filled, param.dtype)
 
-    def part(asked: hf_table.Index | None) -> np.ndarray:
-        whole = (slice(None),) * len(shape)
-        index = tuple(slice(*s.indices(n)[:2]) for s, n in zip(asked or whole, shape, strict=True))
-        key = tuple((s.start, s.stop) for s in index)
-        if key in parts:
-            return parts[key]
-        result = np.empty([stop - start for start, stop in key], dtype)
-        if row.stacked:
-            for place, tensor in enumerate(layers[index[0]]):
-                result[place] = hf_table.read(row, config, tensor.fetch, index[1:])
-        else:
-            result[...] = hf_table.read(row, config, layers[0].fetch, index)
-        parts[key] = result
-        return result
-
-    return part
+    if isinstance(sharding, NamedSharding):
+        specs = (sharding.spec, sharding.spec, PartitionSpec())
+        write = jax.shard_map(write, mesh=sharding.mesh, in_specs=specs, out_specs=sharding.spec)
+    return write(param, part, at)

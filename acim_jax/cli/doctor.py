@@ -45,10 +45,8 @@ def examine() -> dict[str, Any]:
     import jax
 
     from acim_jax import compilation, manifest
-    from acim_jax.environment import capabilities
-    from acim_jax.environment.executor import ExecutorConfig
+    from acim_jax.environment import executor
 
-    executor = ExecutorConfig()
     cache = compilation.enable_cache()
     browsers = (shutil.which(name) for name in _BROWSERS)
     return {
@@ -58,7 +56,7 @@ def examine() -> dict[str, Any]:
         "hardware": manifest.hardware(),
         "devices": [_device(device) for device in jax.devices()],
         "compilation_cache": None if cache is None else str(cache),
-        "executor": capabilities.report(executor.modules, executor.workers),
+        "executor": executor.probe(executor.ExecutorConfig()),
         "browser": next((path for path in browsers if path), None),
     }
 

@@ -117,7 +117,7 @@ def _row(row: dict[str, object], where: str, model: ModelFolder) -> _Row:
     if "text" in row:
         text = execute.text_field(row, "text", where)
         options.check_text(text, f'{where}: field "text"')
-        token_ids = model.tokenizer.encode(text)
+        token_ids = model.tokenizer.encode(text, begins=True)
     else:
         token_ids = _token_ids(row["token_ids"], where, model.config.vocab_size)
     positions = model.config.max_positions

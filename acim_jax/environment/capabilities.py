@@ -3,39 +3,57 @@
 import importlib.metadata
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from acim_jax.environment import child
+from acim_jax.environment.sandbox import kernel, layers
+
+#: What holds the threats of a layer where the layer is missing.
+FALLBACKS: Mapping[layers.Layer, str] = {
+    "namespaces": "seccomp and Landlock refuse network, processes and signals; a subreaper ends "
+    "what escapes; programs see process ids of the host",
+    "private_files": "Landlock holds files; the scratch folder lies on the host's disk and is "
+    "measured ten times a second",
+    "user_change": "programs run as this user: seccomp and Landlock keep them from its files and "
+    "processes",
+    "no_capabilities": "none",
+    "no_new_privileges": "none: Landlock and seccomp need it",
+    "landlock": "file permissions, and the file view of a namespace where there is one",
+    "seccomp": "Landlock holds files and TCP; sub-processes are ended with the program",
+}
 
 
-def report(modules: Sequence[str], workers: int) -> dict[str, Any]:
-    """The executor's layers of protection, each true if it is in force on this machine."""
-    linux = child.IS_LINUX
+def report(
+    modules: Sequence[str], workers: int, missing: Mapping[layers.Layer, str]
+) -> dict[str, Any]:
+    """The executor's layers of protection, each true if it is in force on this machine.
+
+    missing: reason by layer that is not, as a fork server found it.
+    """
+    held = {name: name not in missing for name in layers.LAYERS}
     return {
-        "protection": "limits" if linux else "limits without memory",
+        "protection": layers.level(held),
         "layers": {
             "cpu_and_wall_time": True,
             "process_group": True,
             "clean_environment": True,
             "scratch_folder": True,
             "file_size_and_count_of_open_files": True,
-            "memory": linux,
-            "adoption_of_escaped_processes": linux,
-            "no_new_privileges": False,
-            "landlock": False,
-            "seccomp": False,
-            "namespaces": False,
-            "user_change": False,
+            "memory": kernel.IS_LINUX,
+            "adoption_of_escaped_processes": kernel.IS_LINUX,
+            **held,
         },
+        "missing": dict(missing),
+        "instead": {name: FALLBACKS[name] for name in missing},
         "root": os.geteuid() == 0,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "modules": {name: _version(name) for name in modules},
+        "modules": {name: version(name) for name in modules},
         "workers": workers,
     }
 
 
-def _version(module: str) -> str:
+def version(module: str) -> str:
+    """The installed version of the package that holds a top-level module."""
     names = importlib.metadata.packages_distributions().get(module)
     return importlib.metadata.version(names[0]) if names else "unknown"

@@ -1,48 +1,47 @@
 """Runs programs that a model wrote: fork servers, one fresh confined child per program.
 
 `Executor` starts `workers` fork servers by exec, with a clean environment. They never import jax,
-have the allowed modules loaded, and fork one child per program: own session and process group,
-scratch folder, `/dev/null` as input, no open file but its three streams, limits on CPU time,
-address space, file size and open files. The server keeps the wall deadline, kills the whole group,
-adopts and kills what escaped it (Linux), and judges by the wait status alone. Nothing that a
-program writes is evaluated or unpickled; its text can forge nothing but text.
+have the allowed modules loaded, and fork one child per program: own session, scratch folder,
+`/dev/null` as input, no open file but its three streams, limits on CPU time, address space, files
+and threads, and the layers of `sandbox/layers.py` that the host allows: another user, no
+capabilities, Landlock (files), seccomp (system calls), namespaces. The server keeps the wall
+deadline, kills what is left, and judges by the wait status alone. Nothing that a program writes is
+evaluated or unpickled; its text can forge nothing but text.
 
-What is NOT covered. This is an executor for a model's own mistakes, not a wall against an attacker:
-
-- the file system: a program reads and writes whatever the user who runs this may;
-- the network, in every family;
-- sub-processes and fork bombs: killed with the program, but not prevented or counted; only a swarm
-  that keeps forking out of its session for over 2 s survives;
-- signals, ptrace and memory access to the fork server and to every process of the same user: a
-  program that kills its server is run once more, then reported as `infra`;
-- raising limits when the user is root; memory outside the address space (tmpfs, memfd), the number
-  of files, the sum of their sizes;
-- memory limits and adoption of escaped processes on systems other than Linux;
-- `/proc`, the clock, the processor's model, and side channels.
-
-Run it in a container or a virtual machine of its own if the policy cannot be trusted.
+What is NOT covered, on any host: flaws of the kernel, side channels, what `stat` tells of files that
+are in sight, and use of all the CPU time and memory that a program is given. docs/executor.md says
+which layer holds which threat and what holds it where that layer is missing, `acim doctor` which
+are in force here; `executor.min_protection` refuses to run without them. Where only limits are in
+force (macOS), run it in a virtual machine if the policy cannot be trusted.
 """
 
 import concurrent.futures
 import dataclasses
+import functools
 import importlib.util
+import logging
 import math
-import queue
 import shutil
-import signal
 import sys
 import tempfile
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from acim_jax.environment import capabilities, child, preload
-from acim_jax.environment.server import Server, ServerDied, ServerFailedToStart
+from acim_jax.environment import capabilities, measurements, preload, results
+from acim_jax.environment.pool import ExecutorFailure as ExecutorFailure
+from acim_jax.environment.pool import Pool
+from acim_jax.environment.results import Comparison as Comparison
+from acim_jax.environment.sandbox import layers
+from acim_jax.environment.sandbox.limits import Limits
 from acim_jax.records import ExecutionResult, Status
 
-_CPU_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
+log = logging.getLogger(__name__)
+
+#: A longer program is refused before it runs.
+MAX_CODE_CHARS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +52,12 @@ class ExecutorConfig:
     the program. cpu_seconds: CPU time, which does not depend on the machine's load.
     memory_mb: address space over what the loaded modules take. output_chars: characters kept of
     standard output, and as many of standard error; the middle is cut. file_mb: size of one file.
-    modules: third-party modules that programs may import; others are refused even if installed, so
-    that results do not depend on the installation.
+    disk_mb: size of all files of a program. modules: third-party modules that programs may import;
+    others are refused even if installed, so that results do not depend on the installation.
+    waiting: programs that may wait for a server; whoever hands over more waits himself.
+    max_infra_rate: share of the last 200 programs that may fail on the executor's side; beyond it
+    the run stops. min_protection: the least level of protection to run with (docs/executor.md):
+    `limits`, `filtered` (system calls), `confined` (and files), `isolated` (and namespaces).
     """
 
     workers: int = 2
@@ -63,16 +66,27 @@ class ExecutorConfig:
     memory_mb: int = 1024
     output_chars: int = 4096
     file_mb: int = 16
+    disk_mb: int = 64
     modules: tuple[str, ...] = ("numpy", "sympy", "mpmath")
+    waiting: int = 1024
+    max_infra_rate: float = 0.05
+    min_protection: layers.Level = "limits"
 
     def __post_init__(self) -> None:
-        for name in ("workers", "memory_mb", "output_chars", "file_mb"):
+        for name in ("workers", "memory_mb", "output_chars", "file_mb", "disk_mb", "waiting"):
             if getattr(self, name) < 1:
                 raise ValueError(f"executor.{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("timeout_s", "cpu_seconds"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"executor.{name} must be a positive number, got {value}.")
+        if not 0 <= self.max_infra_rate < 1:
+            raise ValueError(f"executor.max_infra_rate is not in [0, 1): {self.max_infra_rate}.")
+        if self.min_protection not in layers.LEVELS:
+            raise ValueError(
+                f"executor.min_protection must be one of {', '.join(layers.LEVELS)}, got "
+                f"{self.min_protection!r}."
+            )
         for name in self.modules:
             if not name.isidentifier():
                 raise ValueError(
@@ -81,39 +95,37 @@ class ExecutorConfig:
                 )
 
 
-class ExecutorFailure(RuntimeError):
-    """The executor itself does not work (its servers cannot start, or it was closed)."""
-
-
-class Comparison(NamedTuple):
-    """equal is False whenever status is not OK."""
-
-    equal: bool
-    status: Status
-    wall_s: float
-
-
 class Executor:
     """Fork servers that run programs. Close it, or use it as a context manager.
 
-    Servers start in the background; the first program waits for one. Raises `ValueError` if a
-    module of the config is not installed.
+    leave_out: layers of protection not to use, as if the host lacked them. `missing` says why a
+    layer is not in force.
+
+    The servers of programs start now, in the background, and the first program waits for one;
+    those of comparisons start when the first comparison is asked for. Raises `ValueError` if a
+    module of the config is not installed or the host offers less than `min_protection`, and
+    `ExecutorFailure` if no server can be started.
     """
 
-    def __init__(self, config: ExecutorConfig | None = None) -> None:
+    def __init__(
+        self, config: ExecutorConfig | None = None, *, leave_out: Sequence[layers.Layer] = ()
+    ) -> None:
         self.config = config or ExecutorConfig()
-        self._setup = _server_setup(self.config)
+        self._setup = _server_setup(self.config, leave_out)
+        self.missing: Mapping[layers.Layer, str] = {}
         self.scratch = Path(tempfile.mkdtemp(prefix="acim-executor-"))
-        self._lock = threading.Lock()
-        self._servers: set[Server] = set()
-        self._idle: queue.SimpleQueue[Server] = queue.SimpleQueue()
-        self._closed = threading.Event()
-        self._finalizer = weakref.finalize(self, _stop_all, self._servers, self.scratch)
-        for _ in range(self.config.workers):
-            self._idle.put(self._start_server())
-        self._threads = concurrent.futures.ThreadPoolExecutor(
-            self.config.workers, thread_name_prefix="executor"
-        )
+        self._ledger = measurements.Ledger()
+        self._pools: list[Pool] = []
+        self._closed = False
+        self._opening = threading.Lock()
+        self._finalizer = weakref.finalize(self, _stop_all, self._pools, self.scratch)
+        self._programs = self._open_pool(self._setup)
+        try:
+            self.missing = self._programs.introductions()[0].missing
+            self._check_protection()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> "Executor":
         return self
@@ -122,51 +134,119 @@ class Executor:
         self.close()
 
     def submit(
-        self, code: str, timeout_s: float | None = None, *, output_chars: int | None = None
+        self,
+        code: str,
+        timeout_s: float | None = None,
+        *,
+        output_chars: int | None = None,
+        earlier: Sequence[str] = (),
     ) -> concurrent.futures.Future[ExecutionResult]:
         """Runs a program as soon as a server is free; the future holds what became of it.
 
         timeout_s: wall time of this program; output_chars: characters kept of what it prints (unit
-        tests read whole results); both by default the config's. The future raises
-        `ExecutorFailure` only when no server can be started.
+        tests read whole results); both by default the config's. earlier: programs of the same
+        episode that ended well: they run first, in the same module and within the same limits, and
+        nothing is kept of what they print. Waits while `config.waiting` programs wait. The future
+        raises `ExecutorFailure` when servers cannot be started or fail too often, and
+        `CancelledError` after `cancel`.
         """
         timeout_s = self._valid_timeout(timeout_s)
-        chars = self.config.output_chars if output_chars is None else output_chars
-        return self._submit(self._execute, code, timeout_s, chars)
+        if len(code) + sum(map(len, earlier)) > MAX_CODE_CHARS:
+            reason = f"a program may have {MAX_CODE_CHARS} characters"
+            refused: concurrent.futures.Future[ExecutionResult] = concurrent.futures.Future()
+            refused.set_result(ExecutionResult(code, "", reason, Status.BLOCKED, 0.0))
+            return refused
+        request = {
+            "kind": "run",
+            "code": code,
+            "earlier": list(earlier),
+            "timeout_s": timeout_s,
+            "output_chars": self.config.output_chars if output_chars is None else output_chars,
+        }
+        convert = functools.partial(results.of_program, code, self.config.cpu_seconds)
+        return self._programs.submit(request, convert)
 
     def run(self, codes: Sequence[str]) -> list[ExecutionResult]:
         """Runs programs side by side; results in the order of `codes`."""
         return [future.result() for future in [self.submit(code) for code in codes]]
 
+    def cancel(self, future: concurrent.futures.Future[Any]) -> bool:
+        """Drops what `submit` or `compare` gave, and ends it if it runs; False if it is done.
+
+        The future then raises `CancelledError`.
+        """
+        return any(pool.cancel(future) for pool in self._pools)
+
     def compare(
         self, prediction: str, answer: str, timeout_s: float | None = None
     ) -> concurrent.futures.Future[Comparison]:
         """Compares two answers in LaTeX by symbolic computation, in a child that can be killed."""
-        timeout_s = self._valid_timeout(timeout_s)
-        return self._submit(self._compare, prediction, answer, timeout_s)
+        request = {
+            "kind": "compare",
+            "prediction": prediction,
+            "answer": answer,
+            "timeout_s": self._valid_timeout(timeout_s),
+            "output_chars": self.config.output_chars,
+        }
+        convert = functools.partial(results.of_comparison, self.config.cpu_seconds)
+        return self._comparisons.submit(request, convert)
 
     def server_pids(self) -> list[int]:
         """Process ids of the living fork servers."""
-        with self._lock:
-            return sorted(server.pid for server in self._servers)
+        return sorted(one.pid for pool in self._pools for one in pool.introductions())
 
     def capabilities(self) -> dict[str, Any]:
-        """What protects this machine from the programs, for `acim doctor` and the manifest."""
-        return capabilities.report(self.config.modules, self.config.workers)
+        """What protects this machine from the programs."""
+        return capabilities.report(self.config.modules, self.config.workers, self.missing)
+
+    def take_measurements(self) -> measurements.Measurements:
+        """Latency, queue wait and failures of ours since the last call."""
+        return self._ledger.take()
 
     def close(self) -> None:
         """Cancels what waits, kills what runs, and removes every process and scratch folder."""
-        self._closed.set()
-        with self._lock:
-            for server in self._servers:
-                server.kill()  # the threads that wait for them return at once
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        with self._opening:
+            self._closed = True
+        for pool in self._pools:
+            pool.close()
         self._finalizer()
 
-    def _submit(self, function: Any, *args: object) -> concurrent.futures.Future[Any]:
-        if self._closed.is_set():
-            raise ExecutorFailure("The executor is closed; open a new one.")
-        return self._threads.submit(function, *args)
+    @functools.cached_property
+    def _comparisons(self) -> Pool:
+        return self._open_pool({**self._setup, "modules": [], "grader": True})
+
+    def _open_pool(self, setup: Mapping[str, Any]) -> Pool:
+        with self._opening:
+            if self._closed:
+                raise ExecutorFailure("The executor is closed; open a new one.")
+            pool = Pool(
+                setup,
+                self.scratch,
+                workers=self.config.workers,
+                waiting=self.config.waiting,
+                max_infra=self.config.max_infra_rate * measurements.WINDOW,
+                ledger=self._ledger,
+            )
+            self._pools.append(pool)
+            return pool
+
+    def _check_protection(self) -> None:
+        reached = layers.level({name: name not in self.missing for name in layers.LAYERS})
+        wanted = self.config.min_protection
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.missing.items())
+        if layers.LEVELS.index(reached) < layers.LEVELS.index(wanted):
+            raise ValueError(
+                f"executor.min_protection is {wanted!r}, but this host offers {reached!r} "
+                f"({reasons}); run on a host that offers more, or lower it."
+            )
+        if layers.LEVELS.index(reached) < layers.LEVELS.index("confined"):
+            log.warning(
+                "programs run with protection level %r only (%s): they can reach this user's "
+                "files%s. Use a container or a virtual machine if the policy cannot be trusted.",
+                reached,
+                reasons,
+                "" if reached == "filtered" else ", processes and network",
+            )
 
     def _valid_timeout(self, timeout_s: float | None) -> float:
         timeout_s = self.config.timeout_s if timeout_s is None else timeout_s
@@ -174,102 +254,31 @@ class Executor:
             raise ValueError(f"A program's timeout must be a positive number, got {timeout_s}.")
         return timeout_s
 
-    def _execute(self, code: str, timeout_s: float, output_chars: int) -> ExecutionResult:
-        reply = self._serve(
-            {"kind": "run", "code": code, "timeout_s": timeout_s, "output_chars": output_chars}
-        )
-        if "infra" in reply:
-            return ExecutionResult(code, "", reply["infra"], Status.INFRA, 0.0)
-        return ExecutionResult(
-            code=code,
-            stdout=reply["stdout"],
-            stderr=reply["stderr"],
-            status=_status(reply, self.config.cpu_seconds),
-            wall_s=reply["wall_s"],
-            truncated=reply["truncated"],
-        )
 
-    def _compare(self, prediction: str, answer: str, timeout_s: float) -> Comparison:
-        reply = self._serve(
-            {
-                "kind": "compare",
-                "prediction": prediction,
-                "answer": answer,
-                "timeout_s": timeout_s,
-            }
-        )
-        if "infra" in reply:
-            return Comparison(False, Status.INFRA, 0.0)
-        if reply["exit"] in (child.EQUAL_EXIT, child.DIFFERENT_EXIT):
-            return Comparison(reply["exit"] == child.EQUAL_EXIT, Status.OK, reply["wall_s"])
-        return Comparison(False, _status(reply, self.config.cpu_seconds), reply["wall_s"])
+def probe(config: ExecutorConfig) -> dict[str, Any]:
+    """`Executor.capabilities` of an executor with this config, without loading its modules.
 
-    def _serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """One request on a free server; a second try on a fresh one if the first fails on us."""
-        failure = ""
-        for _ in range(2):
-            server = self._idle.get()
-            try:
-                reply = server.request(request)
-            except ServerDied as error:
-                reply = {"infra": str(error)}
-            except ServerFailedToStart as error:
-                self._idle.put(server)  # others that wait must learn of it too
-                raise ExecutorFailure(str(error)) from error
-            if "infra" not in reply and not reply["confined"]:
-                reply = {"infra": f"a child could not be confined: {reply['stderr']}"}
-            if "infra" not in reply:
-                self._idle.put(server)
-                return reply
-            failure = reply["infra"]
-            self._idle.put(self._replace(server))
-        return {"infra": failure}
-
-    def _replace(self, server: Server) -> Server:
-        if self._closed.is_set():
-            self._idle.put(server)
-            raise ExecutorFailure("The executor was closed while the program ran.")
-        with self._lock:
-            self._servers.discard(server)
-        server.stop()
-        return self._start_server()
-
-    def _start_server(self) -> Server:
-        server = Server(self._setup, self.scratch)
-        with self._lock:
-            self._servers.add(server)
-        return server
+    Raises `ValueError` if the host offers less than `min_protection`, and `ExecutorFailure`.
+    """
+    bare = dataclasses.replace(config, workers=1, modules=())
+    with Executor(bare) as running:
+        return capabilities.report(config.modules, config.workers, running.missing)
 
 
-def _status(reply: Mapping[str, Any], cpu_seconds: float) -> Status:
-    """How a program ended, from its wait status and the server's clock alone."""
-    code = reply["exit"]
-    spent = code == -signal.SIGKILL and reply["cpu_s"] >= cpu_seconds  # RLIMIT_CPU's last word
-    if reply["timed_out"] or -code in _CPU_SIGNALS or spent:
-        return Status.TIMEOUT
-    if code < 0:
-        return Status.KILLED
-    match code:
-        case 0:
-            return Status.OK
-        case child.MEMORY_EXIT:
-            return Status.MEMORY
-        case _:
-            return Status.ERROR
-
-
-def _server_setup(config: ExecutorConfig) -> dict[str, Any]:
+def _server_setup(config: ExecutorConfig, leave_out: Sequence[layers.Layer]) -> dict[str, Any]:
     folders = [_folder(name) for name in (*config.modules, *preload.COMPARISON_MODULES)]
-    limits = child.Limits(
+    limits = Limits(
         cpu_seconds=config.cpu_seconds,
         memory_bytes=config.memory_mb << 20,
         file_bytes=config.file_mb << 20,
+        disk_bytes=config.disk_mb << 20,
     )
     return {
         "modules": list(config.modules),
         "folders": list(dict.fromkeys(folders)),
         "limits": dataclasses.asdict(limits),
-        "output_chars": config.output_chars,
+        "leave_out": list(leave_out),
+        "grader": False,
     }
 
 
@@ -286,8 +295,8 @@ def _folder(module: str) -> str:
     return str(Path(spec.origin or ".").parent)
 
 
-def _stop_all(servers: set[Server], root: Path) -> None:
-    for server in servers:
-        server.stop()
-    servers.clear()
+def _stop_all(pools: list[Pool], root: Path) -> None:
+    for pool in pools:
+        pool.stop_servers()
+    pools.clear()
     shutil.rmtree(root, ignore_errors=True)

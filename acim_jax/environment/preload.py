@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 #: What the symbolic comparison loads.
 COMPARISON_MODULES = ("math_verify", "latex2sympy2_extended", "antlr4", "sympy", "mpmath")
-#: Loaded in every server; programs see of it only what their module list names.
+#: Loaded in servers, but not for programs unless their module list names it.
 TRUSTED = ("acim_jax", *COMPARISON_MODULES)
 
 _STANDARD = (
@@ -73,11 +73,14 @@ class ModuleList(importlib.metadata.DistributionFinder):
         return importlib.metadata.MetadataPathFinder.find_distributions(everywhere)
 
 
-def load(modules: Sequence[str], folders: Sequence[str]) -> ModuleList:
-    """Imports and warms what children will need, under the module list that they will see."""
+def load(modules: Sequence[str], folders: Sequence[str], *, grader: bool) -> None:
+    """Imports and warms what children will need, under the module list that they will see.
+
+    grader: the server compares answers and runs no programs; it loads `COMPARISON_MODULES`, too.
+    """
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     sys.path[:] = [entry for entry in sys.path if entry != root]
-    finder = ModuleList([*modules, *TRUSTED], [*folders, root])
+    finder = ModuleList([*modules, *(TRUSTED if grader else ())], [*folders, root])
     sys.meta_path.append(finder)
     site.setquit()  # `exit` and `quit`, which -S leaves out
     site.sethelper()
@@ -87,7 +90,5 @@ def load(modules: Sequence[str], folders: Sequence[str]) -> ModuleList:
     for name, program in _WARM_UP.items():
         if name.partition(".")[0] in finder.allowed:
             exec(program, {})
-    finder.allowed = frozenset(modules)
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, every inherited page
-    return finder

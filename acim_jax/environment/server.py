@@ -2,17 +2,20 @@
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from acim_jax.environment import protocol
+from acim_jax.environment.sandbox import layers
 
 _START_S = 120.0
 #: The server answers at its child's deadline; this much later it counts as hung.
@@ -39,6 +42,13 @@ class ServerFailedToStart(RuntimeError):
     """The server could not load what it needs; another one would fail in the same way."""
 
 
+class Introduction(NamedTuple):
+    """pid: of the process that forks. missing: reason by layer of protection that is not there."""
+
+    pid: int
+    missing: Mapping[layers.Layer, str]
+
+
 class Server:
     """A running fork server. Starts at once in the background; `request` waits until it is ready.
 
@@ -49,6 +59,11 @@ class Server:
         self._scratch = Path(tempfile.mkdtemp(dir=root))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `stop`)
         self._ready = False
+        self._introduction: Introduction | None = None
+        self._ending = -1  # readable when the process that forks has ended
+        self._hearing = threading.Lock()
+        self._speaking = threading.Lock()
+        self._serial = 0
         # -S and -P keep everything but the standard library off the import path; the environment
         # is made from nothing, so that a program finds no secret in it.
         self._process = subprocess.Popen(
@@ -67,12 +82,24 @@ class Server:
         with contextlib.suppress(OSError):  # a server that is gone already is found by `request`
             protocol.send(self._requests, {**setup, "scratch": str(self._scratch)})
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def introduction(self) -> Introduction:
+        """Who serves, and what protects this machine; known before the server is ready.
 
-    def request(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Has one child run and returns the server's report.
+        Raises `ServerFailedToStart`.
+        """
+        with self._hearing:
+            if self._introduction is None:
+                reply = self._first_words()
+                self._introduction = Introduction(reply["pid"], reply["missing"])
+                if hasattr(os, "pidfd_open"):
+                    with contextlib.suppress(OSError):  # it has ended already
+                        self._ending = os.pidfd_open(reply["pid"])
+            return self._introduction
+
+    def request(
+        self, message: Mapping[str, Any], is_wanted: Callable[[], bool]
+    ) -> dict[str, Any] | None:
+        """Has one child run and returns the server's report; None if it was not wanted any more.
 
         Raises `ServerDied`, and `ServerFailedToStart` if the server was never ready.
         """
@@ -80,7 +107,11 @@ class Server:
         child_pid = 0
         deadline = time.monotonic() + message["timeout_s"] + _GRACE_S
         try:
-            protocol.send(self._requests, dict(message))
+            with self._speaking:
+                if not is_wanted():
+                    return None
+                self._serial += 1
+                protocol.send(self._requests, {**message, "serial": self._serial})
             while (reply := protocol.receive(self._replies, deadline)) is not None:
                 if "pid" not in reply:
                     return reply
@@ -92,11 +123,20 @@ class Server:
         if child_pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child_pid, signal.SIGKILL)
-        raise ServerDied(f"executor server {self.pid} died: {reason}")
+        raise ServerDied(f"executor server {self._process.pid} died: {reason}")
+
+    def cancel(self) -> None:
+        """Ends the program that runs, if one does; from another thread than `request`'s."""
+        with self._speaking, contextlib.suppress(OSError, ValueError):
+            protocol.send(self._requests, {"kind": "cancel", "serial": self._serial})
 
     def _wait_ready(self) -> None:
-        if self._ready:
-            return
+        self.introduction()
+        if not self._ready:
+            self._first_words()
+            self._ready = True
+
+    def _first_words(self) -> dict[str, Any]:
         try:
             reply = protocol.receive(self._replies, time.monotonic() + _START_S)
         except (TimeoutError, ValueError) as error:
@@ -107,7 +147,7 @@ class Server:
             raise ServerFailedToStart(f"executor server ended while it started:\n{text}")
         if "error" in reply:
             raise ServerFailedToStart(f"executor server could not start:\n{reply['error']}")
-        self._ready = True
+        return reply
 
     def kill(self) -> None:
         """Ends the server and its child; safe from any thread and more than once."""
@@ -118,10 +158,21 @@ class Server:
         """Ends the server, reaps it, and removes its scratch folder."""
         self.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
-            if stream is not None:
-                stream.close()
+        self._wait_for_forking_process()
+        with self._speaking:
+            for stream in (self._process.stdin, self._process.stdout, self._stderr):
+                if stream is not None:
+                    stream.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _wait_for_forking_process(self, patience_s: float = 10.0) -> None:
+        """With namespaces it is a child of the process that was killed, and dies just after it."""
+        if self._ending >= 0:
+            poll = select.poll()
+            poll.register(self._ending, select.POLLIN)
+            poll.poll(patience_s * 1000)
+            os.close(self._ending)
+            self._ending = -1
 
 
 def _clean_environment(home: Path) -> dict[str, str]:
@@ -131,6 +182,7 @@ def _clean_environment(home: Path) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "HOME": str(home),
         "TMPDIR": str(home),
+        "TZ": "UTC",
         "PYTHONUTF8": "1",
         "PYTHONHASHSEED": "0",  # the order of a set of strings is part of a program's result
         **dict.fromkeys(_THREAD_COUNTS, "1"),

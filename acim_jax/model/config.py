@@ -1,6 +1,7 @@
 """What a decoder is (`ModelConfig`) and where its starting weights come from (`ModelSource`)."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 from acim_jax.model import rope
@@ -85,7 +86,8 @@ class ModelSource:
 
     path: `tiny`, a Hugging Face folder, or a run folder. init: `pretrained` reads the weights,
     `random` takes only the folder's configuration and tokenizer and starts from nothing.
-    dtype, param_dtype, unroll, remat override the folder's own (None keeps it).
+    dtype, param_dtype, unroll, remat override the folder's own (None keeps it). markup: `name` of a
+    prompt template, and fields that override the folder's `acim.yaml` (docs/prompts.md).
     """
 
     path: str = "tiny"
@@ -94,3 +96,6 @@ class ModelSource:
     param_dtype: Dtype | None = None
     unroll: bool | None = None
     remat: bool | None = None
+    markup: Mapping[str, str | int | bool | tuple[str, ...] | None] = dataclasses.field(
+        default_factory=dict[str, str | int | bool | tuple[str, ...] | None]
+    )

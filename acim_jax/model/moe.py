@@ -45,10 +45,12 @@ def mix(
     """Σ_c share_c · expert_c(x), summed in float32.
 
     On a mesh each device computes what its own experts (or its part of their width) add to the
-    tokens it holds; the parts are then summed. No token travels.
+    tokens it holds; the parts are then summed. No token travels. ValueError if the layout splits
+    tokens over the same mesh axes.
     """
     if layout is None:
         return _mix_own(x_BTD, choice, weights, 0).astype(x_BTD.dtype)
+    layout.spec(("batch", "sequence", "expert", "expert_mlp"))  # no mesh axis serves twice
     # PartitionSpecs stand where the arrays will.
     tokens: Any = layout.spec(("batch", "sequence"))
     wide: Any = layout.spec(("expert", "activation_embed", "expert_mlp"))
@@ -64,11 +66,13 @@ def mix(
 
 def _mix_and_sum(x_BTD, choice: Choice, weights: Weights, *, layout: axes.Layout, count: int):
     """The device's share of `mix`, and the sum of all of them."""
-    over = layout.mesh_axes("expert")
+    over = layout.mesh_axes("expert", "expert_mlp")
     own = weights.gate.shape[0]
-    first = jax.lax.axis_index(over) * own if own < count else 0
-    mixed = _mix_own(x_BTD, choice, weights, first)
-    return jax.lax.psum(mixed, layout.mesh_axes("expert", "expert_mlp")).astype(x_BTD.dtype)
+    first = jax.lax.axis_index(layout.mesh_axes("expert")) * own if own < count else 0
+    # Said before the tokens are picked: jax 0.10's gradient of x[indices] is wrong where the
+    # devices share x but not the indices.
+    x_BTD = jax.lax.pcast(x_BTD, over, to="varying")
+    return jax.lax.psum(_mix_own(x_BTD, choice, weights, first), over).astype(x_BTD.dtype)
 
 
 def _mix_own(

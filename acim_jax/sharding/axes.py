@@ -57,7 +57,7 @@ ADAPTER_AXES: dict[str, tuple[str, ...]] = {
 
 Rules = dict[str, MeshAxes]
 
-#: Fully sharded parameters, tensor-parallel heads and feed-forward; experts are whole.
+#: Fully sharded parameters, tensor-parallel heads, feed-forward and experts.
 TRAIN_RULES: Rules = {
     "batch": ("data", "fsdp"),
     "sequence": None,
@@ -70,6 +70,9 @@ TRAIN_RULES: Rules = {
     "kv_heads": "tensor",
     "head_dim": None,
     "mlp": "tensor",
+    "router": None,
+    "expert": "tensor",
+    "expert_mlp": None,
     "lora_rank": None,
     "pages": None,
     "page": None,

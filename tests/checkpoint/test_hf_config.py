@@ -187,7 +187,7 @@ def test_attention_scale_of_yarn():
         ("qwen3_moe", MOE | {"decoder_sparse_step": 2}, "decoder_sparse_step = 2 is not supp"),
         ("qwen3_moe", MOE | {"mlp_only_layers": [0]}, r"mlp_only_layers = \[0\] is not supported"),
         ("qwen3_moe", MOE | {"num_experts_per_tok": 7}, r"per_token \(7\) must be between 1 and"),
-        ("qwen3_moe", {}, "num_local_experts must be a positive whole number, got None"),
+        ("qwen3_moe", {}, "num_experts must be a positive whole number, got None"),
         (
             "llama",
             {"rope_scaling": {"type": "longrope"}},

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from acim_jax.model import rope
 from acim_kernels.attention import api as kernels
@@ -9,7 +10,8 @@ from acim_kernels.attention import api as kernels
 B, T, N, K, H, S = 2, 3, 4, 2, 6, 7
 
 
-def test_attend_is_a_softmax_over_what_came_before():
+@pytest.mark.parametrize("window", [None, 1, 3, jnp.int32(3), jnp.iinfo(jnp.int32).max])
+def test_attend_is_a_softmax_over_what_came_before(window):
     """Queries at scattered positions; two query heads share each key head; junk lies behind."""
     draw = np.random.default_rng(0)
     q = draw.normal(size=(B, T, N, H)).astype(np.float32)
@@ -17,15 +19,16 @@ def test_attend_is_a_softmax_over_what_came_before():
     positions = np.array([[0, 2, 5], [3, 4, 6]])
     for b, row in enumerate(positions):
         k[b, :, row.max() + 1 :] = 1e6
-    ours = np.asarray(kernels.attention(*map(jnp.asarray, (q, k, v, positions))))
+    ours = kernels.attention(*map(jnp.asarray, (q, k, v, positions)), window=window)
     for b in range(B):
         for t in range(T):
             last = positions[b, t] + 1
+            seen = slice(0 if window is None else max(last - int(window), 0), last)
             for n in range(N):
                 head = n // (N // K)
-                scores = k[b, head, :last].astype(np.float64) @ q[b, t, n] / np.sqrt(H)
+                scores = k[b, head, seen].astype(np.float64) @ q[b, t, n] / np.sqrt(H)
                 weights = np.exp(scores - scores.max())
-                expected = weights @ v[b, head, :last] / weights.sum()
+                expected = weights @ v[b, head, seen] / weights.sum()
                 np.testing.assert_allclose(ours[b, t, n], expected, rtol=1e-5, atol=1e-5)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from acim_jax import tokenizer
@@ -41,6 +41,39 @@ def make(folder: Path, pieces: Sequence[str], *, chat: str | None = CHATML) -> t
         tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|pad|>"
     )
     wrapper.chat_template = chat
+    wrapper.save_pretrained(folder)
+    return tokenizer.load(folder)
+
+
+def make_with_blank(folder: Path, pieces: Sequence[str]) -> tokenizer.Tokenizer:
+    """In the manner of SentencePiece: a blank before any text, blanks as `▁`, bytes as `<0x0A>`."""
+    letters = [chr(code) for code in range(33, 127)] + ["▁"]
+    everything = ["<unk>", *SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    vocabulary = {token: index for index, token in enumerate(everything)}
+    merges: list[tuple[str, str]] = []
+    for piece in pieces:
+        for at in range(1, len(piece)):
+            if (piece[:at], piece[at]) not in merges:
+                merges.append((piece[:at], piece[at]))
+                vocabulary.setdefault(piece[: at + 1], len(vocabulary))
+    made = tokenizers.Tokenizer(
+        models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, unk_token="<unk>")
+    )
+    made.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    made.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    made.add_special_tokens([tokenizers.AddedToken(s, special=True) for s in SPECIALS])
+    wrapper = PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|pad|>"
+    )
     wrapper.save_pretrained(folder)
     return tokenizer.load(folder)
 

@@ -1,0 +1,180 @@
+"""Worker threads, each with a fork server of its own, behind one bounded queue."""
+
+import concurrent.futures
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from acim_jax.environment.measurements import Ledger
+from acim_jax.environment.server import Introduction, Server, ServerDied, ServerFailedToStart
+
+Reply = dict[str, Any]
+Ticket = concurrent.futures.Future[Any]
+T = TypeVar("T")
+
+
+class ExecutorFailure(RuntimeError):
+    """The executor itself does not work: its servers cannot start, or fail too often, or are
+    closed."""
+
+
+class _Task(NamedTuple):
+    request: Mapping[str, Any]
+    future: Ticket
+    convert: Callable[[Reply], Any]
+    handed_over: float
+
+
+class Pool:
+    """Runs requests on `workers` servers.
+
+    setup: what the servers start with. root: folder for their scratch folders. waiting: requests
+    that may wait. max_infra: failures of ours among the last `measurements.WINDOW` programs beyond
+    which no more is run. Servers start at once, in the background.
+    """
+
+    def __init__(
+        self,
+        setup: Mapping[str, Any],
+        root: Path,
+        *,
+        workers: int,
+        waiting: int,
+        max_infra: float,
+        ledger: Ledger,
+    ) -> None:
+        self._setup, self._root, self._ledger, self._max_infra = setup, root, ledger, max_infra
+        self._queue: queue.Queue[_Task | None] = queue.Queue(waiting)
+        self._lock = threading.Lock()
+        self._running: dict[Ticket, Server] = {}
+        self._closed = False
+        self._servers = [Server(setup, root) for _ in range(workers)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(slot,), name="executor", daemon=True)
+            for slot in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def introductions(self) -> list[Introduction]:
+        """Of the living servers. Raises `ExecutorFailure`."""
+        with self._lock:
+            servers = list(self._servers)
+        try:
+            return [server.introduction() for server in servers]
+        except ServerFailedToStart as error:
+            raise ExecutorFailure(str(error)) from error
+
+    def submit(
+        self, request: Mapping[str, Any], convert: Callable[[Reply], T]
+    ) -> concurrent.futures.Future[T]:
+        """Hands a request over; waits while the queue is full.
+
+        convert: makes the future's result of the server's reply, or of `{"infra": text}` for a
+        failure of ours. Raises `ExecutorFailure` if the pool is closed.
+        """
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        task = _Task(request, future, convert, time.monotonic())
+        while True:
+            if self._closed:
+                raise ExecutorFailure("The executor is closed; open a new one.")
+            with contextlib.suppress(queue.Full):
+                self._queue.put(task, timeout=0.5)
+                return future
+
+    def cancel(self, future: Ticket) -> bool:
+        """Drops a request, and ends its program if it runs; False if it is done already."""
+        if not future.cancel():
+            return False
+        with self._lock:
+            server = self._running.get(future)
+        if server is not None:
+            server.cancel()
+        future.set_running_or_notify_cancel()  # wakes who waits for it
+        self._ledger.note_cancelled()
+        return True
+
+    def close(self) -> None:
+        """Kills what runs, cancels what waits, and ends servers and threads."""
+        self._closed = True
+        with self._lock:
+            for server in self._servers:
+                server.kill()  # the threads that wait for them return at once
+        with contextlib.suppress(queue.Empty):
+            while True:
+                task = self._queue.get_nowait()
+                if task is not None and task.future.cancel():
+                    task.future.set_running_or_notify_cancel()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+        self.stop_servers()
+
+    def stop_servers(self) -> None:
+        """Ends the servers, removes their folders, and lets idle threads end."""
+        with self._lock:
+            servers, self._servers = self._servers, []
+        for server in servers:
+            server.stop()
+        with contextlib.suppress(queue.Full):
+            for _ in self._threads:
+                self._queue.put_nowait(None)
+
+    def _work(self, slot: int) -> None:
+        while (task := self._queue.get()) is not None:
+            if task.future.cancelled():
+                continue
+            begin = time.monotonic()
+            try:
+                reply = self._serve(slot, task)
+            except Exception as error:
+                with contextlib.suppress(concurrent.futures.InvalidStateError):
+                    task.future.set_exception(error)
+                continue
+            if reply is None:
+                continue
+            now, infra = time.monotonic(), "infra" in reply
+            self._ledger.note(wait_s=begin - task.handed_over, latency_s=now - begin, infra=infra)
+            with contextlib.suppress(concurrent.futures.InvalidStateError):  # just cancelled
+                task.future.set_result(task.convert(reply))
+
+    def _serve(self, slot: int, task: _Task) -> Reply | None:
+        """One request on this thread's server; a second try on a fresh one if that fails on us."""
+        if self._ledger.recent_infra() > self._max_infra:
+            raise ExecutorFailure(
+                "too many programs failed on the executor's side; look at its capability report "
+                "(`acim doctor`), or raise executor.max_infra_rate."
+            )
+        reply: Reply | None = None
+        for _ in range(2):
+            server = self._servers[slot]
+            with self._lock:
+                self._running[task.future] = server
+            try:
+                reply = server.request(task.request, lambda: not task.future.cancelled())
+            except ServerDied as error:
+                reply = {"infra": str(error)}
+            except ServerFailedToStart as error:
+                raise ExecutorFailure(str(error)) from error
+            finally:
+                with self._lock:
+                    del self._running[task.future]
+            if reply is not None and "infra" not in reply and not reply["confined"]:
+                reply = {"infra": f"a child could not be confined: {reply['stderr']}"}
+            if reply is None or "infra" not in reply:
+                return reply
+            self._replace(slot, server)
+            self._ledger.note_restart()
+        return reply
+
+    def _replace(self, slot: int, server: Server) -> None:
+        server.stop()
+        with self._lock:
+            if self._closed:
+                raise ExecutorFailure("The executor was closed while the program ran.")
+            self._servers[slot] = Server(self._setup, self._root)

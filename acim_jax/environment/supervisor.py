@@ -1,0 +1,186 @@
+"""One child at a time: forked, watched, ended, and its end reported. Runs inside a fork server.
+
+The server keeps the wall clock of its child, reads both of its pipes without ever holding more than
+the output limit, and decides by the wait status. Standard library only.
+"""
+
+import contextlib
+import importlib
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from acim_jax.environment import child, preload, protocol, scratch
+from acim_jax.environment.capture import Capture
+from acim_jax.environment.sandbox import kernel
+from acim_jax.environment.sandbox.layers import Confinement
+
+#: How often the scratch folder is measured where no file system of its own bounds it.
+_DISK_TICK_S = 0.1
+
+
+class _End(NamedTuple):
+    """exit_code: negative for a signal. reason: why it was killed, empty if it ended by itself."""
+
+    exit_code: int
+    cpu_s: float
+    reason: str
+
+
+class Supervisor:
+    """control: the pipe of requests, which can also ask for the running program's end."""
+
+    def __init__(self, control: int, confinement: Confinement, allowed: Sequence[str]) -> None:
+        self.control = control
+        self.confinement = confinement
+        self.hidden = [
+            name for name in sys.modules if _hidden(name.partition(".")[0], frozenset(allowed))
+        ]
+        self.alone = "namespaces" in confinement.layers
+        self.measured = "private_files" not in confinement.layers
+        self.wake_read, wake_write = os.pipe()
+        os.set_blocking(self.wake_read, False)
+        os.set_blocking(wake_write, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+
+    def serve(self, request: dict[str, Any], replies: int) -> dict[str, Any]:
+        """Runs one request in a child; the reply holds its output and how it ended.
+
+        Raises `OSError` for a failure of ours.
+        """
+        try:
+            return self._run(request, replies)
+        finally:
+            scratch.empty(self.confinement.scratch)
+
+    def _run(self, request: dict[str, Any], replies: int) -> dict[str, Any]:
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        begin = time.monotonic()
+        server = os.getpid()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                child.run(
+                    lambda: self._job(request), out_write, err_write, self.confinement, server
+                )
+        finally:
+            os.close(out_write)
+            os.close(err_write)
+        out = Capture(out_read, request["output_chars"], marker=child.READY)
+        err = Capture(err_read, request["output_chars"])
+        try:
+            if not self.alone:  # in a namespace of its own it dies with the server
+                with contextlib.suppress(BrokenPipeError):  # `_watch` sees that nobody is there
+                    protocol.send(replies, {"pid": pid})
+            end = self._watch(pid, (out, err), begin + request["timeout_s"], request["serial"])
+            wall = time.monotonic() - begin
+            self._kill_rest(pid)
+            out.drain()
+            err.drain()
+        finally:
+            os.close(out_read)
+            os.close(err_read)
+        stdout, stderr = out.text(), err.text()
+        return {
+            "confined": out.marked,
+            "reason": end.reason,
+            "exit": end.exit_code,
+            "cpu_s": end.cpu_s,
+            "wall_s": wall,
+            "stdout": stdout.text,
+            "stderr": stderr.text,
+            "truncated": stdout.truncated or stderr.truncated,
+        }
+
+    def _job(self, request: dict[str, Any]) -> int:
+        if request["kind"] == "compare":
+            symbolic = importlib.import_module("acim_jax.environment.symbolic")
+            same = symbolic.equal(request["prediction"], request["answer"])
+            return child.EQUAL_EXIT if same else child.DIFFERENT_EXIT
+        for name in self.hidden:
+            sys.modules.pop(name, None)
+        return child.run_program(request["code"], request["earlier"])
+
+    def _watch(self, pid: int, captures: Sequence[Capture], deadline: float, serial: int) -> _End:
+        """Reads output until the child has ended or must end, and reaps it."""
+        poll = select.poll()
+        for fd in (self.wake_read, self.control, *(capture.fd for capture in captures)):
+            poll.register(fd, select.POLLIN)
+        by_fd = {capture.fd: capture for capture in captures}
+        reason = ""
+        tick = time.monotonic() + _DISK_TICK_S
+        while True:
+            ended, status, usage = os.wait4(pid, 0 if reason else os.WNOHANG)
+            if ended:
+                seconds = usage.ru_utime + usage.ru_stime
+                return _End(os.waitstatus_to_exitcode(status), seconds, reason)
+            now = time.monotonic()
+            until = min(deadline, tick) if self.measured else deadline
+            events = poll.poll((until - now) * 1000 + 1) if until > now else []
+            if now >= deadline:
+                reason = "timeout"
+            elif self.measured and now >= tick:
+                tick = now + _DISK_TICK_S
+                reason = self._disk_reason()
+            for fd, _ in events:
+                if fd == self.wake_read:
+                    os.read(fd, 512)
+                elif fd == self.control:
+                    reason = reason or self._hear(serial)
+                elif not by_fd[fd].read():
+                    poll.unregister(fd)
+            if reason:
+                _kill_group(pid)
+                os.kill(pid, signal.SIGKILL)  # it may not have made its group yet
+
+    def _hear(self, serial: int) -> str:
+        """What the executor says while a program runs: that it is gone, or wants no result."""
+        message = protocol.receive(self.control)
+        if message is None:
+            return "gone"
+        return "cancelled" if message["serial"] == serial else ""
+
+    def _disk_reason(self) -> str:
+        limits = self.confinement.limits
+        used, files = scratch.size(self.confinement.scratch, limits.files)
+        return "disk" if used > limits.disk_bytes or files > limits.files else ""
+
+    def _kill_rest(self, pid: int) -> None:
+        """Kills and reaps every process that the child may have left."""
+        _kill_group(pid)
+        patience_s = 2.0
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            try:
+                ended, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if ended == 0:
+                self._kill_strays()
+                time.sleep(0.001)
+        raise OSError(f"processes that left their group could not be killed in {patience_s:g} s")
+
+    def _kill_strays(self) -> None:
+        if self.alone:
+            os.kill(-1, signal.SIGKILL)  # everything in the namespace but its first process
+        elif kernel.IS_LINUX:  # a subreaper adopts them
+            with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+                strays = [int(number) for number in file.read().split()]
+            for stray in strays:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(stray, signal.SIGKILL)
+
+
+def _hidden(root: str, allowed: frozenset[str]) -> bool:
+    return root in preload.TRUSTED and root not in allowed
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
