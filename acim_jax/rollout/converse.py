@@ -221,12 +221,12 @@ class _Loop:
         if self.sampler.ends[one.newest]:
             self._leave(one, Stop.EOS)
             return
-        program = None
-        if one.runs_code:
-            program = tokenizer.closed_program(one.response_ids(), markup)
-        if program is None and one.has_text_stops and self._ends(one):
+        if one.has_text_stops and tokenizer.ends_response(one.newest_model_ids(), markup):
             self._leave(one, Stop.EOS)
-        elif one.length >= self.sampler.config.max_length:
+            return
+        runs = one.runs_code
+        program = tokenizer.closed_program(one.response_ids(), markup) if runs else None
+        if one.length >= self.sampler.config.max_length:
             self._leave(one, Stop.LENGTH)
         elif program is None:
             self.engine.seat(one)
@@ -236,9 +236,6 @@ class _Loop:
             assert self.executor is not None
             one.program = self.executor.submit(program)
             self.running.append(one)
-
-    def _ends(self, one: Conversation) -> bool:
-        return self.sampler.tokenizer.ends_response(one.newest_model_ids(), self.sampler.markup)
 
     def _leave(self, one: Conversation, stop: Stop) -> None:
         one.stop = stop
