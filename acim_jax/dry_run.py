@@ -32,20 +32,19 @@ def table(prepared: Prepared) -> rich.table.Table:
     per_iteration = min(explore.problems, len(prepared.train)) * explore.rollouts_per_problem
     rows.append(("rollouts", f"{per_iteration} × {config.run.iterations} iterations"))
     rows.append(("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"))
-    kv = cache.num_bytes(model, sampling.slots, sampling.max_length)
-    batch_shards = 1
+    parts = 1 if sample_layout is None else sample_layout.shards("batch")
+    int8 = sampling.kv_cache == "int8"
+    kv = cache.num_bytes(model, sampling.pages(parts), sampling.page_size, int8=int8)
     if sample_layout is not None:
-        spec = sample_layout.sharding(("batch", "kv_heads"))
-        shape = (sampling.slots, model.num_kv_heads)
-        batch_shards = int(np.prod(shape) / np.prod(spec.shard_shape(shape)))
+        kv //= sample_layout.shards("kv_heads")
     moments = 3 * 4 * trained  # gradients and two moments, float32
     rows.append(("weights, per device", _human(weights / shards)))
     rows.append(("gradients and moments, per device", _human(moments / trained_shards)))
-    rows.append(("KV cache, per device", _human(kv / batch_shards)))
+    rows.append(("KV cache, per device", _human(kv)))
     columns = config.improve.logprob_chunk or config.improve.buckets[-1]
     logits = 4 * config.improve.microbatch_rows * columns * model.vocab_size
     rows.append(("logits of a microbatch, all devices", _human(logits)))
-    programs = 2 + len(sampling.prefill_buckets)
+    programs = 3 + len(sampling.prefill_buckets)
     per_bucket = 2 if config.improve.replay_weight else 1
     programs += 4 + per_bucket * len(config.improve.buckets)
     rows.append(("programs to compile, about", str(programs)))

@@ -117,7 +117,7 @@ def explore(
         runtime.executor,
         seed=seed,
         iteration=iteration,
-        temperature=config.sampling.temperature,
+        sampling=runtime.sampling_params,
         on_done=on_rollout,
     )
     by_id = {problem.id: problem for problem in chosen}

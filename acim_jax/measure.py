@@ -17,7 +17,7 @@ from acim_jax.evaluation import episode_rows, evaluate, selection
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.model import transformer
-from acim_jax.records import DECISIONS, GUIDES, DecisionName, Guide, Problem
+from acim_jax.records import DECISIONS, GUIDES, DecisionName, Guide, Problem, SamplingParams
 from acim_jax.runtime import Runtime
 
 Done = Callable[[], None]
@@ -54,7 +54,7 @@ def _rollouts(
         runtime.sampler,
         runtime.executor,
         runtime.grader,
-        temperature=0.0,
+        sampling=SamplingParams(0.0),
         seed=runtime.config.seed,
         on_done=on_done,
     )

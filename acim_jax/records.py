@@ -114,11 +114,15 @@ class RolloutRequest:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segment:
-    """A run of tokens with one author. `logprobs` [n] float32 for MODEL, else None."""
+    """A run of tokens with one author. `logprobs` [n] float32 for MODEL, else None.
+
+    full_logprobs: those of the distribution before top-k, top-p and min-p, where there were any.
+    """
 
     author: Author
     token_ids: np.ndarray  # [n] int32
     logprobs: np.ndarray | None = None
+    full_logprobs: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.logprobs is not None and self.author is not Author.MODEL:
@@ -143,9 +147,19 @@ class ExecutionResult:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingParams:
-    """The distribution that MODEL tokens were drawn from. Temperature 0 is greedy."""
+    """The distribution that MODEL tokens were drawn from.
+
+    temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 are no truncation.
+    """
 
     temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -23,8 +23,8 @@ from acim_jax.improve.state import TrainState
 from acim_jax.markup import Markup
 from acim_jax.model import lora, transformer
 from acim_jax.model_folder import ModelFolder
-from acim_jax.records import DECISIONS, Problem
-from acim_jax.rollout.converse import Sampler
+from acim_jax.records import DECISIONS, Problem, SamplingParams
+from acim_jax.rollout.sampler import Sampler
 from acim_jax.sharding import axes, mesh, place
 
 #: Demonstrations that replay draws from.
@@ -55,6 +55,12 @@ class Runtime:
     @property
     def markup(self) -> Markup:
         return self.model.markup
+
+    @property
+    def sampling_params(self) -> SamplingParams:
+        """The distribution of training rollouts."""
+        chosen = self.config.sampling
+        return SamplingParams(chosen.temperature, chosen.top_k, chosen.top_p, chosen.min_p)
 
     def to_sampling(self, params: transformer.Params) -> transformer.Params:
         """The model's weights in the sampler's sharding, adapters merged into them."""

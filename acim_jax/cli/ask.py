@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import math
 
 import rich.text
 
@@ -16,7 +15,7 @@ from acim_jax.evaluation import episode_rows
 from acim_jax.model_folder import ModelFolder
 from acim_jax.records import GUIDES, Episode, Problem, RolloutRequest, Stop
 from acim_jax.rollout import converse
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 
 _EXAMPLE = """\
 examples:
@@ -41,9 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--decision", choices=GUIDES, default="native", help="default: the model's own"
     )
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)"
-    )
+    options.add_sampling(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (default 0)")
     parser.add_argument(
         "--max-length", type=int, metavar="T", help="tokens of prompt, response and outputs"
@@ -73,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             executor,
             seed=args.seed,
             iteration=-1,
-            temperature=args.temperature,
+            sampling=options.sampling_params(args),
             on_segment=lambda _, segment: transcript.add(segment),
         )
         transcript.close()
@@ -101,8 +98,7 @@ def _prepare(args: argparse.Namespace) -> tuple[ModelFolder, Sampler, RolloutReq
     if not args.question.strip():
         raise ValueError("QUESTION is empty.")
     options.check_text(args.question, "QUESTION")
-    if not (math.isfinite(args.temperature) and args.temperature >= 0):
-        raise ValueError(f"--temperature must be 0 or above, got {args.temperature}.")
+    options.check_sampling(args)
     model = options.open_model(args)
     prefix = "" if args.decision == "native" else model.markup.prefixes(args.decision)[0]
     problem = Problem("question", args.question, "")

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from acim_jax.evaluation import fingerprint, results_folder, resumable
 from acim_jax.evaluation.resumable import Batch, Judgements
 from acim_jax.model_folder import ModelFolder
 from acim_jax.records import DECISIONS, GUIDES, Guide, Problem
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +64,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--decision", nargs="+", choices=GUIDES, default=["native"], help="default: native"
     )
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="rollouts per problem")
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)"
-    )
+    options.add_sampling(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="the first N problems of each file")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (default 0)")
     parser.add_argument(
@@ -134,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
                 prepared.sampler,
                 executor,
                 grader,
-                temperature=args.temperature,
+                sampling=options.sampling_params(args),
                 seed=args.seed,
                 on_done=advance,
             )
@@ -158,8 +155,7 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
     """Reads and checks all input; ValueError or FileNotFoundError."""
     if args.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {args.samples}.")
-    if not (math.isfinite(args.temperature) and args.temperature >= 0):
-        raise ValueError(f"--temperature must be 0 or above, got {args.temperature}.")
+    options.check_sampling(args)
     if args.temperature == 0 and args.samples > 1:
         raise ValueError(
             f"--samples {args.samples} at temperature 0 would make equal rollouts; give a "
@@ -189,7 +185,7 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
         "data": {file: fingerprint.of_problems(problems) for file, problems in data.items()},
         "decisions": guides,
         "samples": args.samples,
-        "temperature": args.temperature,
+        **dataclasses.asdict(options.sampling_params(args)),
         "seed": args.seed,
         "markup": dataclasses.asdict(model.markup),
         "slots": sampling.slots,

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Sequence
 
 from acim_jax import markup as markups
@@ -12,7 +13,8 @@ from acim_jax.environment.executor import ExecutorConfig
 from acim_jax.markup import Body, Markup
 from acim_jax.model.config import ModelSource
 from acim_jax.model_folder import ModelFolder
-from acim_jax.sampling.config import SamplingConfig
+from acim_jax.records import SamplingParams
+from acim_jax.sampling.config import SamplingConfig, check_truncation
 from acim_jax.sharding import axes
 from acim_jax.sharding.mesh import MeshConfig
 
@@ -43,6 +45,41 @@ def add_markup(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="overrides fields of the model's acim.yaml, e.g. name=qwen2.5-math-tir max_turns=3",
     )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """--temperature and what cuts the distribution off."""
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)"
+    )
+    parser.add_argument(
+        "--top-k", type=int, default=0, metavar="K", help="the K best tokens only (default 0: all)"
+    )
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="the fewest best tokens that hold P of the probability (default 1: all)",
+    )
+    parser.add_argument(
+        "--min-p",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="tokens of at least P times the best one's probability (default 0: all)",
+    )
+
+
+def sampling_params(args: argparse.Namespace) -> SamplingParams:
+    return SamplingParams(args.temperature, args.top_k, args.top_p, args.min_p)
+
+
+def check_sampling(args: argparse.Namespace) -> None:
+    """ValueError for a temperature or a truncation out of range."""
+    if not (math.isfinite(args.temperature) and args.temperature >= 0):
+        raise ValueError(f"--temperature must be 0 or above, got {args.temperature}.")
+    check_truncation(args.top_k, args.top_p, args.min_p)
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:

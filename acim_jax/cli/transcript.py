@@ -7,7 +7,7 @@ import rich.text
 
 from acim_jax.markup import Markup
 from acim_jax.records import Author, Segment
-from acim_jax.rollout.converse import Tokens
+from acim_jax.rollout.sampler import Tokens
 
 _REPLACEMENT = "\ufffd"  # what part of a character decodes to
 # A response may hold terminal commands; none of them is to reach a terminal.

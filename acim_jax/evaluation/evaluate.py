@@ -13,9 +13,9 @@ from acim_jax.environment.grader import Grader
 from acim_jax.evaluation import selection
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.model import transformer
-from acim_jax.records import Episode, Guide, Problem, RolloutRequest
+from acim_jax.records import Episode, Guide, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout import converse
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 
 
 def requests(
@@ -33,7 +33,7 @@ def rollouts(
     executor: Executor,
     grader: Grader,
     *,
-    temperature: float,
+    sampling: SamplingParams,
     seed: int,
     on_done: Callable[[], None] = lambda: None,
 ) -> list[Episode]:
@@ -48,7 +48,7 @@ def rollouts(
         executor,
         seed=seed,
         iteration=-1,
-        temperature=temperature,
+        sampling=sampling,
         on_done=on_done,
     )
     by_id = {request.problem.id: request.problem for request in wanted}

@@ -14,8 +14,8 @@ from acim_jax.evaluation import episode_rows, evaluate, results_folder
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.evaluation.results_folder import ResultsFolder
 from acim_jax.model import transformer
-from acim_jax.records import DECISIONS, GUIDES, Guide, Problem, RolloutRequest
-from acim_jax.rollout.converse import Sampler
+from acim_jax.records import DECISIONS, GUIDES, Guide, Problem, RolloutRequest, SamplingParams
+from acim_jax.rollout.sampler import Sampler
 
 #: Rollouts of a batch per row slot: enough that rows which finish late idle few of the others.
 BATCH_PER_SLOT = 8
@@ -66,7 +66,7 @@ def run(
     executor: Executor,
     grader: Grader,
     *,
-    temperature: float,
+    sampling: SamplingParams,
     seed: int,
     on_done: Callable[[], None] = lambda: None,
 ) -> None:
@@ -83,7 +83,7 @@ def run(
             sampler,
             executor,
             grader,
-            temperature=temperature,
+            sampling=sampling,
             seed=seed,
             on_done=on_done,
         )

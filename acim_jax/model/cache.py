@@ -1,36 +1,127 @@
-"""The key/value cache: an argument and a result of every forward pass, never module state."""
+"""The key/value cache: pages that rows share through tables.
+
+An argument and a result of every forward pass, never module state. It is carried through the
+layers and updated in place. On a mesh every shard of the batch axes has a pool of its own, and
+tables hold page numbers of their shard's pool, so that no look-up crosses devices.
+"""
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int
 
 from acim_jax.model.config import ModelConfig
+from acim_jax.sharding import axes
+from acim_kernels.decode import api as kernels
+from acim_kernels.decode.pages import TRASH, Pages, write
+
+#: Logical axes of a pool's arrays; the first L·P pages of one shard, layer after layer.
+POOL = ("batch", "pages", "kv_heads", "page", "head_dim")
 
 
 class Cache(NamedTuple):
-    """Keys and values of all layers.
+    """The pools, and where the rows of one call lie in them.
 
-    Scanned models hold one array [L, B, K, S, H], carried through the scan and updated in place;
-    unrolled models a tuple of L arrays [B, K, S, H], so that no layer is ever sliced out.
+    pages: arrays [D, L·P, K, G, H] over D shards (and scales [D, L·P, K, G] of an int8 cache).
+    tables: [D, B/D, M] page numbers below P; `TRASH` (0) where a row has no page.
     """
 
-    k: Array | tuple[Array, ...]
-    v: Array | tuple[Array, ...]
+    pages: Pages
+    tables: Int[Array, "D Z M"]
 
 
-def empty(config: ModelConfig, rows: int, length: int) -> Cache:
-    """A cache of zeros for `rows` sequences of at most `length` tokens."""
-    shape = (rows, config.num_kv_heads, length, config.head_dim)
-    if config.unroll:
-        arrays = tuple(jnp.zeros(shape, config.dtype) for _ in range(config.num_layers))
-        return Cache(arrays, tuple(jnp.zeros_like(a) for a in arrays))
-    stacked = jnp.zeros((config.num_layers, *shape), config.dtype)
-    return Cache(stacked, jnp.zeros_like(stacked))
+def empty_pages(
+    config: ModelConfig, pages: int, page_size: int, *, shards: int = 1, int8: bool = False
+) -> Pages:
+    """Zeroed pools of `pages` pages a shard and layer, the trash page included."""
+    shape = (shards, config.num_layers * pages, config.num_kv_heads, page_size, config.head_dim)
+    dtype = jnp.int8 if int8 else config.dtype
+    scales = [jnp.zeros(shape[:-1], jnp.float32) if int8 else None for _ in range(2)]
+    return Pages(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), *scales)
 
 
-def num_bytes(config: ModelConfig, rows: int, length: int) -> int:
-    """Bytes of a cache, keys and values."""
-    width = jnp.dtype(config.dtype).itemsize
-    per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim
-    return rows * length * per_token * width
+def empty(config: ModelConfig, rows: int, length: int, page_size: int = 64) -> Cache:
+    """A cache of `rows` rows of at most `length` tokens, each with pages of its own."""
+    per_row = -(-length // page_size)
+    tables = 1 + jnp.arange(rows * per_row, dtype=jnp.int32).reshape(1, rows, per_row)
+    return Cache(empty_pages(config, 1 + rows * per_row, page_size), tables)
+
+
+def num_bytes(config: ModelConfig, pages: int, page_size: int, *, int8: bool = False) -> int:
+    """Bytes of one shard's pool of `pages` pages a layer, keys and values and their scales."""
+    vectors = 2 * config.num_layers * config.num_kv_heads * pages * page_size
+    if int8:
+        return vectors * (config.head_dim + 4)
+    return vectors * config.head_dim * jnp.dtype(config.dtype).itemsize
+
+
+def attend(
+    cache: Cache,
+    layer: int | Int[Array, ""],
+    q_BTNH: Float[Array, "B T N H"],
+    k_BTKH: Float[Array, "B T K H"],
+    v_BTKH: Float[Array, "B T K H"],
+    positions_BT: Int[Array, "B T"],
+    *,
+    num_layers: int,
+    window: int | Array | None = None,
+    layout: axes.Layout | None = None,
+) -> tuple[Float[Array, "B T N H"], Cache]:
+    """Writes one layer's new keys and values, then attends to all that each query may see.
+
+    A token whose row has no page at its position is written to the trash page.
+    """
+
+    def one_shard(
+        pages: Pages,
+        tables: Array,
+        layer: Array,
+        window: Array | None,
+        q: Array,
+        k: Array,
+        v: Array,
+        positions: Array,
+    ) -> tuple[Array, Pages]:
+        pages = jax.tree.map(lambda x: x.reshape(x.shape[1:]), pages)
+        base = layer * (pages.k.shape[0] // num_layers)
+        tables = tables.reshape(tables.shape[1:])
+        G, M = pages.k.shape[2], tables.shape[1]
+        numbers = jnp.take_along_axis(tables, jnp.minimum(positions // G, M - 1), axis=1)
+        numbers = base + jnp.where(positions < M * G, numbers, TRASH)
+        pages = write(pages, k, v, numbers, positions % G)
+        out = kernels.attention(q, pages, base + tables, positions, window=window)
+        return out, jax.tree.map(lambda x: x.reshape(1, *x.shape), pages)
+
+    reach = None if window is None else jnp.asarray(window, jnp.int32)
+    given = (
+        cache.pages,
+        cache.tables,
+        jnp.int32(layer),
+        reach,
+        q_BTNH,
+        k_BTKH,
+        v_BTKH,
+        positions_BT,
+    )
+    if layout is None:
+        out, pages = one_shard(*given)
+        return out, Cache(pages, cache.tables)
+    pool = pool_specs(cache.pages, layout)
+    rows, whole = layout.spec(("batch", "sequence")), PartitionSpec()
+    queries = layout.spec(("batch", "sequence", "heads", "head_dim"))
+    keys = layout.spec(("batch", "sequence", "kv_heads", "head_dim"))
+    out, pages = jax.shard_map(
+        one_shard,
+        mesh=layout.mesh,
+        in_specs=(pool, rows, whole, whole, queries, keys, keys, rows),
+        out_specs=(queries, pool),
+        check_vma=False,
+    )(*given)
+    return out, Cache(pages, cache.tables)
+
+
+def pool_specs(pages: Pages, layout: axes.Layout) -> Pages:
+    """The partitions of a pool's arrays: shards over the batch axes, heads over `kv_heads`'."""
+    return jax.tree.map(lambda x: layout.spec(POOL[: x.ndim]), pages)

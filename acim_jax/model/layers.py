@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from acim_jax.model import attention, lora, moe, rope
+from acim_jax.model import cache as caches
+from acim_jax.model import lora, moe, rope
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
 from acim_kernels.attention import api as kernels
@@ -112,20 +113,30 @@ class Attention(nn.Module):
         x_BTD: Float[Array, "B T D"],
         angles: rope.Rope,
         positions_BT: Int[Array, "B T"],
-        update: attention.CacheUpdate | None,
+        cache: caches.Cache | None,
+        layer: int | Int[Array, ""] = 0,
         window: Window = None,
-    ) -> tuple[Float[Array, "B T D"], attention.CacheUpdate | None]:
+    ) -> tuple[Float[Array, "B T D"], caches.Cache | None]:
         c = self.config
         q, k = self._heads("q", x_BTD, angles), self._heads("k", x_BTD, angles)
         v = self._heads("v", x_BTD, None)
-        if update is None:
-            k_BKSH, v_BKSH = k.swapaxes(1, 2), v.swapaxes(1, 2)
+        if cache is None:
+            keys, values = k.swapaxes(1, 2), v.swapaxes(1, 2)
+            out = kernels.attention(q, keys, values, positions_BT, window=window)
         else:
-            update = attention.write(update, k, v, positions_BT)
-            k_BKSH, v_BKSH = attention.read(update)
-        out = kernels.attention(q, k_BKSH, v_BKSH, positions_BT, window=window)
+            out, cache = caches.attend(
+                cache,
+                layer,
+                q,
+                k,
+                v,
+                positions_BT,
+                num_layers=c.num_layers,
+                window=window,
+                layout=self.layout,
+            )
         out = axes.constrain(out, ("batch", "sequence", "heads", "head_dim"), self.layout)
-        return project(self, "o", out, (c.num_heads, c.head_dim), (c.hidden_size,), c), update
+        return project(self, "o", out, (c.num_heads, c.head_dim), (c.hidden_size,), c), cache
 
     def _heads(self, name: str, x_BTD: Array, angles: rope.Rope | None) -> Array:
         """Queries, keys or values, [B, T, heads, H]; normed and rotated if angles are given."""
@@ -153,13 +164,14 @@ class Block(nn.Module):
         x_BTD: Float[Array, "B T D"],
         angles: rope.Rope,
         positions_BT: Int[Array, "B T"],
-        update: attention.CacheUpdate | None,
+        cache: caches.Cache | None,
+        layer: int | Int[Array, ""] = 0,
         window: Window = None,
-    ) -> tuple[Float[Array, "B T D"], attention.CacheUpdate | None]:
+    ) -> tuple[Float[Array, "B T D"], caches.Cache | None]:
         c = self.config
         norm = RMSNorm(c.norm_eps, c.dtype, c.param_dtype, name="attention_norm")
-        attended, update = Attention(c, self.layout, name="attention")(
-            norm(x_BTD), angles, positions_BT, update, window
+        attended, cache = Attention(c, self.layout, name="attention")(
+            norm(x_BTD), angles, positions_BT, cache, layer, window
         )
         x_BTD = axes.constrain(x_BTD + attended, axes.HIDDEN, self.layout)
         norm = RMSNorm(c.norm_eps, c.dtype, c.param_dtype, name="mlp_norm")
@@ -167,4 +179,4 @@ class Block(nn.Module):
             x_BTD = x_BTD + MLP(c, self.layout, name="mlp")(norm(x_BTD))
         else:
             x_BTD = x_BTD + MoE(c, self.layout, name="moe")(norm(x_BTD))
-        return axes.constrain(x_BTD, axes.HIDDEN, self.layout), update
+        return axes.constrain(x_BTD, axes.HIDDEN, self.layout), cache

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from acim_jax.model import attention, layers, rope
+from acim_jax.model import layers, rope
 from acim_jax.model.cache import Cache
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
@@ -110,26 +110,21 @@ def _window(config: ModelConfig, layer: int | Array) -> layers.Window:
 def _apply_block(config: ModelConfig, layout: axes.Layout | None):
     block = layers.Block(config, layout)
 
-    def apply(block_params, x_BTD, angles, positions, update, layer):
+    def apply(block_params, x_BTD, angles, positions, cache, layer):
         window = _window(config, layer)
-        result = block.apply({"params": block_params}, x_BTD, angles, positions, update, window)
-        return cast(tuple[Array, attention.CacheUpdate | None], result)
+        result = block.apply(
+            {"params": block_params}, x_BTD, angles, positions, cache, layer, window
+        )
+        return cast(tuple[Array, Cache | None], result)
 
     return jax.checkpoint(apply) if config.remat else apply
 
 
 def _unrolled(params, config, x_BTD, angles, positions, cache, layout):
     apply = _apply_block(config, layout)
-    keys, values = [], []
     for layer, block_params in enumerate(unstack(params, config)["blocks"]):
-        update = None
-        if cache is not None:
-            update = attention.CacheUpdate(cache.k[layer], cache.v[layer], None)
-        x_BTD, update = apply(block_params, x_BTD, angles, positions, update, layer)
-        if update is not None:
-            keys.append(update.k)
-            values.append(update.v)
-    return x_BTD, None if cache is None else Cache(tuple(keys), tuple(values))
+        x_BTD, cache = apply(block_params, x_BTD, angles, positions, cache, layer)
+    return x_BTD, cache
 
 
 def _scanned(params, config, x_BTD, angles, positions, cache, layout):
@@ -138,9 +133,7 @@ def _scanned(params, config, x_BTD, angles, positions, cache, layout):
     def step(carry, scanned):
         x_BTD, cache = carry
         block_params, layer = scanned
-        update = None if cache is None else attention.CacheUpdate(cache.k, cache.v, layer)
-        x_BTD, update = apply(block_params, x_BTD, angles, positions, update, layer)
-        return (x_BTD, None if update is None else Cache(update.k, update.v)), None
+        return apply(block_params, x_BTD, angles, positions, cache, layer), None
 
     layer_index = jnp.arange(config.num_layers)
     (x_BTD, cache), _ = jax.lax.scan(step, (x_BTD, cache), (params["blocks"], layer_index))

@@ -1,73 +1,92 @@
-"""What the sampler holds on the device: row slots, their cache and what was written into them."""
+"""What the sampler holds on the device: conversations' rows, their cache, and the decode slots.
+
+A *row* is a conversation's place in the cache; a *slot* is a place in the decode step. There are
+more rows than slots. A slot whose row stops takes the next ready row from the queue in the same
+step, so that no slot waits for the host; a stopped row belongs to the host until it is seated
+again. Leading axis D: the shards of the batch axes; rows, slots and pages are numbered per shard.
+"""
 
 import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8, UInt32
 
-from acim_jax.model import cache as model_cache
+from acim_jax.model import cache
 from acim_jax.model.config import ModelConfig
+from acim_jax.sampling.config import SamplingConfig
+from acim_jax.sampling.truncate import Truncation
 from acim_jax.sharding import axes
+from acim_kernels.decode.pages import Pages
+
+
+class Rows(NamedTuple):
+    """C rows a shard, each with up to M pages.
+
+    last: the row's newest token, whose keys are not in the cache yet. lengths: tokens so far, that
+    one included. limits: the length at which the row is full. keys: from `rng.rollout_key`.
+    temperatures: 0 is greedy. halts: which of the vocabulary's flags stop the row.
+    """
+
+    tables: Int[Array, "D C M"]
+    last: Int[Array, "D C"]
+    lengths: Int[Array, "D C"]
+    limits: Int[Array, "D C"]
+    keys: UInt32[Array, "D C 2"]
+    temperatures: Float[Array, "D C"]
+    truncation: Truncation  # of [D, C]
+    halts: UInt8[Array, "D C"]
 
 
 class SamplerState(NamedTuple):
-    """A static set of `B` row slots of at most `S` tokens.
+    """slots: the row in each slot, −1 where there is none. queue: ready rows, a ring of C places;
+    `head` to `tail` (both only grow) are taken."""
 
-    hidden: the last token's final hidden state, from which the next token is drawn. lengths:
-    tokens in each row. tokens, logprobs, margins: by position; logprobs (natural log, of the
-    sampling distribution) and margins (how far the chosen token's perturbed score lay above the
-    runner-up's) hold for sampled tokens only. A row's columns at and behind its length are free
-    to be overwritten.
-    """
-
-    cache: model_cache.Cache
-    hidden: Float[Array, "B D"]
-    lengths: Int[Array, "B"]
-    tokens: Int[Array, "B S"]
-    logprobs: Float[Array, "B S"]
-    margins: Float[Array, "B S"]
+    pages: Pages
+    rows: Rows
+    slots: Int[Array, "D Z"]
+    queue: Int[Array, "D C"]
+    head: Int[Array, "D"]
+    tail: Int[Array, "D"]
 
 
-@functools.partial(jax.jit, static_argnames=("config", "slots", "length", "layout"))
+@functools.partial(jax.jit, static_argnames=("model", "config", "layout"))
 def create(
-    *, config: ModelConfig, slots: int, length: int, layout: axes.Layout | None = None
+    *, model: ModelConfig, config: SamplingConfig, layout: axes.Layout | None = None
 ) -> SamplerState:
     """A state with no row in use, made on the devices in its sharding."""
-    empty = SamplerState(
-        cache=model_cache.empty(config, slots, length),
-        hidden=jnp.zeros((slots, config.hidden_size), config.dtype),
-        lengths=jnp.zeros((slots,), jnp.int32),
-        tokens=jnp.zeros((slots, length), jnp.int32),
-        logprobs=jnp.zeros((slots, length), jnp.float32),
-        margins=jnp.zeros((slots, length), jnp.float32),
+    D = 1 if layout is None else layout.shards("batch")
+    C, M = config.rows(D), config.pages_per_row
+
+    def zeros(*shape: int, dtype: jnp.dtype | type = jnp.int32) -> Array:
+        return jnp.zeros((D, *shape), dtype)
+
+    rows = Rows(
+        tables=zeros(C, M),
+        last=zeros(C),
+        lengths=zeros(C),
+        limits=zeros(C),
+        keys=zeros(C, 2, dtype=jnp.uint32),
+        temperatures=zeros(C, dtype=jnp.float32),
+        truncation=Truncation(zeros(C), zeros(C, dtype=jnp.float32), zeros(C, dtype=jnp.float32)),
+        halts=zeros(C, dtype=jnp.uint8),
     )
-    return constrain(empty, layout)
+    int8 = config.kv_cache == "int8"
+    pages = cache.empty_pages(model, config.pages(D), config.page_size, shards=D, int8=int8)
+    slots = jnp.full((D, config.slots // D), -1, jnp.int32)
+    state = SamplerState(pages, rows, slots, zeros(C), zeros(), zeros())
+    return constrain(state, layout)
 
 
 def constrain(state: SamplerState, layout: axes.Layout | None) -> SamplerState:
-    """Rows over the batch axes, heads of the cache over the tensor axis.
+    """Everything split over its shards, heads of the cache over the tensor axis.
 
     Stated at the end of every program, so that a program's output is sharded as its input is and
     nothing is compiled a second time.
     """
     if layout is None:
         return state
-    per_layer = ("batch", "kv_heads", "sequence", "head_dim")
-    row, columns = ("batch",), ("batch", "sequence")
-
-    def one(x: Array) -> Array:
-        return axes.constrain(x, per_layer if x.ndim == 4 else ("layers", *per_layer), layout)
-
-    def both(kv: Array | tuple[Array, ...]) -> Array | tuple[Array, ...]:
-        return tuple(one(x) for x in kv) if isinstance(kv, tuple) else one(kv)
-
-    return SamplerState(
-        cache=model_cache.Cache(both(state.cache.k), both(state.cache.v)),
-        hidden=axes.constrain(state.hidden, ("batch", "activation_embed"), layout),
-        lengths=axes.constrain(state.lengths, row, layout),
-        tokens=axes.constrain(state.tokens, columns, layout),
-        logprobs=axes.constrain(state.logprobs, columns, layout),
-        margins=axes.constrain(state.margins, columns, layout),
-    )
+    by_shard = jax.tree.map(lambda x: axes.constrain(x, ("batch",), layout), state)
+    pages = jax.tree.map(lambda x: axes.constrain(x, cache.POOL[: x.ndim], layout), state.pages)
+    return by_shard._replace(pages=pages)

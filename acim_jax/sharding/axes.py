@@ -74,6 +74,8 @@ TRAIN_RULES: Rules = {
     "expert": "tensor",
     "expert_mlp": None,
     "lora_rank": None,
+    "pages": None,
+    "page": None,
 }
 
 #: Decoding reads every weight for every token: gathering over `fsdp` each step would cost more

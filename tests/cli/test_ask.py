@@ -11,7 +11,7 @@ import rich.console
 from acim_jax.cli import main
 from acim_jax.cli.transcript import Transcript
 from acim_jax.markup import Markup
-from acim_jax.records import Author, Problem, RolloutRequest, Segment
+from acim_jax.records import Author, Problem, RolloutRequest, SamplingParams, Segment
 from acim_jax.rollout import converse
 from tests.support import tiny_models
 
@@ -78,7 +78,7 @@ def test_ask_shows_and_returns_the_rollout_that_converse_makes(
         None,
         seed=5,
         iteration=-1,
-        temperature=1.0,
+        sampling=SamplingParams(1.0),
     )
     assert found["text"] == episode.text
     assert found["question"] == QUESTION

@@ -9,7 +9,7 @@ from acim_jax.environment.executor import Executor, ExecutorConfig
 from acim_jax.environment.grader import Grader
 from acim_jax.evaluation import evaluate
 from acim_jax.evaluation.episode_rows import Judged, episode_row
-from acim_jax.records import Author
+from acim_jax.records import Author, SamplingParams
 from tests.support import tiny_models
 from tests.support.tiny_models import CHATTY
 
@@ -115,7 +115,13 @@ def test_rollouts_are_forced_scored_and_in_order():
     limits = ExecutorConfig(workers=1, modules=())
     with Executor(limits) as executor, Grader(limits=limits) as grader:
         episodes = evaluate.rollouts(
-            tiny_models.make_params(), wanted, sampler, executor, grader, temperature=1.0, seed=0
+            tiny_models.make_params(),
+            wanted,
+            sampler,
+            executor,
+            grader,
+            sampling=SamplingParams(1.0),
+            seed=0,
         )
     assert [(e.problem_id, e.guide, e.index) for e in episodes] == [
         (r.problem.id, r.guide, r.index) for r in wanted

@@ -97,7 +97,12 @@ def modules(params: Any, config: ModelConfig) -> dict[str, jax.Array]:
         )
         window = None if layer < config.full_attention_layers else config.sliding_window
         found[f"attention_{layer}"], _ = layers.Attention(config).apply(
-            {"params": block["attention"]}, given["attention"], angles, POSITIONS, None, window
+            {"params": block["attention"]},
+            given["attention"],
+            angles,
+            POSITIONS,
+            None,
+            window=window,
         )
         name, module = ("mlp", layers.MLP) if config.experts is None else ("moe", layers.MoE)
         found[f"mlp_{layer}"] = module(config).apply({"params": block[name]}, given["mlp"])

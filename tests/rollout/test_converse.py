@@ -3,15 +3,26 @@ they do not depend."""
 
 import dataclasses
 import itertools
+import threading
+from concurrent.futures import Future
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax.markup import closed_program
+from acim_jax import compilation
+from acim_jax.environment.executor import ExecutorFailure
 from acim_jax.model import scoring, transformer
-from acim_jax.records import Author, Episode, Segment, Status, Stop
+from acim_jax.records import (
+    Author,
+    Episode,
+    ExecutionResult,
+    SamplingParams,
+    Segment,
+    Status,
+    Stop,
+)
 from acim_jax.rollout import converse
 from tests.support import tiny_models
 from tests.support.tiny_models import CHATTY, CONFIG, ScriptedExecutor, requests, run
@@ -35,6 +46,14 @@ def pieces(episode: Episode) -> list[tuple[Segment, slice]]:
         (s, slice(int(e) - len(s.token_ids), int(e)))
         for s, e in zip(episode.segments, ends, strict=True)
     ]
+
+
+def given_tokens(episodes) -> int:
+    """What must be computed of given text: of every problem's prompt all but the token that
+    decoding starts from, once; of prefixes and outputs every token."""
+    prompts = {e.problem_id: len(e.segments[0].token_ids) - 1 for e in episodes}
+    ours = [s for e in episodes for s in e.segments if s.author in (Author.FORCED, Author.OUTPUT)]
+    return sum(prompts.values()) + sum(len(s.token_ids) for s in ours)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +83,7 @@ def test_stored_logprobs_are_those_of_the_trainer(unroll: bool, temperature: flo
     assert after_output > 100, "too few tokens behind interpreter output to show anything"
     assert PAD in sampled and {USER, ASSISTANT} & set(sampled), "no special ids inside text"
     assert stats.sampled_tokens == len(sampled)
-    assert stats.prefill_tokens == sum(e.num_tokens for e in episodes) - len(sampled)
+    assert stats.prefill_tokens == given_tokens(episodes)
 
 
 def test_greedy_takes_the_best_token():
@@ -94,8 +113,9 @@ def by_identity(episodes: list[Episode]) -> dict[tuple[str, str, int], Episode]:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"slots": 3},
-        {"slots": 16},
+        {"slots": 3, "spare": 0},
+        {"slots": 16, "page_size": 7},
+        {"slots": 4, "spare": 30, "page_size": 128},
         {"chunk": 5},
         {"prefill_rows": 2, "prefill_buckets": (5,)},
         {"prefill_buckets": (64,)},
@@ -126,6 +146,135 @@ def test_nothing_depends_on_the_samplers_shapes(made, settings: dict):
     assert different <= made[1].near_ties + stats.near_ties
 
 
+class LateExecutor(ScriptedExecutor):
+    """Its programs return after a time drawn from `seed`, in another order than they came."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.draw = np.random.default_rng(seed)
+
+    def submit(self, code: str, timeout_s: float | None = None) -> Future[ExecutionResult]:
+        done, late = super().submit(code, timeout_s), Future()
+        delay = float(self.draw.choice([0.0, 0.003, 0.03]))
+        threading.Timer(delay, lambda: late.set_result(done.result())).start()
+        return late
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_when_programs_return_changes_nothing(made, seed: int):
+    """Not even the last bit, and near ties are no excuse."""
+    episodes, stats = run(tiny_models.make_sampler(), requests(), LateExecutor(seed))
+    assert sum(len(e.executions) for e in episodes) > 10
+    for one, other in zip(made[0], episodes, strict=True):
+        np.testing.assert_array_equal(one.token_ids, other.token_ids)
+        assert (one.stop, one.text) == (other.stop, other.text)
+        for mine, theirs in zip(one.segments, other.segments, strict=True):
+            assert mine.author is theirs.author
+            if mine.author is Author.MODEL:
+                np.testing.assert_array_equal(mine.logprobs, theirs.logprobs)
+    assert stats.prefill_tokens == made[1].prefill_tokens == given_tokens(episodes)
+
+
+def test_a_program_that_runs_holds_up_nobody():
+    """All text rollouts end while every program of the code rollouts is still running."""
+    ended = threading.Event()
+    finished: list[int] = []
+
+    class Held(ScriptedExecutor):
+        def submit(self, code: str, timeout_s: float | None = None) -> Future[ExecutionResult]:
+            done, late = super().submit(code, timeout_s), Future()
+            threading.Thread(
+                target=lambda: (ended.wait(60), late.set_result(done.result()))
+            ).start()
+            return late
+
+    wanted = [r for r in requests(2, 4) if r.guide != "native"]
+    texts = sum(r.guide == "text" for r in wanted)
+
+    def on_done() -> None:
+        finished.append(1)
+        if len(finished) >= texts:
+            ended.set()
+
+    episodes, _ = converse.converse(
+        tiny_models.make_params(),
+        wanted,
+        tiny_models.make_sampler(slots=4, spare=8),
+        Held(),
+        seed=3,
+        iteration=1,
+        sampling=SamplingParams(1.0),
+        on_done=on_done,
+    )
+    assert len(finished) == len(wanted)
+    assert any(e.executions for e in episodes)
+
+
+def test_truncated_sampling_stores_both_logprobs():
+    """Of the distribution drawn from, and of the one before truncation, which is the trainer's."""
+    params, sampler = tiny_models.make_params(), tiny_models.make_sampler()
+    episodes, _ = run(sampler, requests(2, 2), params=params, temperature=0.8, top_k=20, top_p=0.7)
+    score = rescored(episodes, params, CONFIG, 0.8)
+    gains = []
+    for episode, logprobs in zip(episodes, score, strict=True):
+        for segment, where in pieces(episode):
+            if segment.author is Author.MODEL:
+                assert segment.full_logprobs is not None and segment.logprobs is not None
+                np.testing.assert_allclose(segment.full_logprobs, logprobs[where], atol=1e-5)
+                gains += (segment.logprobs - segment.full_logprobs).tolist()
+    # the kept mass is at least top_p of the 20 best, and never all
+    assert min(gains) > 0 and len(gains) > 100
+    whole, _ = run(sampler, requests(1, 1), params=params)
+    assert all(s.full_logprobs is None for s in whole[0].segments)
+
+
+def test_a_warm_sampler_never_compiles():
+    """Over temperatures, truncations, seeds, stop sets, short batches, prompts of other lengths
+    and other weights."""
+    sampler, params = tiny_models.make_sampler(), tiny_models.make_params()
+    assert converse.compile_all(params, sampler) == 5
+    run(sampler, requests(1, 1), params=params)  # what the host computes by itself
+    others = tiny_models.make_params(seed=1)
+    stops = tiny_models.make_sampler(markup=dataclasses.replace(CHATTY, stop=("<|user|>",)))
+    assert stops.flags is not sampler.flags  # made before counting
+    with compilation.CompileCounter() as counter:
+        run(sampler, requests(3, 2), params=params, temperature=0.7)
+        run(sampler, requests(5, 1), params=others, top_p=0.9)
+        run(sampler, requests(1, 1), params=params, temperature=0.0)
+        run(stops, requests(2, 1), params=params, top_k=5, min_p=0.1)
+    assert counter.take().programs == 0
+
+
+def test_a_dead_executor_ends_its_episodes_only():
+    class Dead(ScriptedExecutor):
+        def submit(self, code: str, timeout_s: float | None = None) -> Future[ExecutionResult]:
+            future = super().submit(code, timeout_s)
+            if len(self.programs) > 3:
+                future = Future()
+                future.set_exception(ExecutorFailure("no server can be started"))
+            return future
+
+    episodes, stats = run(tiny_models.make_sampler(), requests(), Dead())
+    stops = [e.stop for e in episodes]
+    assert stats.infra == stops.count(Stop.INFRA) > 0
+    assert all(e.stop is not Stop.INFRA for e in episodes if e.guide == "text")
+
+
+def test_int8_keys_and_values_stay_near():
+    """The error of one decode step is that of rounding to 1/254 of a vector's largest entry."""
+    sampler = tiny_models.make_sampler(kv_cache="int8")
+    params = tiny_models.make_params()
+    episodes, _ = run(sampler, requests(2, 2), params=params)
+    differences = [
+        np.abs(segment.logprobs - logprobs[where])
+        for episode, logprobs in zip(episodes, rescored(episodes, params, CONFIG, 1.0), strict=True)
+        for segment, where in pieces(episode)
+        if segment.author is Author.MODEL
+    ]
+    worst = np.concatenate(differences)
+    assert 1e-5 < worst.max() < 0.2 and worst.mean() < 0.02
+
+
 def test_rollouts_of_one_problem_differ_and_repeat():
     """A draw depends on seed, iteration, problem, guide and index."""
     sampler = tiny_models.make_sampler()
@@ -139,7 +288,7 @@ def test_rollouts_of_one_problem_differ_and_repeat():
             None,
             seed=seed,
             iteration=iteration,
-            temperature=1.0,
+            sampling=SamplingParams(1.0),
         )
         return [e.segments[1].token_ids[:6].tolist() for e in episodes]
 
@@ -173,7 +322,7 @@ def test_how_episodes_end():
                 assert episode.token_ids[-1] == END
             case Stop.TURNS:
                 assert len(episode.executions) == once.max_turns
-                assert closed_program(whole, once) is not None
+                assert tokenizer.closed_program(response, once) is not None
             case Stop.LENGTH:
                 assert episode.num_tokens <= sampler.config.max_length
                 if authors[-1] is Author.MODEL and len(episode.executions) == authors.count(
@@ -192,13 +341,15 @@ def test_what_was_run_is_what_was_written(made):
         if episode.guide == "text":
             assert not episode.executions
             assert episode.decision == "text"
-        written, nth = "", 0
+        written, last, nth = "", "", 0
         for segment in episode.segments[1:]:
             text = tokenizer.decode(segment.token_ids)
             if segment.author is Author.OUTPUT:
                 execution = episode.executions[nth]
-                assert written.endswith(execution.code + "e")
-                assert written[: -len(execution.code) - 1].endswith("t")
+                begin = written.rindex(execution.code + "e")
+                behind = written[begin + len(execution.code) + 1 :]
+                assert last.endswith("e" + behind), "the token that closed the fence is the last"
+                assert written[:begin].endswith("t")
                 assert "e" not in execution.code
                 shown = {
                     Status.OK: f"{len(execution.code)} long",
@@ -209,6 +360,7 @@ def test_what_was_run_is_what_was_written(made):
                 assert shown in text
                 nth, turns = nth + 1, turns + 1
             written += text
+            last = tokenizer.decode(segment.token_ids[-1:])
     assert turns > 10
 
 
@@ -234,7 +386,7 @@ def test_without_an_executor_a_fence_is_text():
         None,
         seed=3,
         iteration=1,
-        temperature=1.0,
+        sampling=SamplingParams(1.0),
     )
     with_one, _ = run(tiny_models.make_sampler(), requests())
     assert {e.stop for e in episodes} == {Stop.EOS, Stop.LENGTH}
@@ -273,7 +425,7 @@ def test_prompts_that_do_not_fit():
         None,
         seed=0,
         iteration=0,
-        temperature=1.0,
+        sampling=SamplingParams(1.0),
         on_done=lambda: finished.append(1),
     )
     assert [e.stop for e in episodes] == [Stop.LENGTH, Stop.PROMPT, Stop.PROMPT]

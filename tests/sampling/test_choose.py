@@ -7,8 +7,21 @@ import pytest
 
 from acim_jax import rng
 from acim_jax.sampling import choose
+from acim_jax.sampling.truncate import Truncation
 
-sample = jax.jit(choose.choose)
+
+def off(rows: int) -> Truncation:
+    return Truncation(
+        np.zeros(rows, np.int32), np.ones(rows, np.float32), np.zeros(rows, np.float32)
+    )
+
+
+@jax.jit
+def sample(logits, temperatures, keys, positions, truncation=None) -> choose.Choice:
+    chosen = off(len(logits)) if truncation is None else truncation
+    return choose.choose(logits, temperatures, jax.tree.map(jnp.asarray, chosen), keys, positions)
+
+
 LOGITS = np.array([2.0, 0.5, -1.0, 1.5, -jnp.inf], np.float32)
 
 
@@ -72,3 +85,24 @@ def test_a_draw_depends_on_key_and_position_alone():
     np.testing.assert_array_equal(alone.tokens, whole.tokens[part])
     moved = sample(logits, temperatures, keys, positions + 1)
     assert (np.asarray(moved.tokens) != np.asarray(whole.tokens)).any()
+
+
+def test_truncated_rows_beside_whole_ones():
+    """Draws, and both log-probs, of a truncated distribution: the three best of five."""
+    rows = 2000
+    keys = np.stack([rng.rollout_key(2, 0, "p", "native", i) for i in range(rows)])
+    cut = off(rows)
+    cut.top_k[::2] = 3
+    logits = jnp.broadcast_to(LOGITS, (rows, len(LOGITS)))
+    choice = sample(logits, jnp.ones((rows,)), keys, jnp.zeros((rows,), jnp.int32), cut)
+    whole, tokens = np.log(softmax(LOGITS)[[0, 3, 1, 2]]), np.asarray(choice.tokens)
+    three = dict(zip([0, 3, 1], whole[:3] - np.log(np.exp(whole[:3]).sum()), strict=True))
+    assert set(tokens[::2].tolist()) == {0, 1, 3} and 2 in tokens[1::2]
+    expected = [three[t] for t in tokens[::2].tolist()]
+    np.testing.assert_allclose(choice.logprobs[::2], expected, atol=1e-6)
+    np.testing.assert_array_equal(choice.logprobs[1::2], choice.full_logprobs[1::2])
+    full = np.log(softmax(LOGITS)[tokens])
+    np.testing.assert_allclose(choice.full_logprobs, full, atol=1e-6)
+    share = np.mean(tokens[::2] == 0)
+    probability = np.exp(three[0])
+    assert abs(share - probability) < 4 * np.sqrt(probability * (1 - probability) / (rows / 2))

@@ -13,9 +13,9 @@ from acim_jax.environment.executor import Executor
 from acim_jax.markup import Markup
 from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
-from acim_jax.records import ExecutionResult, Problem, RolloutRequest, Status
+from acim_jax.records import ExecutionResult, Problem, RolloutRequest, SamplingParams, Status
 from acim_jax.rollout import converse
-from acim_jax.rollout.converse import Sampler
+from acim_jax.rollout.sampler import Sampler
 from acim_jax.sampling.config import SamplingConfig
 
 CONFIG = ModelConfig(
@@ -118,7 +118,9 @@ def requests(count: int = 3, rollouts: int = 5) -> list[RolloutRequest]:
     ]
 
 
-def run(sampler, wanted, executor=None, *, params=None, temperature=1.0, config=CONFIG):
+def run(
+    sampler, wanted, executor=None, *, params=None, temperature=1.0, config=CONFIG, **truncation
+):
     return converse.converse(
         make_params(config) if params is None else params,
         wanted,
@@ -126,5 +128,5 @@ def run(sampler, wanted, executor=None, *, params=None, temperature=1.0, config=
         ScriptedExecutor() if executor is None else executor,
         seed=3,
         iteration=1,
-        temperature=temperature,
+        sampling=SamplingParams(temperature, **truncation),
     )

@@ -1,0 +1,157 @@
+"""One conversation's bookkeeping on the host: its segments so far, and what it waits for."""
+
+import dataclasses
+from concurrent.futures import Future
+
+import numpy as np
+
+from acim_jax.records import (
+    Author,
+    Episode,
+    ExecutionResult,
+    RolloutRequest,
+    SamplingParams,
+    Segment,
+    Stop,
+)
+
+
+@dataclasses.dataclass
+class Sampled:
+    """New tokens of one row out of a decode call, and whether the row stopped with the last."""
+
+    token_ids: np.ndarray  # [n] int32
+    logprobs: np.ndarray  # [n] float32
+    full_logprobs: np.ndarray  # [n] float32
+    stopped: bool
+
+
+@dataclasses.dataclass
+class Conversation:
+    """A rollout on its way. Mutable, and owned by `converse.py` and `engine.py` alone.
+
+    runs_code: a closed program is run. has_text_stops: stop texts of several tokens are looked
+    for. cached: tokens whose keys are in the cache. shard, row: its place there (−1: none yet);
+    pages: its own ones, behind those it shares with the prompt `shared`. table: all of them.
+    """
+
+    request: RolloutRequest
+    key: np.ndarray  # [2] uint32
+    segments: list[Segment]
+    runs_code: bool
+    has_text_stops: bool
+    shard: int = -1
+    row: int = -1
+    pages: list[int] = dataclasses.field(default_factory=list[int])
+    shared: bytes | None = None
+    table: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0,), np.int32))
+    cached: int = 0
+    length: int = 0
+    executions: list[ExecutionResult] = dataclasses.field(default_factory=list[ExecutionResult])
+    program: Future[ExecutionResult] | None = None
+    stop: Stop | None = None
+
+    def __post_init__(self) -> None:
+        self.segments = [segment for segment in self.segments if len(segment.token_ids)]
+        self.length = sum(len(segment.token_ids) for segment in self.segments)
+
+    @property
+    def prompt_ids(self) -> np.ndarray:
+        if self.segments and self.segments[0].author is Author.PROMPT:
+            return self.segments[0].token_ids
+        return np.zeros((0,), np.int32)
+
+    def append(self, segment: Segment) -> None:
+        self.segments.append(segment)
+        self.length += len(segment.token_ids)
+
+    def take(self, sampled: Sampled, *, keep_full: bool) -> Segment:
+        """The row's newly sampled tokens as one MODEL segment."""
+        segment = Segment(
+            Author.MODEL,
+            sampled.token_ids,
+            sampled.logprobs,
+            sampled.full_logprobs if keep_full else None,
+        )
+        self.append(segment)
+        # All but the newest were inputs of a decode step.
+        self.cached = self.length - 1
+        return segment
+
+    def uncached(self) -> np.ndarray:
+        """The tokens to prefill: all that are not in the cache but the newest."""
+        missing = self.length - 1 - self.cached
+        pieces: list[np.ndarray] = []
+        have = 0
+        for segment in reversed(self.segments):
+            if have > missing:
+                break
+            pieces.append(segment.token_ids)
+            have += len(segment.token_ids)
+        tail = np.concatenate(pieces[::-1])
+        return tail[len(tail) - 1 - missing : -1]
+
+    @property
+    def watched(self) -> bool:
+        """Whether the row stops at tokens that may close a fence or complete a stop text."""
+        return self.runs_code or self.has_text_stops
+
+    def newest_model_ids(self) -> np.ndarray:
+        """What the model has sampled since the last token that somebody else wrote."""
+        pieces: list[np.ndarray] = []
+        for segment in reversed(self.segments):
+            if segment.author is not Author.MODEL:
+                break
+            pieces.append(segment.token_ids)
+        return np.concatenate(pieces[::-1]) if pieces else np.zeros((0,), np.int32)
+
+    @property
+    def newest(self) -> int:
+        return int(self.segments[-1].token_ids[-1])
+
+    def response_ids(self) -> np.ndarray:
+        """All tokens behind the prompt, whoever wrote them."""
+        pieces = [s.token_ids for s in self.segments if s.author is not Author.PROMPT]
+        return np.concatenate(pieces) if pieces else np.zeros((0,), np.int32)
+
+    def finish(
+        self, text: str, fences_opened: int, sampling: SamplingParams, policy_version: int
+    ) -> Episode:
+        assert self.stop is not None
+        return Episode(
+            problem_id=self.request.problem.id,
+            guide=self.request.guide,
+            index=self.request.index,
+            segments=tuple(merge_model_segments(self.segments)),
+            executions=tuple(self.executions),
+            stop=self.stop,
+            sampling=sampling,
+            policy_version=policy_version,
+            fences_opened=fences_opened,
+            text=text,
+        )
+
+
+def merge_model_segments(segments: list[Segment]) -> list[Segment]:
+    """Joins neighbouring MODEL segments: where the host looked is no property of an episode."""
+    merged: list[Segment] = []
+    run: list[Segment] = []
+    for segment in [*segments, None]:
+        if segment is not None and segment.author is Author.MODEL:
+            run.append(segment)
+            continue
+        if run:
+            merged.append(_joined(run))
+            run = []
+        if segment is not None:
+            merged.append(segment)
+    return merged
+
+
+def _joined(run: list[Segment]) -> Segment:
+    def join(field: str) -> np.ndarray | None:
+        parts = [getattr(segment, field) for segment in run]
+        return None if parts[0] is None else np.concatenate(parts)
+
+    ids = np.concatenate([segment.token_ids for segment in run])
+    return Segment(Author.MODEL, ids, join("logprobs"), join("full_logprobs"))

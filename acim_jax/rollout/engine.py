@@ -1,0 +1,295 @@
+"""The host's driver of the sampler's programs: rows and pages out, tokens in.
+
+It knows rows, pages and tokens, not what a conversation is about (`converse.py` does). Nothing in
+it waits for the device but `read`, and a decode call is always under way while the host works.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from acim_jax.model import transformer
+from acim_jax.model.config import ModelConfig
+from acim_jax.records import SamplingParams
+from acim_jax.rollout import pool
+from acim_jax.rollout.conversation import Conversation, Sampled
+from acim_jax.rollout.pool import Prompt, Shard
+from acim_jax.rollout.sampler import END, HALT
+from acim_jax.sampling import decode, extend, state
+from acim_jax.sampling.config import SamplingConfig
+from acim_jax.sampling.decode import Log
+from acim_jax.sampling.state import Rows
+from acim_jax.sampling.truncate import Truncation
+from acim_jax.sharding import axes, place
+
+NEAR_TIE = 1e-4
+
+
+class Piece:
+    """Tokens to append to one row (or prompt) from a position on."""
+
+    def __init__(self, shard: int, table: np.ndarray, start: int, token_ids: np.ndarray) -> None:
+        self.shard, self.table, self.start, self.token_ids = shard, table, start, token_ids
+
+
+@dataclasses.dataclass
+class EngineStats:
+    """prefill_tokens: computed for given text. near_ties: tokens that led the next best by less
+    than 1e-4. steps, slot_steps: decode steps, and tokens they would have made with full slots."""
+
+    prefill_tokens: int = 0
+    sampled_tokens: int = 0
+    near_ties: int = 0
+    steps: int = 0
+    slot_steps: int = 0
+
+
+class Engine:
+    """The device's state and who owns its rows; lives for one `converse` call."""
+
+    def __init__(
+        self,
+        params: transformer.Params,
+        model: ModelConfig,
+        config: SamplingConfig,
+        flags: jax.Array,
+        sampling: SamplingParams,
+        layout: axes.Layout | None,
+    ) -> None:
+        self.params, self.model, self.config = params, model, config
+        self.flags, self.sampling, self.layout = flags, sampling, layout
+        self.num_shards = 1 if layout is None else layout.shards("batch")
+        self.shards = pool.make_shards(config, self.num_shards)
+        self.by_row: dict[tuple[int, int], Conversation] = {}
+        self.stats = EngineStats()
+        self.device = state.create(model=model, config=config, layout=layout)
+        if layout is None:  # on the parameters' device, committed to it as they are
+            self.device = jax.device_put(self.device, place.device_of(params))
+        self._to_fill: list[list[Piece]] = []
+        self._to_copy: list[tuple[int, int, int]] = []
+        self._to_extend: list[list[Piece]] = []
+        self._to_seat: list[Conversation] = []
+
+    @property
+    def has_room(self) -> bool:
+        return any(shard.free_rows for shard in self.shards)
+
+    def admit(self, conversation: Conversation, followers: int) -> None:
+        """Gives a conversation a row and pages. followers: how many more with the same prompt are
+        still to come; with any, the prompt is prefilled apart, once, and shared."""
+        prompt_ids = conversation.prompt_ids
+        key = prompt_ids.tobytes()
+        shard = self._choose_shard(key)
+        conversation.shard, conversation.row = shard.index, shard.free_rows.pop()
+        size = self.config.page_size
+        needed = self.config.pages_per_row
+        shared: list[int] = []
+        if len(prompt_ids) > 1 and (followers or key in shard.prompts):
+            prompt = shard.prompts.get(key) or self._fill_prompt(shard, key, prompt_ids)
+            prompt.users, prompt.awaited = prompt.users + 1, followers
+            full, rest = divmod(prompt.cached, size)
+            shared = prompt.pages[:full]
+            conversation.shared, conversation.cached = key, prompt.cached
+            conversation.pages = shard.take_pages(needed - full)
+            if rest:
+                self._to_copy.append((shard.index, prompt.pages[full], conversation.pages[0]))
+        else:
+            conversation.pages = shard.take_pages(needed)
+        conversation.table = pool.table([*shared, *conversation.pages], needed)
+
+    def _choose_shard(self, key: bytes) -> Shard:
+        free = [shard for shard in self.shards if shard.free_rows]
+        return max(free, key=lambda s: (key in s.prompts, len(s.free_rows), -s.index))
+
+    def _fill_prompt(self, shard: Shard, key: bytes, token_ids: np.ndarray) -> Prompt:
+        count = pool.pages_for(len(token_ids) - 1, self.config.page_size)
+        prompt = shard.prompts[key] = Prompt(token_ids, shard.take_pages(count))
+        table = pool.table(prompt.pages, self.config.pages_per_row)
+        self._append(self._to_fill, Piece(shard.index, table, 0, token_ids[:-1]))
+        return prompt
+
+    def seat(self, conversation: Conversation) -> None:
+        """Queues a conversation for decoding, after its uncached tokens are prefilled."""
+        tokens = conversation.uncached()
+        if len(tokens):
+            start = conversation.cached
+            piece = Piece(conversation.shard, conversation.table, start, tokens)
+            self._append(self._to_extend, piece)
+            conversation.cached += len(tokens)
+        self._to_seat.append(conversation)
+        self.by_row[conversation.shard, conversation.row] = conversation
+
+    def release(self, conversation: Conversation) -> None:
+        """Frees the row and pages of a conversation that the device does not hold."""
+        shard = self.shards[conversation.shard]
+        shard.free_rows.append(conversation.row)
+        shard.free_pages += conversation.pages
+        if conversation.shared is not None:
+            shard.leave(conversation.shared)
+        conversation.row, conversation.pages, conversation.shared = -1, [], None
+
+    def _append(self, pieces: list[list[Piece]], piece: Piece) -> None:
+        """Splits a text into pieces of the widest bucket; the n-th pieces go together."""
+        widest = self.config.prefill_buckets[-1]
+        self.stats.prefill_tokens += len(piece.token_ids)
+        for nth, at in enumerate(range(0, len(piece.token_ids), widest)):
+            if nth == len(pieces):
+                pieces.append([])
+            part = piece.token_ids[at : at + widest]
+            pieces[nth].append(Piece(piece.shard, piece.table, piece.start + at, part))
+
+    def flush(self) -> None:
+        """Starts the programs that prepare rows: prompts, their copies, own tokens, seats."""
+        self._extend_all(self._to_fill)
+        for batch in self._batches(self._to_copy, lambda copy: copy[0]):
+            self.copy_pages(batch)
+        self._extend_all(self._to_extend)
+        for batch in self._batches(self._to_seat, lambda conversation: conversation.shard):
+            self.seat_rows(batch)
+        self._to_fill, self._to_copy, self._to_extend, self._to_seat = [], [], [], []
+
+    def _extend_all(self, rounds: list[list[Piece]]) -> None:
+        for pieces in rounds:
+            narrower = 0
+            for width in self.config.prefill_buckets:
+                fitting = [p for p in pieces if narrower < len(p.token_ids) <= width]
+                for batch in self._batches(fitting, lambda piece: piece.shard):
+                    self.extend(width, batch)
+                narrower = width
+
+    def _batches(self, items: Iterable[Any], shard_of: Any) -> list[list[list[Any]]]:
+        """Calls of at most `prefill_rows` items a shard; a call is a list for every shard."""
+        by_shard: list[list[Any]] = [[] for _ in self.shards]
+        for item in items:
+            by_shard[shard_of(item)].append(item)
+        rows = self._rows_a_call
+        calls = max(-(-len(some) // rows) for some in by_shard)
+        return [[some[c * rows : (c + 1) * rows] for some in by_shard] for c in range(calls)]
+
+    @property
+    def _rows_a_call(self) -> int:
+        return -(-self.config.prefill_rows // self.num_shards)
+
+    def extend(self, width: int, batch: list[list[Piece]]) -> None:
+        D, A = self.num_shards, self._rows_a_call
+        tables = np.zeros((D, A, self.config.pages_per_row), np.int32)
+        starts = np.zeros((D, A), np.int32)
+        token_ids = np.zeros((D, A, width), np.int32)
+        for d, pieces in enumerate(batch):
+            for a, piece in enumerate(pieces):
+                tables[d, a], starts[d, a] = piece.table, piece.start
+                token_ids[d, a, : len(piece.token_ids)] = piece.token_ids
+        self.device = extend.extend(
+            self.params,
+            self.device,
+            tables,
+            starts,
+            token_ids,
+            config=self.model,
+            layout=self.layout,
+        )
+
+    def copy_pages(self, batch: list[list[tuple[int, int, int]]]) -> None:
+        pages = np.zeros((2, self.num_shards, self._rows_a_call), np.int32)
+        for d, copies in enumerate(batch):
+            for a, (_, source, target) in enumerate(copies):
+                pages[:, d, a] = source, target
+        self.device = extend.copy_pages(
+            self.device, pages[0], pages[1], num_layers=self.model.num_layers, layout=self.layout
+        )
+
+    def seat_rows(self, batch: list[list[Conversation]]) -> None:
+        D, A, M = self.num_shards, self._rows_a_call, self.config.pages_per_row
+
+        def filled(value: int | float, dtype: type, *shape: int) -> Any:  # jit takes numpy's arrays
+            return np.full((D, A, *shape), value, dtype)
+
+        numbers = filled(self.config.rows(D), np.int32)
+        given = self.sampling
+        rows = Rows(
+            tables=filled(0, np.int32, M),
+            last=filled(0, np.int32),
+            lengths=filled(0, np.int32),
+            limits=filled(self.config.max_length, np.int32),
+            keys=filled(0, np.uint32, 2),
+            temperatures=filled(given.temperature, np.float32),
+            truncation=Truncation(
+                filled(given.top_k, np.int32),
+                filled(given.top_p, np.float32),
+                filled(given.min_p, np.float32),
+            ),
+            halts=filled(int(END), np.uint8),
+        )
+        for d, conversations in enumerate(batch):
+            for a, one in enumerate(conversations):
+                numbers[d, a], rows.tables[d, a], rows.keys[d, a] = one.row, one.table, one.key
+                rows.last[d, a], rows.lengths[d, a] = one.newest, one.length
+                rows.halts[d, a] |= HALT * one.watched
+        self.device = extend.seat(self.device, numbers, rows, layout=self.layout)
+
+    def decode(self, max_emptied: int, max_steps: int | None = None) -> Log:
+        """Starts a decode call and returns its log, to be read later."""
+        steps = self.config.chunk if max_steps is None else max_steps
+        self.device, log = decode.decode(
+            self.params,
+            self.device,
+            self.flags,
+            np.int32(steps),
+            np.int32(max_emptied),
+            config=self.model,
+            chunk=self.config.chunk,
+            layout=self.layout,
+        )
+        return log
+
+    def read(self, log: Log) -> list[tuple[Conversation, Sampled]]:
+        """What a call sampled, by conversation, once the call is done; stopped rows are ours."""
+        host = Log(*jax.device_get(log))
+        steps = int(host.steps)
+        self.stats.steps += steps
+        self.stats.slot_steps += steps * self.config.slots
+        found: list[tuple[Conversation, Sampled]] = []
+        for shard in range(self.num_shards):
+            found += self._read_shard(shard, [np.asarray(x)[:steps, shard] for x in host[:-1]])
+        return found
+
+    def _read_shard(
+        self, shard: int, columns: Sequence[np.ndarray]
+    ) -> list[tuple[Conversation, Sampled]]:
+        taken = columns[0] >= 0  # in order of steps, then of slots
+        rows, tokens, logprobs, full, margins, stopped = (x[taken] for x in columns)
+        self.stats.sampled_tokens += len(rows)
+        self.stats.near_ties += int((margins < NEAR_TIE).sum())
+        order = np.argsort(rows, kind="stable")
+        starts = np.flatnonzero(np.r_[True, np.diff(rows[order]) > 0]) if len(rows) else []
+        found = []
+        for where in np.split(order, starts[1:]) if len(rows) else []:
+            key = (shard, int(rows[where[0]]))
+            sampled = Sampled(tokens[where], logprobs[where], full[where], bool(stopped[where[-1]]))
+            found.append((self.by_row[key], sampled))
+            if sampled.stopped:
+                del self.by_row[key]
+        return found
+
+    @property
+    def has_device_rows(self) -> bool:
+        """Whether the device holds rows that are not known to have stopped."""
+        return bool(self.by_row)
+
+    def compile_all(self) -> int:
+        """Runs every program once without any row, and returns how many there are."""
+        for width in self.config.prefill_buckets:
+            self.extend(width, [[] for _ in self.shards])
+        self.copy_pages([[] for _ in self.shards])
+        self.seat_rows([[] for _ in self.shards])
+        jax.block_until_ready(self.decode(0, 0))
+        return len(self.config.prefill_buckets) + 3
+
+
+def followers(waiting: Iterable[Conversation]) -> collections.Counter[bytes]:
+    """How many conversations begin with each prompt."""
+    return collections.Counter(one.prompt_ids.tobytes() for one in waiting)

@@ -1,0 +1,60 @@
+"""What sampling needs beside the weights, and stays the same from call to call."""
+
+import dataclasses
+import functools
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from acim_jax import markup as markups
+from acim_jax.model.config import ModelConfig
+from acim_jax.sampling.config import SamplingConfig
+from acim_jax.sharding import axes
+
+#: Bits of a token's flags and of a row's `halts`: it ends a response; the host has to look.
+END, HALT = np.uint8(1), np.uint8(2)
+
+
+@runtime_checkable
+class Tokens(Protocol):
+    """What the sampler needs of a tokenizer (`acim_jax.tokenizer.Tokenizer` has it)."""
+
+    @property
+    def eos_id(self) -> int: ...
+    def encode(self, text: str) -> np.ndarray: ...
+    def decode(self, token_ids: np.ndarray) -> str: ...
+    def prompt_ids(self, question: str, markup: markups.Markup) -> np.ndarray: ...
+    def output_ids(self, text: str, markup: markups.Markup) -> np.ndarray: ...
+    def halting_ids(self, markup: markups.Markup) -> np.ndarray: ...
+    def stop_ids(self, markup: markups.Markup) -> np.ndarray: ...
+    def text_stops(self, markup: markups.Markup) -> tuple[str, ...]: ...
+    def closed_program(self, token_ids: np.ndarray, markup: markups.Markup) -> str | None: ...
+    def ends_response(self, token_ids: np.ndarray, markup: markups.Markup) -> bool: ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sampler:
+    """All that stays the same between calls of `converse`."""
+
+    model: ModelConfig
+    config: SamplingConfig
+    tokenizer: Tokens
+    markup: markups.Markup
+    layout: axes.Layout | None = None
+
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """bool [V], as wide as the model's (padded) vocabulary: tokens that end a response."""
+        ends = np.zeros((self.model.vocab_size,), np.bool_)
+        ends[self.tokenizer.stop_ids(self.markup)] = True
+        return ends
+
+    @functools.cached_property
+    def flags(self) -> jax.Array:
+        """uint8 [V]: the END and HALT bits of every token; made once, from all tokens' texts."""
+        halting = self.tokenizer.halting_ids(self.markup)
+        flags = END * self.ends.astype(np.uint8)
+        flags[: len(halting)] |= HALT * halting.astype(np.uint8)
+        return jnp.asarray(flags)

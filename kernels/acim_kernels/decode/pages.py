@@ -1,0 +1,54 @@
+"""The pages that keys and values lie in, in full precision or as int8 with a scale a vector."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+#: The page that tables name where a row has none; what is written there is never read.
+TRASH = 0
+
+
+class Pages(NamedTuple):
+    """A pool of X pages, each G tokens of K heads.
+
+    k, v: [X, K, G, H], floating or int8. k_scale, v_scale: float32 [X, K, G] where they are int8
+    (value = int8 · scale), else None. All layers of a model share one pool: layer l's page p is
+    page l·P + p.
+    """
+
+    k: Array
+    v: Array
+    k_scale: Array | None = None
+    v_scale: Array | None = None
+
+
+def quantize(x: Float[Array, "*B H"]) -> tuple[Int[Array, "*B H"], Float[Array, "*B"]]:
+    """Symmetric int8 with one scale a vector: |x − q·scale| ≤ scale/2, scale = max|x|/127."""
+    x32 = x.astype(jnp.float32)
+    scale = jnp.max(jnp.abs(x32), axis=-1) / 127.0
+    q = jnp.round(x32 / jnp.where(scale == 0, 1.0, scale)[..., None])
+    return q.astype(jnp.int8), scale
+
+
+def write(
+    pages: Pages,
+    k_BTKH: Float[Array, "B T K H"],
+    v_BTKH: Float[Array, "B T K H"],
+    page_BT: Int[Array, "B T"],
+    offset_BT: Int[Array, "B T"],
+) -> Pages:
+    """Puts each token's keys and values into its page at its offset."""
+
+    def put(pool: Array, new: Array) -> Array:
+        return pool.at[page_BT, :, offset_BT].set(new.astype(pool.dtype))
+
+    if pages.k_scale is None or pages.v_scale is None:
+        return Pages(put(pages.k, k_BTKH), put(pages.v, v_BTKH))
+    (k, k_scale), (v, v_scale) = quantize(k_BTKH), quantize(v_BTKH)
+    return Pages(
+        put(pages.k, k),
+        put(pages.v, v),
+        put(pages.k_scale, k_scale),
+        put(pages.v_scale, v_scale),
+    )
