@@ -34,7 +34,7 @@ _MAX_CHARS = 1 << 20
 _MAX_ROUNDS = 8
 
 
-class TestResult(NamedTuple):
+class Score(NamedTuple):
     """passed of total tests. infra: one of them could not be run by a failure of ours."""
 
     passed: int
@@ -77,14 +77,14 @@ def candidate(response: str, markup: Markup) -> str | None:
     return found[-1] if found else None
 
 
-def score(code: str, problem: Problem, programs: Executor, judges: Executor) -> TestResult:
+def score(code: str, problem: Problem, programs: Executor, judges: Executor) -> Score:
     """The tests of `problem` that the program `code` passes."""
     return score_all([(code, problem)], programs, judges)[0]
 
 
 def score_all(
     pairs: Sequence[tuple[str | None, Problem]], programs: Executor, judges: Executor
-) -> list[TestResult]:
+) -> list[Score]:
     """`score` for many programs, whose tests run side by side; None, no program, passes nothing.
 
     programs: runs what models wrote. judges: an executor that never does.
@@ -100,11 +100,11 @@ def score_all(
     printed = _judge_prints(prints, programs)
     _judge_calls(calls, programs, judges)
     verdicts = [*printed, *((one.program, bool(one.verdict), one.infra) for one in calls)]
-    results: list[TestResult] = []
+    results: list[Score] = []
     for index, (_, problem) in enumerate(pairs):
         own = [(passed, infra) for program, passed, infra in verdicts if program == index]
         passed = sum(one for one, _ in own)
-        results.append(TestResult(passed, len(problem.tests), any(infra for _, infra in own)))
+        results.append(Score(passed, len(problem.tests), any(infra for _, infra in own)))
     return results
 
 
