@@ -219,7 +219,7 @@ def _special_ids(source: Path) -> dict[str, Any]:
         found = {name: content[name] for name in _SPECIAL_IDS if content.get(name) is not None}
         if found:
             return found
-    if not (source / "tokenizer.json").is_file():
+    if not all((source / name).is_file() for name in TOKENIZER_FILES[:2]):
         return {}
     added = hf_config.read_json(source / "tokenizer.json").get("added_tokens", [])
     ids = {token["content"]: token["id"] for token in added}

@@ -20,7 +20,7 @@ from acim_jax.model.transformer import Params
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 #: Weights as Python pickles, which run code when they are loaded.
-_PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "*.pth", "*.pt", "*.ckpt")
+_PICKLES = ("pytorch_model*.bin", "*.pth", "*.ckpt")
 
 
 def load(

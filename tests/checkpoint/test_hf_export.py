@@ -137,6 +137,9 @@ def test_markup_and_special_ids_of_the_tokenizer(tmp_path: Path):
         content = json.loads((out / name).read_text())
         assert (content["eos_token_id"], content["pad_token_id"]) == (1, 0)
     assert hf.read_markup(out) == markup
+    (source / "tokenizer_config.json").unlink()
+    hf.save(tmp_path / "unstated", params, config, tokenizer_files_from=source)
+    assert "eos_token_id" not in json.loads((tmp_path / "unstated" / "config.json").read_text())
 
 
 #: Reads a folder and writes it to another in shards, twice; killed when it is about to write the
