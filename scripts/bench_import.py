@@ -1,13 +1,14 @@
-"""What reading a checkpoint costs: memory and time, beside the safetensors package's own read.
+"""What reading a checkpoint costs, in memory and in time beside the safetensors package's own read,
+and what writing it costs in memory.
 
     python scripts/bench_import.py                                   # a 1.5B-shaped one, 3.1 GB
-    python scripts/bench_import.py --shape 16,256,16384,4,1000 --slack-mb 220
+    python scripts/bench_import.py --shape 16,256,16384,4,1000 --slack-mb 400
 
 Makes a random bfloat16 checkpoint, reads it in processes of their own onto one and onto eight
-virtual CPU devices (whose memory is the host's), and prints the peak of each process's anonymous
-memory, sampled from /proc (Linux), what each device holds, and seconds per GB from a warm page
-cache. Exits 1 if the peak exceeds the model's bytes and the slack, or a device holds more than its
-share.
+virtual CPU devices (whose memory is the host's), writes it again, and prints the peaks of each
+process's anonymous memory, sampled from /proc (Linux), what each device holds, and seconds per GB
+read from a warm page cache. Exits 1 if a peak exceeds the model's bytes and the slack, or a device
+holds more than its share.
 """
 
 import argparse
@@ -26,7 +27,6 @@ import jax
 import ml_dtypes
 import numpy as np
 import safetensors.numpy
-from jax.sharding import NamedSharding
 
 from acim_jax.checkpoint import hf, hf_config, hf_table, safetensors_file
 from acim_jax.model import transformer
@@ -77,22 +77,23 @@ def load(folder: Path, devices: int) -> transformer.Params:
 
 
 def child_import(folder: Path, devices: int) -> None:
-    """Reads once, between two lines of output and input; then prints what each device holds."""
+    """Says that it is ready, reads, says what each device holds, and writes; each after a line of
+    input."""
     jax.config.update("jax_num_cpu_devices", devices)
     jax.block_until_ready(jax.jit(lambda: jax.numpy.zeros(3))())
     print("ready", flush=True)
     sys.stdin.readline()
     params = load(folder, devices)
-    print("done", flush=True)
-    held, shares = [0] * devices, 0
+    held, share = [0] * devices, 0
     for x in jax.tree.leaves(params):
         for shard in x.addressable_shards:
             held[shard.device.id] += shard.data.nbytes
         split = [axis for axis in x.sharding.spec if axis] if devices > 1 else []
-        assert devices == 1 or isinstance(x.sharding, NamedSharding)
-        ways = int(np.prod([x.sharding.mesh.shape[axis] for axis in split]))
-        shares += x.nbytes // ways
-    print(json.dumps({"held": held, "share": shares}))
+        share += x.nbytes // int(np.prod([x.sharding.mesh.shape[axis] for axis in split]))
+    print(json.dumps({"held": held, "share": share}), flush=True)
+    sys.stdin.readline()
+    hf.save(folder / f"written-{devices}", params, hf.read_config(folder))
+    print("written", flush=True)
 
 
 def child_time(folder: Path) -> None:
@@ -119,28 +120,36 @@ def anonymous_bytes(process: int) -> int:
     raise RuntimeError("This kernel does not state RssAnon.")
 
 
+def next_line(child: "subprocess.Popen[str]") -> tuple[str, int]:
+    """The child's next line of output, and the peak of its anonymous memory until then."""
+    output = child.stdout
+    assert output is not None
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.append(output.readline()))
+    reader.start()
+    peak = 0
+    while reader.is_alive():
+        peak = max(peak, anonymous_bytes(child.pid))
+        time.sleep(0.002)
+    if not lines[0]:
+        raise RuntimeError("The measured process ended before it was done.")
+    return lines[0], peak
+
+
 def measure_import(folder: Path, devices: int) -> dict[str, Any]:
-    """A child's import: baseline and peak of its anonymous memory, and what each device holds."""
+    """A child's anonymous memory before and in import and export, and what each device holds."""
     command = [sys.executable, __file__, "--child", "import", str(folder), str(devices)]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as child:
-        assert child.stdin is not None and child.stdout is not None
-        if child.stdout.readline() != "ready\n":
-            raise RuntimeError("The importing process did not start.")
-        baseline = peak = anonymous_bytes(child.pid)
+        assert child.stdin is not None
+        next_line(child)
+        baseline = anonymous_bytes(child.pid)
         child.stdin.write("\n")
-        child.stdin.flush()
-        output: list[str] = []
-        reader = threading.Thread(target=lambda: output.extend(child.stdout or ()))
-        reader.start()
-        while not output and reader.is_alive():
-            peak = max(peak, anonymous_bytes(child.pid))
-            time.sleep(0.002)
-        reader.join()
-    if child.returncode:
-        raise RuntimeError(f"The importing process ended with {child.returncode}.")
-    return {"baseline": baseline, "peak": peak, **json.loads(output[-1])}
+        held, peak = next_line(child)
+        child.stdin.write("\n")
+        _, export_peak = next_line(child)
+    return {"baseline": baseline, "peak": peak, "export_peak": export_peak, **json.loads(held)}
 
 
 def main() -> int:
@@ -173,19 +182,23 @@ def main() -> int:
 
 
 def report_memory(found: dict[str, Any], model: int, devices: int, slack: float) -> bool:
-    over = found["peak"] - model
     print(
-        f"{devices} device(s): model {model / 1e6:.0f} MB, peak of anonymous memory "
-        f"{found['peak'] / 1e6:.0f} MB ({found['baseline'] / 1e6:.0f} MB of it before), "
-        f"{over / 1e6:.0f} MB beside the model, allowed {slack / 1e6:.0f}"
+        f"{devices} device(s): model {model / 1e6:.0f} MB; anonymous memory "
+        f"{found['baseline'] / 1e6:.0f} MB before"
     )
+    beside = {"import": found["peak"] - model, "export": found["export_peak"] - model}
+    for name, over in beside.items():
+        print(
+            f"  {name}: peak {(model + over) / 1e6:.0f} MB, {over / 1e6:.0f} MB beside the model, "
+            f"allowed {slack / 1e6:.0f}"
+        )
     held = found["held"]
     print(
         f"  a device holds {min(held) / 1e6:.1f} to {max(held) / 1e6:.1f} MB, "
         f"its share is {found['share'] / 1e6:.1f}"
     )
     print(json.dumps({"devices": devices, "model": model, **found}), flush=True)
-    return over <= slack and max(held) <= found["share"]
+    return max(beside.values()) <= slack and max(held) <= found["share"]
 
 
 def report_time(seconds: dict[str, list[float]], gigabytes: float) -> None:
