@@ -43,7 +43,7 @@ def run(
 
     stdout, stderr: pipe ends to write to. server: process id of the fork server.
     """
-    code = 1
+    code, leave = 1, os._exit  # the program may take it away
     try:
         _take_streams(stdout, stderr)
         _settle(confinement.scratch)
@@ -56,7 +56,7 @@ def run(
     except BaseException:
         traceback.print_exc()
     finally:
-        os._exit(code)
+        leave(code)
 
 
 def _take_streams(stdout: int, stderr: int) -> None:

@@ -8,11 +8,10 @@ capabilities, Landlock (files), seccomp (system calls), namespaces. The server k
 deadline, kills what is left, and judges by the wait status alone. Nothing that a program writes is
 evaluated or unpickled; its text can forge nothing but text.
 
-What is NOT covered, on any host: flaws of the kernel, side channels, what `stat` tells of files that
-are in sight, and use of all the CPU time and memory that a program is given. docs/executor.md says
-which layer holds which threat and what holds it where that layer is missing, `acim doctor` which
-are in force here; `executor.min_protection` refuses to run without them. Where only limits are in
-force (macOS), run it in a virtual machine if the policy cannot be trusted.
+What is NOT covered, on any host: flaws of the kernel, side channels, what `stat` tells of files in
+sight, and use of all the CPU time and memory that a program is given. docs/executor.md says which
+layer holds which threat, `acim doctor` which are in force here, and `executor.min_protection`
+refuses to run with less. Where only limits are in force (macOS), use a virtual machine.
 """
 
 import concurrent.futures

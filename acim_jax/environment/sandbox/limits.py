@@ -45,7 +45,7 @@ def impose(limits: Limits) -> None:
     if limits.tasks is not None:
         resource.setrlimit(resource.RLIMIT_NPROC, (limits.tasks, limits.tasks))
     seconds = math.ceil(limits.cpu_seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds + 1, seconds + 2))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     # Precise below a second; a program that disarms it meets RLIMIT_CPU, then the wall clock.
     signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds)
 
