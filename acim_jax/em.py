@@ -61,6 +61,7 @@ def em_iteration(
     started = time.perf_counter()
     exploration = explore(state, problems, history, runtime, iteration, on_rollout)
     explored = time.perf_counter()
+    programs = runtime.executor.take_measurements().seconds()
     kept, counts = curate.examples(
         exploration.episodes,
         exploration.values,
@@ -90,6 +91,7 @@ def em_iteration(
         "time/explore": explored - started,
         "time/execute": exploration.stats.execute_s,
         "time/improve": time.perf_counter() - explored,
+        **programs,
     }
     rewards = curriculum.mean_rewards(exploration.episodes)
     return Iteration(state, history.updated(rewards), exploration, kept, counts, metrics, seconds)

@@ -10,6 +10,7 @@ from acim_jax import bad_input, config, run_folder, training
 from acim_jax import manifest as manifests
 from acim_jax.checkpoint import store
 from acim_jax.config import RunConfig
+from acim_jax.environment import executor
 from acim_jax.evaluation import report
 from acim_jax.training import Prepared
 from acim_jax.warming import Display
@@ -22,7 +23,10 @@ def start(prepared: Prepared, out: Path, display: Display) -> None:
     with bad_input.reading():
         run_folder.check_usable(out)
         manifest = manifests.collect(
-            data_files=prepared.data_files, devices=device_names(), command=sys.argv
+            data_files=prepared.data_files,
+            devices=device_names(),
+            command=sys.argv,
+            executor=executor.probe(prepared.config.executor),
         )
     with run_folder.create(out, config.dump(prepared.config), manifest) as folder:
         training.run(prepared, folder, display, resume=False)
@@ -35,7 +39,10 @@ def resume(path: Path, display: Display) -> None:
     with bad_input.reading():
         run_folder.read_manifest(path)
         prepared = training.prepare(config.load(path / "config.yaml"))
-        opened = run_folder.resume(path, devices=device_names(), command=sys.argv)
+        protection = executor.probe(prepared.config.executor)
+        opened = run_folder.resume(
+            path, devices=device_names(), command=sys.argv, executor=protection
+        )
         folder = opened.__enter__()
     try:
         for change in folder.changes:

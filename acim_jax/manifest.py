@@ -21,7 +21,10 @@ PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a run was made with. data: sha256 per data file. devices: as jax names them."""
+    """What a run was made with. data: sha256 per data file. devices: as jax names them.
+
+    executor: what protects the machine from the programs (`Executor.capabilities`).
+    """
 
     started: str
     command: tuple[str, ...]
@@ -31,10 +34,15 @@ class Manifest:
     data: Mapping[str, str]
     hardware: Mapping[str, str | int]
     devices: tuple[str, ...]
+    executor: Mapping[str, object]
 
 
 def collect(
-    *, data_files: Sequence[Path], devices: Sequence[str], command: Sequence[str]
+    *,
+    data_files: Sequence[Path],
+    devices: Sequence[str],
+    command: Sequence[str],
+    executor: Mapping[str, object],
 ) -> Manifest:
     """The manifest of a run that starts now. Raises `FileNotFoundError` for a missing data file."""
     return Manifest(
@@ -46,6 +54,7 @@ def collect(
         data={str(path.resolve()): file_sha256(path) for path in data_files},
         hardware=hardware(),
         devices=tuple(devices),
+        executor=executor,
     )
 
 
@@ -67,6 +76,9 @@ def differences(old: Manifest, new: Manifest) -> tuple[str, ...]:
             found.append(f"data file {name} changed (sha256 {digest[:8]} to {new.data[name][:8]})")
     if old.devices != new.devices:
         found.append(f"devices were {', '.join(old.devices)}, are {', '.join(new.devices)}")
+    before, after = (one.executor.get("protection") for one in (old, new))
+    if before != after:
+        found.append(f"the executor's protection was {before}, is {after}")
     return tuple(found)
 
 

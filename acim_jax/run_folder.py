@@ -76,7 +76,9 @@ def create(path: Path, config_text: str, manifest: Manifest) -> Iterator[RunFold
 
 
 @contextlib.contextmanager
-def resume(path: Path, *, devices: Sequence[str], command: Sequence[str]) -> Iterator[RunFolder]:
+def resume(
+    path: Path, *, devices: Sequence[str], command: Sequence[str], executor: Mapping[str, object]
+) -> Iterator[RunFolder]:
     """The run folder at `path`, locked while the `with` lasts, for going on with its run.
 
     What changed since it started (versions, data files, hardware) stands in `changes` and is
@@ -89,6 +91,7 @@ def resume(path: Path, *, devices: Sequence[str], command: Sequence[str]) -> Ite
             data_files=[Path(name) for name in old.data if Path(name).exists()],
             devices=devices,
             command=command,
+            executor=executor,
         )
         changes = manifests.differences(old, now)
         document = _read_document(path)

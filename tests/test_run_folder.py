@@ -15,7 +15,10 @@ from acim_jax import run_folder
 
 def manifest(*data: Path) -> manifests.Manifest:
     return manifests.collect(
-        data_files=data, devices=["TFRT_CPU_0"], command=["acim", "train", "c.yaml"]
+        data_files=data,
+        devices=["TFRT_CPU_0"],
+        command=["acim", "train", "c.yaml"],
+        executor={"protection": "isolated"},
     )
 
 
@@ -36,7 +39,12 @@ def test_create_then_resume_names_what_changed(tmp_path: Path) -> None:
     edited.write_text("abd")
     gone.unlink()
 
-    with run_folder.resume(run, devices=["TFRT_CPU_0", "TFRT_CPU_1"], command=["acim"]) as folder:
+    with run_folder.resume(
+        run,
+        devices=["TFRT_CPU_0", "TFRT_CPU_1"],
+        command=["acim"],
+        executor={"protection": "filtered"},
+    ) as folder:
         changes = folder.changes
     now = manifests.package_versions()["jax"]
     assert changes == (
@@ -44,6 +52,7 @@ def test_create_then_resume_names_what_changed(tmp_path: Path) -> None:
         f"data file {edited} changed (sha256 ba7816bf to a52d159f)",
         f"data file {gone} is gone",
         "devices were TFRT_CPU_0, are TFRT_CPU_0, TFRT_CPU_1",
+        "the executor's protection was isolated, is filtered",
     )
     assert json.loads((run / "manifest.json").read_text())["resumed"][0]["changes"] == list(changes)
 
@@ -89,7 +98,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from acim_jax import run_folder
-with run_folder.resume(Path(sys.argv[1]), devices=[], command=[]):
+with run_folder.resume(Path(sys.argv[1]), devices=[], command=[], executor={}):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -105,9 +114,9 @@ def test_a_folder_in_use_says_by_whom_and_a_kill_frees_it(tmp_path: Path) -> Non
     ) as holder:  # fmt: skip
         assert holder.stdout is not None and holder.stdout.readline() == "locked\n"
         with pytest.raises(ValueError, match=rf"in use by process {holder.pid} on "):
-            run_folder.resume(run, devices=[], command=[]).__enter__()
+            run_folder.resume(run, devices=[], command=[], executor={}).__enter__()
         os.kill(holder.pid, signal.SIGKILL)
-    with run_folder.resume(run, devices=[], command=[]) as folder:
+    with run_folder.resume(run, devices=[], command=[], executor={}) as folder:
         assert folder.manifest.command == ("acim", "train", "c.yaml")
 
 

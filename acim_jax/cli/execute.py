@@ -11,6 +11,7 @@ from acim_jax import bad_input
 from acim_jax.cli import console
 from acim_jax.data import jsonl
 from acim_jax.environment.executor import Executor, ExecutorConfig, ExecutorFailure
+from acim_jax.environment.sandbox import layers
 from acim_jax.records import ExecutionResult
 
 _EXAMPLE = """\
@@ -62,7 +63,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="a,b",
         help="third-party modules that programs may import (default %(default)s)",
     )
+    parser.add_argument(
+        "--min-protection",
+        choices=layers.LEVELS,
+        default=defaults.min_protection,
+        help="refuse to run with less than this (default %(default)s; see `acim doctor`)",
+    )
     parser.set_defaults(run=run)
+
+
+_Future = concurrent.futures.Future[ExecutionResult]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +92,13 @@ def run(args: argparse.Namespace) -> int:
             memory_mb=args.memory_mb,
             output_chars=args.output_chars,
             modules=tuple(name.strip() for name in args.modules.split(",") if name.strip()),
+            min_protection=args.min_protection,
         )
         programs = _read(args.input)
         check_output(args.output)
         executor = Executor(config)
     with executor:
-        futures = [executor.submit(program.code, program.timeout_s) for program in programs]
-        failure = _watch(futures)
+        futures, failure = _run_all(programs, executor)
         finished = [
             _row(program.id, future.result())
             for program, future in zip(programs, futures, strict=True)
@@ -149,18 +159,23 @@ def _read(path: Path) -> list[_Program]:
     return programs
 
 
-def _watch(futures: Sequence[concurrent.futures.Future[ExecutionResult]]) -> Exception | None:
-    """Waits for all programs under a progress bar; the failure that ended the wait, if any."""
+def _run_all(
+    programs: Sequence[_Program], executor: Executor
+) -> tuple[list[_Future], Exception | None]:
+    """Runs all under a progress bar; also the failure that ended that, if any."""
+    futures: list[_Future] = []
     with console.progress() as bar:
-        task = bar.add_task("programs", total=len(futures))
-        for future in concurrent.futures.as_completed(futures):
+        task = bar.add_task("programs", total=len(programs))
+        for program in programs:  # waits while many wait already
+            futures.append(executor.submit(program.code, program.timeout_s))
+            futures[-1].add_done_callback(lambda _: bar.advance(task))
+        for future in futures:
             error = future.exception()
             if isinstance(error, ExecutorFailure):
-                return error
+                return futures, error
             if error is not None:
                 raise error
-            bar.advance(task)
-    return None
+    return futures, None
 
 
 def _row(program_id: object, result: ExecutionResult) -> dict[str, object]:

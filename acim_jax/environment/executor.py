@@ -147,7 +147,7 @@ class Executor:
         episode that ended well: they run first, in the same module and within the same limits, and
         nothing is kept of what they print. Waits while `config.waiting` programs wait. The future
         raises `ExecutorFailure` when servers cannot be started or fail too often, and
-        `CancelledError` after `cancel`.
+        `CancelledError` after its `cancel`, which ends the program even if it runs.
         """
         timeout_s = self._valid_timeout(timeout_s)
         if len(code) + sum(map(len, earlier)) > MAX_CODE_CHARS:
@@ -168,13 +168,6 @@ class Executor:
     def run(self, codes: Sequence[str]) -> list[ExecutionResult]:
         """Runs programs side by side; results in the order of `codes`."""
         return [future.result() for future in [self.submit(code) for code in codes]]
-
-    def cancel(self, future: concurrent.futures.Future[Any]) -> bool:
-        """Drops what `submit` or `compare` gave, and ends it if it runs; False if it is done.
-
-        The future then raises `CancelledError`.
-        """
-        return any(pool.cancel(future) for pool in self._pools)
 
     def compare(
         self, prediction: str, answer: str, timeout_s: float | None = None

@@ -24,6 +24,16 @@ class Measurements(NamedTuple):
     queue_wait_p50_s: float | None
     queue_wait_p95_s: float | None
 
+    def seconds(self) -> dict[str, float]:
+        """The times as metrics; those of no program are left out."""
+        named = {
+            "time/program_p50": self.latency_p50_s,
+            "time/program_p95": self.latency_p95_s,
+            "time/program_wait_p50": self.queue_wait_p50_s,
+            "time/program_wait_p95": self.queue_wait_p95_s,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
 
 class Ledger:
     """Counts that many threads write and one reads."""

@@ -13,7 +13,6 @@ from acim_jax.environment.measurements import Ledger
 from acim_jax.environment.server import Introduction, Server, ServerDied, ServerFailedToStart
 
 Reply = dict[str, Any]
-Ticket = concurrent.futures.Future[Any]
 T = TypeVar("T")
 
 
@@ -22,9 +21,27 @@ class ExecutorFailure(RuntimeError):
     closed."""
 
 
+class Ticket(concurrent.futures.Future[T]):
+    """The result of a request to come. `cancel` works until it is there, and ends the program."""
+
+    def __init__(self, end: Callable[["Ticket[Any]"], None]) -> None:
+        super().__init__()
+        self._end = end
+
+    def cancel(self) -> bool:
+        """Drops the request, and ends its program if it runs; False if it is done."""
+        if self.cancelled():
+            return True
+        if not super().cancel():
+            return False
+        self.set_running_or_notify_cancel()  # wakes who waits for it
+        self._end(self)
+        return True
+
+
 class _Task(NamedTuple):
     request: Mapping[str, Any]
-    future: Ticket
+    ticket: Ticket[Any]
     convert: Callable[[Reply], Any]
     handed_over: float
 
@@ -50,7 +67,7 @@ class Pool:
         self._setup, self._root, self._ledger, self._max_infra = setup, root, ledger, max_infra
         self._queue: queue.Queue[_Task | None] = queue.Queue(waiting)
         self._lock = threading.Lock()
-        self._running: dict[Ticket, Server] = {}
+        self._running: dict[Ticket[Any], Server] = {}
         self._closed = False
         self._servers = [Server(setup, root) for _ in range(workers)]
         self._threads = [
@@ -69,34 +86,20 @@ class Pool:
         except ServerFailedToStart as error:
             raise ExecutorFailure(str(error)) from error
 
-    def submit(
-        self, request: Mapping[str, Any], convert: Callable[[Reply], T]
-    ) -> concurrent.futures.Future[T]:
+    def submit(self, request: Mapping[str, Any], convert: Callable[[Reply], T]) -> Ticket[T]:
         """Hands a request over; waits while the queue is full.
 
-        convert: makes the future's result of the server's reply, or of `{"infra": text}` for a
+        convert: makes the ticket's result of the server's reply, or of `{"infra": text}` for a
         failure of ours. Raises `ExecutorFailure` if the pool is closed.
         """
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        task = _Task(request, future, convert, time.monotonic())
+        ticket: Ticket[T] = Ticket(self._end)
+        task = _Task(request, ticket, convert, time.monotonic())
         while True:
             if self._closed:
                 raise ExecutorFailure("The executor is closed; open a new one.")
             with contextlib.suppress(queue.Full):
                 self._queue.put(task, timeout=0.5)
-                return future
-
-    def cancel(self, future: Ticket) -> bool:
-        """Drops a request, and ends its program if it runs; False if it is done already."""
-        if not future.cancel():
-            return False
-        with self._lock:
-            server = self._running.get(future)
-        if server is not None:
-            server.cancel()
-        future.set_running_or_notify_cancel()  # wakes who waits for it
-        self._ledger.note_cancelled()
-        return True
+                return ticket
 
     def close(self) -> None:
         """Kills what runs, cancels what waits, and ends servers and threads."""
@@ -107,8 +110,8 @@ class Pool:
         with contextlib.suppress(queue.Empty):
             while True:
                 task = self._queue.get_nowait()
-                if task is not None and task.future.cancel():
-                    task.future.set_running_or_notify_cancel()
+                if task is not None:
+                    task.ticket.cancel()
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -125,23 +128,30 @@ class Pool:
             for _ in self._threads:
                 self._queue.put_nowait(None)
 
+    def _end(self, ticket: Ticket[Any]) -> None:
+        with self._lock:
+            server = self._running.get(ticket)
+        if server is not None:
+            server.cancel()
+        self._ledger.note_cancelled()
+
     def _work(self, slot: int) -> None:
         while (task := self._queue.get()) is not None:
-            if task.future.cancelled():
+            if task.ticket.cancelled():
                 continue
             begin = time.monotonic()
             try:
                 reply = self._serve(slot, task)
             except Exception as error:
                 with contextlib.suppress(concurrent.futures.InvalidStateError):
-                    task.future.set_exception(error)
+                    task.ticket.set_exception(error)
                 continue
             if reply is None:
                 continue
             now, infra = time.monotonic(), "infra" in reply
             self._ledger.note(wait_s=begin - task.handed_over, latency_s=now - begin, infra=infra)
             with contextlib.suppress(concurrent.futures.InvalidStateError):  # just cancelled
-                task.future.set_result(task.convert(reply))
+                task.ticket.set_result(task.convert(reply))
 
     def _serve(self, slot: int, task: _Task) -> Reply | None:
         """One request on this thread's server; a second try on a fresh one if that fails on us."""
@@ -154,16 +164,16 @@ class Pool:
         for _ in range(2):
             server = self._servers[slot]
             with self._lock:
-                self._running[task.future] = server
+                self._running[task.ticket] = server
             try:
-                reply = server.request(task.request, lambda: not task.future.cancelled())
+                reply = server.request(task.request, lambda: not task.ticket.cancelled())
             except ServerDied as error:
                 reply = {"infra": str(error)}
             except ServerFailedToStart as error:
                 raise ExecutorFailure(str(error)) from error
             finally:
                 with self._lock:
-                    del self._running[task.future]
+                    del self._running[task.ticket]
             if reply is not None and "infra" not in reply and not reply["confined"]:
                 reply = {"infra": f"a child could not be confined: {reply['stderr']}"}
             if reply is None or "infra" not in reply:
