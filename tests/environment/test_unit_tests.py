@@ -201,8 +201,9 @@ def test_published_reference_programs_pass_their_tests_and_other_ones_do_not(
     assert [
         task.id for (_, task), one in zip(pairs, scored, strict=True) if not one.all_passed
     ] == []
+    some = pairs[:40]
     swapped = [
-        (code, task) for (code, _), (_, task) in zip(pairs, [*pairs[1:], pairs[0]], strict=True)
+        (code, task) for (code, _), (_, task) in zip(some, [*some[1:], some[0]], strict=True)
     ]
     others = unit_tests.score_all(swapped, patient, grader.judges)
     assert sum(one.passed for one in others) <= 0.05 * sum(one.total for one in others)

@@ -1,0 +1,110 @@
+"""How right and how fast answers are graded: `python scripts/bench_grader.py [--rows N]`.
+
+Prints right and wrong verdicts per form over the labelled rows of the tests, the slowest of them,
+and the throughput of easy rows (numbers, fractions, units, lists) on one core and on two.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import rich.console
+import rich.table
+
+from acim_jax.environment.answers import Grade, GraderConfig
+from acim_jax.environment.executor import ExecutorConfig
+from acim_jax.environment.grader import Grader
+
+CASES = Path(__file__).parent.parent / "tests" / "environment" / "cases.jsonl"
+#: Written as (response, reference answer), with a number in the place of {n} and its like.
+EASY = (
+    (r"So the answer is \boxed{{{n}}}.", "{n}"),
+    (r"\boxed{{\frac{{{n}}}{{{m}}}}}", r"\frac{{{n}}}{{{m}}}"),
+    (r"\boxed{{{n}/{m}}}", r"\frac{{{n}}}{{{m}}}"),
+    (r"The answer is {n}.", "{m}"),
+    (r"\boxed{{{n}\text{{ cm}}}}", "{n}"),
+    (r"\boxed{{({n}, {m})}}", "({n},{m})"),
+    (r"\boxed{{\{{{n}, {m}\}}}}", r"\{{{m},{n}\}}"),
+    (r"\boxed{{{n}.5}}", r"{n}\frac{{1}}{{2}}"),
+    (r"\boxed{{x = {n}^2}}", "{m}"),
+    (r"\boxed{{{n}\%}}", r"{n}\%"),
+)
+
+
+def easy_rows(count: int) -> list[tuple[str, str]]:
+    """Rows that differ from one another, so that nothing is answered from a cache."""
+    rows: list[tuple[str, str]] = []
+    for i in range(count):
+        response, answer = EASY[i % len(EASY)]
+        rows.append((response.format(n=i + 3, m=i + 7), answer.format(n=i + 3, m=i + 7)))
+    return rows
+
+
+def grade_easy(rows: Sequence[tuple[str, str]]) -> tuple[float, int]:
+    """Seconds, and how many needed more than exact arithmetic."""
+    with Grader() as grader:
+        begin = time.perf_counter()
+        grades = grader.grade(rows)
+        return time.perf_counter() - begin, sum(
+            g.method not in ("exact", "numeric") for g in grades
+        )
+
+
+def labelled(timeout_s: float) -> tuple[list[dict[str, object]], list[Grade], float]:
+    cases = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
+    config = GraderConfig(timeout_s=timeout_s)
+    with Grader(config, ExecutorConfig(workers=2)) as grader:
+        begin = time.perf_counter()
+        grades = grader.grade([(case["prediction"], case["answer"]) for case in cases])
+    return cases, grades, time.perf_counter() - begin
+
+
+def table(cases: Sequence[dict[str, object]], grades: Sequence[Grade]) -> rich.table.Table:
+    """One line per form; a wrong verdict is a false yes or a false no."""
+    made = rich.table.Table(title=f"{len(cases)} labelled rows")
+    for name in ("form", "rows", "right", "false yes", "false no", "timeout", "slowest s"):
+        made.add_column(name, justify="left" if name == "form" else "right")
+    forms = sorted({str(case["form"]) for case in cases})
+    for form in [*forms, "all"]:
+        own = [
+            (bool(case["correct"]), grade)
+            for case, grade in zip(cases, grades, strict=True)
+            if form in (case["form"], "all")
+        ]
+        false_yes = sum(grade.correct and not correct for correct, grade in own)
+        false_no = sum(correct and not grade.correct for correct, grade in own)
+        timeouts = sum(grade.method == "timeout" for _, grade in own)
+        slowest = max(grade.wall_s for _, grade in own)
+        right = len(own) - false_yes - false_no
+        figures = (len(own), right, false_yes, false_no, timeouts, f"{slowest:.2f}")
+        made.add_row(form, *map(str, figures), style="bold" if form == "all" else "")
+    return made
+
+
+def main() -> None:
+    """Parses the options, grades, prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000, help="easy rows (default %(default)s)")
+    parser.add_argument("--timeout", type=float, default=3.0, help="seconds per comparison")
+    args = parser.parse_args()
+    cases, grades, seconds = labelled(args.timeout)
+    console = rich.console.Console()
+    console.print(table(cases, grades))
+    symbolic = sum(grade.method == "symbolic" for grade in grades)
+    console.print(f"{seconds:.1f} s, start of the servers included; {symbolic} symbolic verdicts")
+    rows = easy_rows(args.rows)
+    one, harder = grade_easy(rows)
+    console.print(f"easy rows on one core: {len(rows) / one:.0f} rows/s ({harder} were not easy)")
+    with concurrent.futures.ProcessPoolExecutor(2) as pool:
+        list(pool.map(grade_easy, [rows[:10], rows[:10]]))  # starts both
+        begin = time.perf_counter()
+        list(pool.map(grade_easy, [rows[::2], rows[1::2]]))
+        two = time.perf_counter() - begin
+    console.print(f"easy rows on two cores: {len(rows) / two:.0f} rows/s")
+
+
+if __name__ == "__main__":
+    main()
