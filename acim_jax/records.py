@@ -104,12 +104,17 @@ class Demonstration:
 
 @dataclasses.dataclass(frozen=True)
 class RolloutRequest:
-    """One rollout to be made: of which problem, under which guide, the how-many-th."""
+    """One rollout to be made: of which problem, under which guide, the how-many-th.
+
+    prefix: the FORCED text of the guide, empty for native rollouts. max_tokens: tokens behind the
+    prompt, what we write included; None: as many as a row holds.
+    """
 
     problem: Problem
     guide: Guide
     index: int
-    prefix: str = ""  # the FORCED text of the guide, empty for native rollouts
+    prefix: str = ""
+    max_tokens: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

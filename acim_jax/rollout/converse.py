@@ -120,10 +120,14 @@ class _Loop:
         given = [Segment(Author.PROMPT, tokenizer.prompt_ids(request.problem.question, markup))]
         if request.prefix:
             given.append(Segment(Author.FORCED, tokenizer.encode(request.prefix)))
+        limit = self.sampler.config.max_length
+        if request.max_tokens is not None:
+            limit = min(limit, len(given[0].token_ids) + request.max_tokens)
         key = rng.rollout_key(seed, iteration, request.problem.id, request.guide, request.index)
         runs_code = self.executor is not None and request.guide != "text"
-        one = Conversation(request, key, given, runs_code, bool(tokenizer.text_stops(markup)))
-        if not 0 < one.length < self.sampler.config.max_length:
+        text_stops = bool(tokenizer.text_stops(markup))
+        one = Conversation(request, key, given, limit, runs_code, text_stops)
+        if not 0 < one.length < limit:
             one.stop = Stop.PROMPT
             self.on_done()
         return one
@@ -180,7 +184,7 @@ class _Loop:
         one.executions.append(result)
         output = markups.render_output(result, self.sampler.markup)
         ids = self.sampler.tokenizer.output_ids(output, self.sampler.markup)
-        if one.length + len(ids) >= self.sampler.config.max_length:
+        if one.length + len(ids) >= one.limit:
             self._leave(one, Stop.LENGTH)
             return
         segment = Segment(Author.OUTPUT, ids)
@@ -226,7 +230,7 @@ class _Loop:
             return
         runs = one.runs_code
         program = tokenizer.closed_program(one.response_ids(), markup) if runs else None
-        if one.length >= self.sampler.config.max_length:
+        if one.length >= one.limit:
             self._leave(one, Stop.LENGTH)
         elif program is None:
             self.engine.seat(one)

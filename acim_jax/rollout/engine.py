@@ -86,7 +86,7 @@ class Engine:
         shard = self._choose_shard(key)
         conversation.shard, conversation.row = shard.index, shard.free_rows.pop()
         size = self.config.page_size
-        needed = self.config.pages_per_row
+        needed = pool.pages_for(conversation.limit, size)
         shared: list[int] = []
         if len(prompt_ids) > 1 and (followers or key in shard.prompts):
             prompt = shard.prompts.get(key) or self._fill_prompt(shard, key, prompt_ids)
@@ -99,7 +99,8 @@ class Engine:
                 self._to_copy.append((shard.index, prompt.pages[full], conversation.pages[0]))
         else:
             conversation.pages = shard.take_pages(needed)
-        conversation.table = pool.table([*shared, *conversation.pages], needed)
+        width = self.config.pages_per_row
+        conversation.table = pool.table([*shared, *conversation.pages], width)
 
     def _choose_shard(self, key: bytes) -> Shard:
         free = [shard for shard in self.shards if shard.free_rows]
@@ -228,6 +229,7 @@ class Engine:
             for a, one in enumerate(conversations):
                 numbers[d, a], rows.tables[d, a], rows.keys[d, a] = one.row, one.table, one.key
                 rows.last[d, a], rows.lengths[d, a] = one.newest, one.length
+                rows.limits[d, a] = one.limit
                 rows.halts[d, a] |= HALT * one.watched
         self.device = extend.seat(self.device, numbers, rows, layout=self.layout)
 
