@@ -51,7 +51,14 @@ def _compile_training(state: TrainState, runtime: Runtime) -> None:
         rows = -(-runtime.config.explore.problems // config.minibatches)
         empty, _ = runtime.decision_batches((), (), 0, rows=rows)[0]
         gradients, _ = step.add_decision_gradient(
-            gradients, state.params, learner.place(empty), one, one, temperature, **learner.shared
+            gradients,
+            state.params,
+            learner.place(empty),
+            one,
+            one,
+            temperature,
+            chunk=config.logprob_chunk,
+            **learner.shared,
         )
     # The optimiser's step donates its state, so it gets a copy to use up.
     spare = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state)

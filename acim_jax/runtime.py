@@ -63,10 +63,11 @@ class Runtime:
         return SamplingParams(chosen.temperature, chosen.top_k, chosen.top_p, chosen.min_p)
 
     def to_sampling(self, params: transformer.Params) -> transformer.Params:
-        """The model's weights in the sampler's sharding, adapters merged into them."""
+        """The model's weights in the sampler's sharding and dtype, adapters merged into them."""
         frozen = self.learner.frozen
         if frozen is not None:
             params = lora.merge(params, frozen, layout=self.train_layout)
+        params = transformer.for_sampling(params, self.model.config)
         return params if self.sample_layout is None else place.to_layout(params, self.sample_layout)
 
     def replay(self, iteration: int, at: int) -> list[TokenRow]:
@@ -103,6 +104,7 @@ class Runtime:
             batches,
             self.model.config,
             temperature=self.config.sampling.temperature,
+            chunk=self.config.improve.logprob_chunk,
             layout=self.train_layout,
         )
         n = len(problems)
@@ -176,12 +178,15 @@ class Runtime:
         )
 
 
-def layouts(config: mesh.MeshConfig) -> tuple[axes.Layout | None, axes.Layout | None]:
-    """Training and sampling layouts of a mesh; None on a single device, where they say nothing."""
-    devices = mesh.make(config)
-    if devices.size == 1:
+def layouts(
+    config: mesh.MeshConfig, devices: Sequence[Any] | None = None
+) -> tuple[axes.Layout | None, axes.Layout | None]:
+    """Training and sampling layouts of a mesh over `devices` (all of this job's by default); None
+    on a single device, where they say nothing."""
+    made = mesh.make(config, devices)
+    if made.size == 1:
         return None, None
-    return axes.Layout.of(devices, axes.TRAIN_RULES), axes.Layout.of(devices, axes.SAMPLE_RULES)
+    return axes.Layout.of(made, axes.TRAIN_RULES), axes.Layout.of(made, axes.SAMPLE_RULES)
 
 
 def check_rows(config: RunConfig) -> None:

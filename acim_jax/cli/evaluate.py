@@ -80,9 +80,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--json", action="store_true", help="results.json on standard output, too")
     options.add_markup(parser)
     group = parser.add_argument_group("sampler")
-    group.add_argument(
-        "--slots", type=int, default=64, metavar="N", help="rows that decode at once (default 64)"
-    )
+    slots_help = "rows that decode at once (default 64)"
+    group.add_argument("--slots", type=int, default=64, metavar="N", help=slots_help)
     group.add_argument(
         "--max-length",
         type=int,

@@ -168,6 +168,8 @@ def _decide_lists(mine: str, gold: str) -> tuple[Method, bool] | None:
     (a_begin, a_values, a_end), (b_begin, b_values, b_end) = a, b
     if a_begin in ("", "\\{") and b_begin in ("", "\\{"):
         return "exact", set(a_values) == set(b_values)
+    if {a_begin, b_begin} == {"", "("} and a_end in ("", ")") and b_end in ("", ")"):
+        return "exact", a_values == b_values
     if a_begin and b_begin:
         return "exact", (a_begin, a_end) == (b_begin, b_end) and a_values == b_values
     return None

@@ -7,7 +7,7 @@ never where the program can see it:
   the `judges` executor, which sees the program's answers as plain data. The program runs in a child
   of the `programs` executor, one per test, which is told the calls and nothing else. Printing made
   up answers, ending early, patching built-ins or returning an object that equals everything gains
-  nothing: an answer is a claim, and the claim is compared elsewhere (`remote_calls.py`);
+  nothing: an answer is a claim, and the claim is compared elsewhere (`judging.py`);
 - tests that give standard input and output compare what was printed, here.
 
 The judges' servers never run a program of a model: a forked child inherits its server's memory.
@@ -235,11 +235,13 @@ def _marked(result: ExecutionResult, mark: str) -> list[str]:
 
 
 def _text(function: str, *arguments: object) -> str:
-    """The program that calls one function of `remote_calls.py`."""
+    """The program that calls one function of `remote_calls.py` or `judging.py`."""
+    files = ("remote_calls.py", "judging.py") if function == "judge_all" else ("remote_calls.py",)
     # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
-    return f"exec({_source()!a})\n{function}(*json.loads({json.dumps(arguments)!a}))\n"
+    sources = "\n".join(f"exec({_source(name)!a})" for name in files)
+    return f"{sources}\n{function}(*json.loads({json.dumps(arguments)!a}))\n"
 
 
 @functools.cache
-def _source() -> str:
-    return Path(__file__).with_name("remote_calls.py").read_text(encoding="utf-8")
+def _source(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

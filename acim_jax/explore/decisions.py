@@ -31,7 +31,7 @@ class PrefixRows(NamedTuple):
     is_prefix: np.ndarray  # [P, C, K, T]
 
 
-@functools.partial(jax.jit, static_argnames=("config", "layout"))
+@functools.partial(jax.jit, static_argnames=("config", "chunk", "layout"))
 def _prefix_logprobs(
     params: transformer.Params,
     token_ids: jax.Array,
@@ -39,10 +39,11 @@ def _prefix_logprobs(
     temperature: jax.Array,
     *,
     config: ModelConfig,
+    chunk: int,
     layout: axes.Layout | None,
 ) -> jax.Array:
     return scoring.decision_logprobs(
-        params, config, token_ids, is_prefix, temperature=temperature, layout=layout
+        params, config, token_ids, is_prefix, temperature=temperature, chunk=chunk, layout=layout
     )
 
 
@@ -52,12 +53,14 @@ def prefix_policy(
     config: ModelConfig,
     *,
     temperature: float = 1.0,
+    chunk: int = 0,
     layout: axes.Layout | None = None,
 ) -> PolicyEstimate:
     """softmax_c of ℓ_c = logsumexp_{p ∈ P_c} log π(p|x), by teacher forcing: no rollouts.
 
     Normalising hides how much probability lies on neither prefix, so the mass is returned too.
-    All batches must have the same shape; the caller cuts off padding rows.
+    All batches must have the same shape; the caller cuts off padding rows. chunk: columns of logits
+    held at once (0: all).
     """
     logprobs = [
         _prefix_logprobs(
@@ -66,6 +69,7 @@ def prefix_policy(
             batch.is_prefix,
             np.float32(temperature),
             config=config,
+            chunk=chunk,
             layout=layout,
         )
         for batch in batches

@@ -156,6 +156,7 @@ def _one_step(
             np.float32(decisions[1]),
             np.float32(config.decision_weight),
             np.float32(temperature),
+            chunk=config.logprob_chunk,
             **learner.shared,
         )
         decided.append(loss)

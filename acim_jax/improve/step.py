@@ -137,7 +137,7 @@ def add_likelihood_gradient(
     return _add(gradients, more, layout), loss
 
 
-@_jit_term()
+@_jit_term("chunk")
 def add_decision_gradient(
     gradients: transformer.Params,
     params: transformer.Params,
@@ -147,6 +147,7 @@ def add_decision_gradient(
     temperature: Scalar,
     *,
     config: ModelConfig,
+    chunk: int = 0,
     layout: axes.Layout | None = None,
     frozen: lora.Frozen | None = None,
 ) -> tuple[transformer.Params, Scalar]:
@@ -159,6 +160,7 @@ def add_decision_gradient(
             batch.token_ids,
             batch.is_prefix,
             temperature=temperature,
+            chunk=chunk,
             layout=layout,
         )
         loss = objectives.decision_cross_entropy(

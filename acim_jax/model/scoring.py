@@ -67,17 +67,24 @@ def decision_logprobs(
     is_prefix: Bool[Array, "P C K T"],
     *,
     temperature: float | Float[Array, ""] = 1.0,
+    chunk: int = 0,
     layout: axes.Layout | None = None,
 ) -> Float[Array, "P C"]:
     """ℓ_c(x) = logsumexp over the prefixes p of decision c of log π(p|x), float32, in nats.
 
     token_ids holds prompt and prefix of every (problem, decision, prefix); a decision with fewer
     than K prefixes has rows without any prefix token, which count as probability 0. The exponents
-    do not sum to 1: the rest is the probability of beginning a response in neither way.
+    do not sum to 1: the rest is the probability of beginning a response in neither way. chunk: as
+    of `token_logprobs`.
     """
     P, C, K, T = token_ids.shape
     logprobs = token_logprobs(
-        params, config, token_ids.reshape(-1, T), temperature=temperature, layout=layout
+        params,
+        config,
+        token_ids.reshape(-1, T),
+        temperature=temperature,
+        chunk=chunk,
+        layout=layout,
     )
     masked = jnp.where(is_prefix, logprobs.reshape(P, C, K, T), 0.0)
     exists_PCK = jnp.any(is_prefix, axis=-1)

@@ -7,6 +7,7 @@ Blocks are Flax linen modules (`model/layers.py`), initialised under `vmap` so t
 stacked, and applied under `lax.scan` or in a Python loop (`config.unroll`).
 """
 
+import functools
 from typing import Any, cast
 
 import flax.linen as nn
@@ -56,6 +57,22 @@ def init(config: ModelConfig, key: jax.Array) -> Params:
 def abstract_params(config: ModelConfig) -> Params:
     """The parameters' shapes and dtypes, without making them."""
     return jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
+
+
+def for_sampling(params: Params, config: ModelConfig) -> Params:
+    """The parameters in the activations' dtype, to which each use of one converts it anyway.
+
+    Decoding reads every weight for every token: it should not read float32 to compute in bfloat16.
+    Parameters that have the dtype already are the same arrays.
+    """
+    if config.dtype == config.param_dtype:
+        return params
+    return _converted(params, config.dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("dtype",))
+def _converted(params: Params, dtype: str) -> Params:
+    return jax.tree.map(lambda x: x.astype(dtype), params)
 
 
 def unstack(params: Params, config: ModelConfig) -> Params:

@@ -97,6 +97,20 @@ def test_grade_writes_verdict_and_method(tmp_path: Path) -> None:
     assert list(grades[0]) == ["id", "correct", "extracted", "method", "wall_s"]
 
 
+def test_grade_options_decide_where_graders_differ(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"id": 1, "prediction": r"\boxed{5\%}", "answer": "5"},
+        {"id": 2, "prediction": "The answer is 7.", "answer": "7"},
+        {"id": 3, "prediction": r"\boxed{\frac{2}{3}}", "answer": "0.67"},
+    ]
+    source, target = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    verdicts: list[list[object]] = []
+    for options in ((), ("--percent", "value", "--unboxed", "never", "--rounding", "digits")):
+        assert acim("grade", "--input", source, "--output", target, *options) == 0
+        verdicts.append([row["correct"] for row in read(target)])
+    assert verdicts == [[True, True, False], [False, False, True]]
+
+
 GOOD = '{"id": "a", "code": "1", "prediction": "5", "answer": "5"}\n'
 BAD_ROWS = [
     ("execute", '{"id": 1, "code"', r"in\.jsonl:2: not a JSON object"),

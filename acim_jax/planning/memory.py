@@ -1,0 +1,194 @@
+"""Bytes that each device holds in a run's two phases, from shapes alone.
+
+What stays (weights, moments, gradients, pages) is exact. What a program needs while it runs is an
+estimate: docs/hardware.md puts the compilers' figures beside it.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from acim_jax.model import lora, transformer
+from acim_jax.model.config import ModelConfig
+from acim_jax.planning import workload as workloads
+from acim_jax.planning.workload import Place, Training, Workload
+from acim_jax.sharding import axes
+
+#: Of the residual stream saved for the backward pass: itself, and in float32, as the norms use it.
+RESIDUAL_COPIES = 3
+#: Of the attention scores of one layer, in float32: the compilers keep more than three, not four.
+SCORE_COPIES = 4
+#: Of the logits of a chunk, in float32: themselves, the softmax and its gradient.
+LOGIT_COPIES = 3
+#: Of the projections of one layer: with their gradients.
+PROJECTION_COPIES = 2
+
+
+class Exploring(NamedTuple):
+    """Bytes per device while rollouts are sampled.
+
+    held: what training keeps meanwhile: parameters, base and moments. weights: the sampler's own
+    (0 where it reads those that training holds). pages: the KV cache. working: estimate of a
+    decode step's temporaries.
+    """
+
+    held: int
+    weights: int
+    pages: int
+    working: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+class Improving(NamedTuple):
+    """Bytes per device while gradients are computed.
+
+    weights: what is trained. base: frozen weights of a LoRA run. moments: the optimiser's.
+    gradients: accumulated, and those of the microbatch under way. activations, logits: estimates
+    of the largest program's temporaries.
+    """
+
+    weights: int
+    base: int
+    moments: int
+    gradients: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+def exploring(workload: Workload, at: Place) -> Exploring:
+    """The sampler's memory, and beside it what training holds."""
+    own = share(workloads.sampled_params(workload, at))
+    held = 0
+    if workload.training is not None:
+        state = workloads.state(workload, at)
+        frozen = workloads.frozen(workload, at)
+        held = share((state, frozen))
+        own = _copied(workload, at)
+    state = workloads.sampler(workload, at)
+    model, config = workload.model, workload.sampling
+    rows = max(config.slots, config.prefill_rows) // _shards(at.sample, "batch")
+    # Scores, noise, perturbed scores and log-probs of each slot.
+    logits = 4 * 4 * rows * model.vocab_size // _shards(at.sample, "vocab")
+    columns = config.prefill_buckets[-1]
+    prefill = -(-config.prefill_rows // _shards(at.sample, "batch")) * columns
+    projections = prefill * _projected(model, at.sample)
+    return Exploring(held, own, share(state), max(logits, projections))
+
+
+def improving(workload: Workload, at: Place, *, scores: bool) -> Improving:
+    """scores: attention is computed from all of a row's scores at once (no flash kernel)."""
+    training, model = workload.training, workload.model
+    assert training is not None
+    state = workloads.state(workload, at)
+    frozen = workloads.frozen(workload, at)
+    own = share(state.params)
+    accumulated = sum(4 * _elements(x) for x in jax.tree.leaves(state.params))
+    batches = _batches(training, at)
+    return Improving(
+        weights=own,
+        base=share(frozen),
+        moments=share(state.opt_state),
+        gradients=accumulated + own,
+        activations=max(_activations(model, b, at.train, scores=scores) for b in batches),
+        logits=max(_logits(model, b, at.train) for b in batches),
+    )
+
+
+def share(tree: Any) -> int:
+    """Bytes of a tree of placed shapes on one device."""
+    return sum(_elements(x) * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
+
+
+class _Batch(NamedTuple):
+    """rows of one device, their columns, and the columns of logits held at once."""
+
+    rows: int
+    columns: int
+    chunk: int
+
+
+def _batches(training: Training, at: Place) -> list[_Batch]:
+    improve, shards = training.improve, _shards(at.train, "batch")
+    width = improve.buckets[-1]
+    found = [_Batch(-(-improve.microbatch_rows // shards), width, improve.logprob_chunk or width)]
+    if training.decisions is not None:
+        P, C, K, T = training.decisions
+        found.append(_Batch(-(-P * C * K // shards), T, improve.logprob_chunk or T))
+    if training.warmup is not None:
+        width = training.warmup.buckets[-1]
+        found.append(_Batch(-(-training.warmup.rows // shards), width, width))
+    return found
+
+
+def _activations(
+    model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, scores: bool
+) -> int:
+    """Saved for the backward pass of all layers, and the working set of one."""
+    tokens = batch.rows * batch.columns
+    itemsize = jnp.dtype(model.dtype).itemsize
+    residual = tokens * model.hidden_size * itemsize * RESIDUAL_COPIES
+    working = tokens * _projected(model, layout) * PROJECTION_COPIES
+    if scores:
+        heads = model.num_heads // _shards(layout, "heads")
+        working += 4 * SCORE_COPIES * heads * batch.rows * batch.columns**2
+    saved = residual if model.remat else residual + working
+    # The next layer's weights are gathered while one computes.
+    return saved * model.num_layers + working + 2 * _layer_bytes(model, layout)
+
+
+def _logits(model: ModelConfig, batch: _Batch, layout: axes.Layout | None) -> int:
+    columns = min(batch.chunk, batch.columns)
+    return 4 * LOGIT_COPIES * batch.rows * columns * model.vocab_size // _shards(layout, "vocab")
+
+
+def _projected(model: ModelConfig, layout: axes.Layout | None) -> int:
+    """Bytes of a token's queries, keys, values, feed-forward and norms within one layer."""
+    heads = (2 * model.num_heads // _shards(layout, "heads")) * model.head_dim
+    heads += (2 * model.num_kv_heads // _shards(layout, "kv_heads")) * model.head_dim
+    if model.experts is None:
+        wide = 3 * model.intermediate_size // _shards(layout, "mlp")
+    else:
+        wide = 3 * model.experts.width * model.experts.per_token
+    return (heads + wide + 2 * model.hidden_size) * jnp.dtype(model.dtype).itemsize
+
+
+def _layer_bytes(model: ModelConfig, layout: axes.Layout | None) -> int:
+    """One layer's weights in the activations' dtype, gathered over all but the tensor axis."""
+    blocks = transformer.abstract_params(model)["blocks"]
+    count = sum(math.prod(x.shape[1:]) for x in jax.tree.leaves(blocks))
+    return count * jnp.dtype(model.dtype).itemsize // _shards(layout, "mlp")
+
+
+def _copied(workload: Workload, at: Place) -> int:
+    """Bytes of the sampler's parameters that are not the very arrays that training holds."""
+    training = workload.training
+    assert training is not None
+    adapted: set[str] = set()
+    if training.lora is not None:
+        adapted = {lora.PROJECTIONS[target].name for target in training.lora.targets}
+    ours = jax.tree_util.tree_leaves_with_path(workloads.model_params(workload, at))
+    theirs = jax.tree.leaves(workloads.sampled_params(workload, at))
+    return sum(
+        share(copy)
+        for (path, x), copy in zip(ours, theirs, strict=True)
+        if path[-1].key in adapted
+        or x.dtype != copy.dtype
+        or not x.sharding.is_equivalent_to(copy.sharding, x.ndim)
+    )
+
+
+def _elements(x: Any) -> int:
+    return math.prod(x.sharding.shard_shape(x.shape))
+
+
+def _shards(layout: axes.Layout | None, logical: str) -> int:
+    return 1 if layout is None else layout.shards(logical)

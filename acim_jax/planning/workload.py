@@ -1,0 +1,175 @@
+"""The shapes of a run, which decide what its devices hold, and where they are to be held."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import SingleDeviceSharding
+
+from acim_jax.improve import state as train_state
+from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.packing import DecisionBatch, TokenBatch
+from acim_jax.improve.state import TrainState
+from acim_jax.improve.warmup import WarmupConfig
+from acim_jax.model import cache, lora, transformer
+from acim_jax.model.config import ModelConfig
+from acim_jax.model.lora import LoraConfig
+from acim_jax.sampling import state as sampler_state
+from acim_jax.sampling.config import SamplingConfig
+from acim_jax.sampling.state import SamplerState
+from acim_jax.sharding import axes, place
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What the learner's programs are made for.
+
+    decisions: [P, C, K, T] of an optimiser step's decision batch (`improve.packing`), None where
+    there is none. warmup: None where there is none.
+    """
+
+    improve: ImproveConfig
+    decisions: tuple[int, int, int, int] | None = None
+    warmup: WarmupConfig | None = None
+    lora: LoraConfig | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """training: None where a model is only sampled from."""
+
+    model: ModelConfig
+    sampling: SamplingConfig
+    training: Training | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Layouts of training and of sampling, or the one device where both are None."""
+
+    train: axes.Layout | None
+    sample: axes.Layout | None
+    device: Any = None
+
+    def put(self, tree: Any, logical: tuple[str, ...] = (), *, train: bool = True) -> Any:
+        """The tree's shapes with their first axes sharded as named, or on the one device."""
+        layout = self.train if train else self.sample
+        return with_shardings(tree, self._one if layout is None else layout.sharding(logical))
+
+    def params(self, tree: Any, *, train: bool = True) -> Any:
+        """The tree's shapes, sharded as parameters are."""
+        layout = self.train if train else self.sample
+        if layout is None:
+            return with_shardings(tree, self._one)
+        return with_shardings(tree, place.param_shardings(tree, layout))
+
+    @property
+    def _one(self) -> SingleDeviceSharding:
+        return SingleDeviceSharding(jax.devices()[0] if self.device is None else self.device)
+
+
+def with_shardings(tree: Any, shardings: Any) -> Any:
+    """Shapes and dtypes of `tree` with one sharding for all leaves, or a tree of them."""
+    if isinstance(shardings, jax.sharding.Sharding):
+        shardings = jax.tree.map(lambda _: shardings, tree)
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        tree,
+        shardings,
+    )
+
+
+def optimiser(training: Training) -> optax.GradientTransformation:
+    chosen = training.improve
+    return train_state.optimizer(
+        b1=chosen.b1,
+        b2=chosen.b2,
+        weight_decay=chosen.weight_decay,
+        max_grad_norm=chosen.max_grad_norm,
+    )
+
+
+def model_params(workload: Workload, at: Place) -> transformer.Params:
+    """The model's parameters as the learner holds them."""
+    return at.params(transformer.abstract_params(workload.model))
+
+
+def sampled_params(workload: Workload, at: Place) -> transformer.Params:
+    """The model's parameters as the sampler holds them: in the activations' dtype where they are
+    copies of those that are trained."""
+    config = workload.model
+    if workload.training is not None:
+        config = dataclasses.replace(config, param_dtype=config.dtype)
+    return at.params(transformer.abstract_params(config), train=False)
+
+
+def trained_params(workload: Workload, at: Place) -> transformer.Params:
+    """What is trained: the model's parameters, or the adapters to them."""
+    training = workload.training
+    if training is None or training.lora is None:
+        return model_params(workload, at)
+    base = transformer.abstract_params(workload.model)
+    return at.params(lora.abstract(training.lora, base))
+
+
+def frozen(workload: Workload, at: Place) -> lora.Frozen | None:
+    training = workload.training
+    if training is None or training.lora is None:
+        return None
+    return lora.Frozen(model_params(workload, at), at.put(_shape((), jnp.float32)))
+
+
+def state(workload: Workload, at: Place) -> TrainState:
+    """The training state, sharded as `improve.state.create` does."""
+    assert workload.training is not None
+    make = optimiser(workload.training)
+    params = trained_params(workload, at)
+    moments = jax.eval_shape(make.init, params)
+    step = _shape((), jnp.int32)
+    if at.train is None:
+        return TrainState(params, at.put(moments), at.put(step))
+    shardings = train_state.state_shardings(params, make, at.train)
+    return TrainState(
+        params,
+        with_shardings(moments, shardings.opt_state),
+        with_shardings(step, shardings.step),
+    )
+
+
+def token_batch(rows: int, width: int, at: Place) -> TokenBatch:
+    table, column = (rows, width), (rows,)
+    shapes = TokenBatch(
+        _shape(table, jnp.int32),
+        _shape(table, jnp.float32),
+        _shape(table, jnp.float32),
+        _shape(column, jnp.float32),
+    )
+    return at.put(shapes, ("batch",))
+
+
+def decision_batch(table: tuple[int, int, int, int], at: Place) -> DecisionBatch:
+    shapes = DecisionBatch(
+        _shape(table, jnp.int32), _shape(table, jnp.bool_), _shape(table[:2], jnp.float32)
+    )
+    return at.put(shapes, ("batch",))
+
+
+def sampler(workload: Workload, at: Place) -> SamplerState:
+    """The sampler's state, sharded as `sampling.state.constrain` does."""
+    shapes = jax.eval_shape(
+        lambda: sampler_state.create(
+            model=workload.model, config=workload.sampling, layout=at.sample
+        )
+    )
+    placed = at.put(shapes, ("batch",), train=False)
+    if at.sample is None:
+        return placed
+    layout = at.sample
+    pool = jax.tree.map(lambda x: layout.sharding(cache.POOL[: x.ndim]), shapes.pages)
+    return placed._replace(pages=with_shardings(shapes.pages, pool))
+
+
+def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype)
