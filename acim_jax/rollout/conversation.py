@@ -30,9 +30,10 @@ class Sampled:
 class Conversation:
     """A rollout on its way. Mutable, and owned by `converse.py` and `engine.py` alone.
 
-    limit: the length at which it is full. runs_code: a closed program is run. has_text_stops: stop texts of several tokens are looked
-    for. cached: tokens whose keys are in the cache. shard, row: its place there (−1: none yet);
-    pages: its own ones, behind those it shares with the prompt `shared`. table: all of them.
+    limit: the length at which it is full. runs_code: a closed program is run. has_text_stops: stop
+    texts of several tokens are looked for. cached: tokens whose keys are in the cache. shard, row:
+    its place there (−1: none yet); pages: its own ones, behind those it shares with the prompt
+    `shared`. table: all of them.
     """
 
     request: RolloutRequest

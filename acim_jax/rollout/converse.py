@@ -29,7 +29,7 @@ from acim_jax.records import (
     Stop,
 )
 from acim_jax.rollout.conversation import Conversation
-from acim_jax.rollout.engine import Engine, EngineStats, followers
+from acim_jax.rollout.engine import Engine, EngineStats
 from acim_jax.rollout.sampler import Sampler
 
 
@@ -112,7 +112,8 @@ class _Loop:
         )
         self.stats = self.engine.stats = RolloutStats()
         self.waiting: collections.deque[Conversation] = collections.deque()
-        self.followers: collections.Counter[bytes] = collections.Counter()
+        self.prompts: collections.Counter[bytes] = collections.Counter()
+        self.followers = self.prompts.copy()
         self.running: list[Conversation] = []
 
     def open(self, request: RolloutRequest, seed: int, iteration: int) -> Conversation:
@@ -134,7 +135,8 @@ class _Loop:
 
     def run(self, conversations: Iterable[Conversation]) -> None:
         self.waiting.extend(conversations)
-        self.followers = followers(self.waiting)
+        self.prompts.update(one.prompt_ids.tobytes() for one in self.waiting)
+        self.followers = self.prompts.copy()
         engine, log = self.engine, None
         try:
             while self.waiting or self.running or engine.has_device_rows or log is not None:
@@ -157,7 +159,8 @@ class _Loop:
             one = self.waiting.popleft()
             key = one.prompt_ids.tobytes()
             self.followers[key] -= 1
-            self.engine.admit(one, self.followers[key])
+            shares = self.prompts[key] > 1
+            self.engine.admit(one, shares=shares, followers=self.followers[key])
             for segment in one.segments:
                 self._tell(one, segment)
             self.engine.seat(one)

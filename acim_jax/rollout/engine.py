@@ -4,9 +4,9 @@ It knows rows, pages and tokens, not what a conversation is about (`converse.py`
 it waits for the device but `read`, and a decode call is always under way while the host works.
 """
 
-import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,8 +15,9 @@ import numpy as np
 from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.records import SamplingParams
-from acim_jax.rollout import pool
+from acim_jax.rollout import pieces, pool
 from acim_jax.rollout.conversation import Conversation, Sampled
+from acim_jax.rollout.pieces import PageCopy, Piece
 from acim_jax.rollout.pool import Prompt, Shard
 from acim_jax.rollout.sampler import END, HALT
 from acim_jax.sampling import decode, extend, state
@@ -27,13 +28,6 @@ from acim_jax.sampling.truncate import Truncation
 from acim_jax.sharding import axes, place
 
 NEAR_TIE = 1e-4
-
-
-class Piece:
-    """Tokens to append to one row (or prompt) from a position on."""
-
-    def __init__(self, shard: int, table: np.ndarray, start: int, token_ids: np.ndarray) -> None:
-        self.shard, self.table, self.start, self.token_ids = shard, table, start, token_ids
 
 
 @dataclasses.dataclass
@@ -70,17 +64,18 @@ class Engine:
         if layout is None:  # on the parameters' device, committed to it as they are
             self.device = jax.device_put(self.device, place.device_of(params))
         self._to_fill: list[list[Piece]] = []
-        self._to_copy: list[tuple[int, int, int]] = []
-        self._to_extend: list[list[Piece]] = []
+        self._to_copy: list[PageCopy] = []
+        self._to_begin: list[list[Piece]] = []
+        self._to_resume: list[list[Piece]] = []
         self._to_seat: list[Conversation] = []
 
     @property
     def has_room(self) -> bool:
         return any(shard.free_rows for shard in self.shards)
 
-    def admit(self, conversation: Conversation, followers: int) -> None:
-        """Gives a conversation a row and pages. followers: how many more with the same prompt are
-        still to come; with any, the prompt is prefilled apart, once, and shared."""
+    def admit(self, conversation: Conversation, *, shares: bool, followers: int) -> None:
+        """Gives a conversation a row and pages. shares: others of the run have the same prompt, so
+        it is prefilled apart, once; followers: how many of them are still to come."""
         prompt_ids = conversation.prompt_ids
         key = prompt_ids.tobytes()
         shard = self._choose_shard(key)
@@ -88,7 +83,7 @@ class Engine:
         size = self.config.page_size
         needed = pool.pages_for(conversation.limit, size)
         shared: list[int] = []
-        if len(prompt_ids) > 1 and (followers or key in shard.prompts):
+        if shares and len(prompt_ids) > 1:
             prompt = shard.prompts.get(key) or self._fill_prompt(shard, key, prompt_ids)
             prompt.users, prompt.awaited = prompt.users + 1, followers
             full, rest = divmod(prompt.cached, size)
@@ -96,7 +91,8 @@ class Engine:
             conversation.shared, conversation.cached = key, prompt.cached
             conversation.pages = shard.take_pages(needed - full)
             if rest:
-                self._to_copy.append((shard.index, prompt.pages[full], conversation.pages[0]))
+                copy = PageCopy(shard.index, prompt.pages[full], conversation.pages[0])
+                self._to_copy.append(copy)
         else:
             conversation.pages = shard.take_pages(needed)
         width = self.config.pages_per_row
@@ -119,7 +115,8 @@ class Engine:
         if len(tokens):
             start = conversation.cached
             piece = Piece(conversation.shard, conversation.table, start, tokens)
-            self._append(self._to_extend, piece)
+            is_later = bool(conversation.executions)
+            self._append(self._to_resume if is_later else self._to_begin, piece)
             conversation.cached += len(tokens)
         self._to_seat.append(conversation)
         self.by_row[conversation.shard, conversation.row] = conversation
@@ -133,55 +130,54 @@ class Engine:
             shard.leave(conversation.shared)
         conversation.row, conversation.pages, conversation.shared = -1, [], None
 
-    def _append(self, pieces: list[list[Piece]], piece: Piece) -> None:
+    def _append(self, rounds: list[list[Piece]], piece: Piece) -> None:
         """Splits a text into pieces of the widest bucket; the n-th pieces go together."""
-        widest = self.config.prefill_buckets[-1]
         self.stats.prefill_tokens += len(piece.token_ids)
-        for nth, at in enumerate(range(0, len(piece.token_ids), widest)):
-            if nth == len(pieces):
-                pieces.append([])
-            part = piece.token_ids[at : at + widest]
-            pieces[nth].append(Piece(piece.shard, piece.table, piece.start + at, part))
+        for nth, part in enumerate(piece.split(self.config.prefill_buckets[-1])):
+            if nth == len(rounds):
+                rounds.append([])
+            rounds[nth].append(part)
 
     def flush(self) -> None:
         """Starts the programs that prepare rows: prompts, their copies, own tokens, seats."""
-        self._extend_all(self._to_fill)
-        for batch in self._batches(self._to_copy, lambda copy: copy[0]):
+        self._extend_all(self._to_fill, self._rows)
+        for batch in pieces.calls(self._to_copy, self.num_shards, self._rows):
             self.copy_pages(batch)
-        self._extend_all(self._to_extend)
-        for batch in self._batches(self._to_seat, lambda conversation: conversation.shard):
+        self._extend_all(self._to_begin, self._rows)
+        # Outputs come a few at a time. Which program a text goes through, and with it the last bit
+        # of what comes out, must not depend on how many happen to come together.
+        self._extend_all(self._to_resume, self._few_rows)
+        for batch in pieces.calls(self._to_seat, self.num_shards, self._rows):
             self.seat_rows(batch)
-        self._to_fill, self._to_copy, self._to_extend, self._to_seat = [], [], [], []
+        self._to_fill, self._to_copy, self._to_seat = [], [], []
+        self._to_begin, self._to_resume = [], []
 
-    def _extend_all(self, rounds: list[list[Piece]]) -> None:
-        for pieces in rounds:
+    def _extend_all(self, rounds: list[list[Piece]], rows: int) -> None:
+        for nth_pieces in rounds:
             narrower = 0
             for width in self.config.prefill_buckets:
-                fitting = [p for p in pieces if narrower < len(p.token_ids) <= width]
-                for batch in self._batches(fitting, lambda piece: piece.shard):
-                    self.extend(width, batch)
+                fitting = [p for p in nth_pieces if narrower < len(p.token_ids) <= width]
+                for batch in pieces.calls(fitting, self.num_shards, rows):
+                    self.extend(rows, width, batch)
                 narrower = width
 
-    def _batches(self, items: Iterable[Any], shard_of: Any) -> list[list[list[Any]]]:
-        """Calls of at most `prefill_rows` items a shard; a call is a list for every shard."""
-        by_shard: list[list[Any]] = [[] for _ in self.shards]
-        for item in items:
-            by_shard[shard_of(item)].append(item)
-        rows = self._rows_a_call
-        calls = max(-(-len(some) // rows) for some in by_shard)
-        return [[some[c * rows : (c + 1) * rows] for some in by_shard] for c in range(calls)]
-
     @property
-    def _rows_a_call(self) -> int:
+    def _rows(self) -> int:
+        """Rows a shard of the programs that prepare new conversations."""
         return -(-self.config.prefill_rows // self.num_shards)
 
-    def extend(self, width: int, batch: list[list[Piece]]) -> None:
-        D, A = self.num_shards, self._rows_a_call
+    @property
+    def _few_rows(self) -> int:
+        """Rows a shard of the program that appends outputs."""
+        return -(-self._rows // 4)
+
+    def extend(self, rows: int, width: int, batch: list[list[Piece]]) -> None:
+        D, A = self.num_shards, rows
         tables = np.zeros((D, A, self.config.pages_per_row), np.int32)
         starts = np.zeros((D, A), np.int32)
         token_ids = np.zeros((D, A, width), np.int32)
-        for d, pieces in enumerate(batch):
-            for a, piece in enumerate(pieces):
+        for d, some in enumerate(batch):
+            for a, piece in enumerate(some):
                 tables[d, a], starts[d, a] = piece.table, piece.start
                 token_ids[d, a, : len(piece.token_ids)] = piece.token_ids
         self.device = extend.extend(
@@ -194,17 +190,17 @@ class Engine:
             layout=self.layout,
         )
 
-    def copy_pages(self, batch: list[list[tuple[int, int, int]]]) -> None:
-        pages = np.zeros((2, self.num_shards, self._rows_a_call), np.int32)
+    def copy_pages(self, batch: list[list[PageCopy]]) -> None:
+        pages = np.zeros((2, self.num_shards, self._rows), np.int32)
         for d, copies in enumerate(batch):
-            for a, (_, source, target) in enumerate(copies):
-                pages[:, d, a] = source, target
+            for a, copy in enumerate(copies):
+                pages[:, d, a] = copy.source, copy.target
         self.device = extend.copy_pages(
             self.device, pages[0], pages[1], num_layers=self.model.num_layers, layout=self.layout
         )
 
     def seat_rows(self, batch: list[list[Conversation]]) -> None:
-        D, A, M = self.num_shards, self._rows_a_call, self.config.pages_per_row
+        D, A, M = self.num_shards, self._rows, self.config.pages_per_row
 
         def filled(value: int | float, dtype: type, *shape: int) -> Any:  # jit takes numpy's arrays
             return np.full((D, A, *shape), value, dtype)
@@ -284,14 +280,10 @@ class Engine:
 
     def compile_all(self) -> int:
         """Runs every program once without any row, and returns how many there are."""
-        for width in self.config.prefill_buckets:
-            self.extend(width, [[] for _ in self.shards])
+        shapes = list(itertools.product({self._rows, self._few_rows}, self.config.prefill_buckets))
+        for rows, width in shapes:
+            self.extend(rows, width, [[] for _ in self.shards])
         self.copy_pages([[] for _ in self.shards])
         self.seat_rows([[] for _ in self.shards])
         jax.block_until_ready(self.decode(0, 0))
-        return len(self.config.prefill_buckets) + 3
-
-
-def followers(waiting: Iterable[Conversation]) -> collections.Counter[bytes]:
-    """How many conversations begin with each prompt."""
-    return collections.Counter(one.prompt_ids.tobytes() for one in waiting)
+        return len(shapes) + 3

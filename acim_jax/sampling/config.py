@@ -11,8 +11,9 @@ class SamplingConfig:
     slots: rows that decode at once. spare: conversations held beside them, waiting for a slot or
     for an interpreter (None: half as many as slots). max_length: tokens of a conversation, prompt
     and interpreter output included. chunk: decode steps between two looks of the host.
-    prefill_rows, prefill_buckets: rows and widths of the program that appends given tokens; longer
-    texts are appended in several pieces of the largest width. page_size: tokens of a cache page.
+    prefill_rows, prefill_buckets: rows and widths of the programs that append given tokens, which
+    come with a quarter of the rows as well; longer texts are appended in several pieces of the
+    largest width. page_size: tokens of a cache page.
     kv_cache: `model` keeps keys and values in the model's dtype, `int8` in a quarter to a half of
     that, with log-probs that differ (docs/performance.md).
     temperature, top_k, top_p, min_p: of training rollouts; evaluation states its own. 0, 1 and 0
@@ -22,7 +23,7 @@ class SamplingConfig:
     slots: int = 64
     spare: int | None = None
     max_length: int = 192
-    chunk: int = 32
+    chunk: int = 8
     prefill_rows: int = 16
     prefill_buckets: tuple[int, ...] = (16, 48)
     page_size: int = 32
