@@ -81,11 +81,6 @@ class ExecutorConfig:
                 raise ValueError(f"executor.{name} must be a positive number, got {value}.")
         if not 0 <= self.max_infra_rate < 1:
             raise ValueError(f"executor.max_infra_rate is not in [0, 1): {self.max_infra_rate}.")
-        if self.min_protection not in layers.LEVELS:
-            raise ValueError(
-                f"executor.min_protection must be one of {', '.join(layers.LEVELS)}, got "
-                f"{self.min_protection!r}."
-            )
         for name in self.modules:
             if not name.isidentifier():
                 raise ValueError(

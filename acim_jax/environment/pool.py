@@ -99,6 +99,9 @@ class Pool:
                 raise ExecutorFailure("The executor is closed; open a new one.")
             with contextlib.suppress(queue.Full):
                 self._queue.put(task, timeout=0.5)
+                if self._closed:  # meanwhile; nobody may be left to serve it
+                    ticket.cancel()
+                    raise ExecutorFailure("The executor was closed while the program waited.")
                 return ticket
 
     def close(self) -> None:
@@ -174,7 +177,7 @@ class Pool:
             finally:
                 with self._lock:
                     del self._running[task.ticket]
-            if reply is not None and "infra" not in reply and not reply["confined"]:
+            if reply is not None and "infra" not in reply and not _may_be_trusted(reply):
                 reply = {"infra": f"a child could not be confined: {reply['stderr']}"}
             if reply is None or "infra" not in reply:
                 return reply
@@ -188,3 +191,8 @@ class Pool:
             if self._closed:
                 raise ExecutorFailure("The executor was closed while the program ran.")
             self._servers[slot] = Server(self._setup, self._root)
+
+
+def _may_be_trusted(reply: Reply) -> bool:
+    """A program ran confined; one that was cancelled may not have come so far."""
+    return reply["confined"] or reply["reason"] == "cancelled"

@@ -10,6 +10,7 @@ from acim_jax.model import lora, moe, rope
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
 from acim_kernels.attention import api as kernels
+from acim_kernels.attention.sharding import Sharding
 
 #: How many positions a query sees: None for all; an array where the layers of a scan differ.
 Window = int | Int[Array, ""] | None
@@ -122,7 +123,9 @@ class Attention(nn.Module):
         v = self._heads("v", x_BTD, None)
         if cache is None:
             keys, values = k.swapaxes(1, 2), v.swapaxes(1, 2)
-            out = kernels.attention(q, keys, values, positions_BT, window=window)
+            out = kernels.attention(
+                q, keys, values, window=window, sharding=_attention_sharding(self.layout)
+            )
         else:
             out, cache = caches.attend(
                 cache,
@@ -150,6 +153,14 @@ class Attention(nn.Module):
         if c.qk_norm:
             y = RMSNorm(c.norm_eps, c.dtype, c.param_dtype, name=f"{name}_norm")(y)
         return rope.rotate(y, angles)
+
+
+def _attention_sharding(layout: axes.Layout | None) -> Sharding | None:
+    if layout is None:
+        return None
+    queries = layout.spec(("batch", "sequence", "heads", "head_dim"))
+    keys = layout.spec(("batch", "kv_heads", "sequence", "head_dim"))
+    return Sharding(layout.mesh, queries, keys)
 
 
 class Block(nn.Module):

@@ -1,13 +1,16 @@
 """The one signature of paged attention, and the choice of its implementation."""
 
+import functools
 from typing import Literal
 
+import jax
 from jaxtyping import Array, Float, Int
 
-from acim_kernels.decode import reference
+from acim_kernels import fallback
+from acim_kernels.decode import gpu, reference, tpu
 from acim_kernels.decode.pages import Pages
 
-Implementation = Literal["auto", "reference"]
+Implementation = Literal["auto", "reference", "tpu", "gpu"]
 
 
 def attention(
@@ -23,8 +26,37 @@ def attention(
 
     Key s of row b lies in page `tables[b, s // G]` at offset s % G. N must be a multiple of K
     (grouped queries). window: a query at p sees the keys above p − window only. `auto` takes the
-    fastest implementation that covers the input.
+    kernel of the platform that the program is compiled for, whatever platform compiles it, and the
+    reference where that kernel has a limit. A kernel asked for by name must cover the input
+    (ValueError).
     """
+    arrays = (q_BTNH, pages, tables_BM, positions_BT)
     match implementation:
-        case "auto" | "reference":
-            return reference.attention(q_BTNH, pages, tables_BM, positions_BT, window)
+        case "reference":
+            return reference.attention(*arrays, window)
+        case "tpu":
+            fallback.refuse("Paged attention for TPU", tpu.limit(q_BTNH, pages))
+            return tpu.attention(*arrays, window)
+        case "gpu":
+            fallback.refuse("Paged attention for GPU", gpu.limit(q_BTNH, pages))
+            return gpu.attention(*arrays, window)
+        case "auto":
+            return _by_platform(*arrays, window)
+
+
+def _by_platform(
+    q_BTNH: Array, pages: Pages, tables_BM: Array, positions_BT: Array, window: int | Array | None
+) -> Array:
+    kernels = {}
+    for platform, name, kernel in (("tpu", "tpu", tpu), ("gpu", "cuda", gpu)):
+        limit = kernel.limit(q_BTNH, pages)
+        if limit is None:
+            kernels[name] = functools.partial(kernel.attention, window=window)
+        elif jax.default_backend() == platform:
+            fallback.report(f"Paged attention for {platform.upper()}", limit)
+    general = functools.partial(reference.attention, window=window)
+    if not kernels:
+        return general(q_BTNH, pages, tables_BM, positions_BT)
+    return jax.lax.platform_dependent(
+        q_BTNH, pages, tables_BM, positions_BT, default=general, **kernels
+    )
