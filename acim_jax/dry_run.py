@@ -44,7 +44,7 @@ def table(prepared: Prepared) -> rich.table.Table:
     columns = config.improve.logprob_chunk or config.improve.buckets[-1]
     logits = 4 * config.improve.microbatch_rows * columns * model.vocab_size
     rows.append(("logits of a microbatch, all devices", _human(logits)))
-    programs = 3 + 2 * len(sampling.prefill_buckets)
+    programs = 3 + len(sampling.prefill_buckets)
     per_bucket = 2 if config.improve.replay_weight else 1
     programs += 4 + per_bucket * len(config.improve.buckets)
     rows.append(("programs to compile, about", str(programs)))
