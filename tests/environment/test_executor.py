@@ -77,29 +77,6 @@ def test_processes_that_a_program_started_die_with_it_even_where_nothing_forbids
     assert processes_with(mark) == []
 
 
-def test_two_hundred_programs_leave_no_process_descriptor_or_folder(executor: Executor) -> None:
-    def state() -> tuple[list[int], list[str], list[int]]:
-        pids = executor.server_pids()
-        folders = sorted(str(path) for path in executor.scratch.rglob("*"))
-        return pids, folders, [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
-
-    executor.run(["print(1)"] * 4)
-    before, own = state(), len(os.listdir("/proc/self/fd"))
-    codes = [
-        "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.chmod('a', 0)",
-        "import os\nos.symlink('/etc', 'link')\nos.mkfifo('pipe')",
-        "import os\n[os.open('/dev/null', 0) for _ in range(40)]",
-        "1/0",
-    ]
-    executor.run(codes * 50)
-    assert state() == before
-    assert len(os.listdir("/proc/self/fd")) == own
-    assert Path("/etc").is_dir()
-    for pid in executor.server_pids():
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        assert children.strip() == ""
-
-
 def test_a_server_killed_in_mid_run_is_replaced_and_its_program_run_again() -> None:
     with Executor(ExecutorConfig(workers=1, modules=())) as executor:
         executor.run(["1"])
