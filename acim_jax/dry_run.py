@@ -1,50 +1,120 @@
 """What a run would take, computed from its configuration: nothing is allocated or compiled."""
 
+from pathlib import Path
+
 import jax
-import numpy as np
 import rich.table
 
-from acim_jax import runtime
-from acim_jax.model import cache, lora, transformer
-from acim_jax.sharding import place
+from acim_jax import markup as markups
+from acim_jax import model_folder, runtime
+from acim_jax.checkpoint import hf_config
+from acim_jax.config import RunConfig
+from acim_jax.model import lora, transformer
+from acim_jax.model.config import ModelConfig
+from acim_jax.planning import device_memory, memory
+from acim_jax.planning.device_memory import human
+from acim_jax.planning.memory import Exploring, Improving
+from acim_jax.planning.workload import Place, Training, Workload
+from acim_jax.records import DECISIONS
+from acim_jax.rollout.sampler import Sampler
+from acim_jax.sharding import axes
 from acim_jax.training import Prepared
+
+
+def workload(
+    config: RunConfig, model: ModelConfig, *, prefixes: int, prefix_width: int, shards: int
+) -> Workload:
+    """The shapes of a run's programs.
+
+    prefixes: the most that a decision has. prefix_width: columns of prompts with their prefixes.
+    shards: parts of the batch axes.
+    """
+    explore, improve = config.explore, config.improve
+
+    def table(problems: int) -> tuple[int, int, int, int]:
+        return (-(-problems // shards) * shards, len(DECISIONS), prefixes, prefix_width)
+
+    decides = explore.guided_rollouts > 0 and improve.decision_weight > 0
+    training = Training(
+        improve,
+        scored=table(runtime.POLICY_ROWS),
+        decisions=table(-(-explore.problems // improve.minibatches)) if decides else None,
+        warmup=config.warmup if config.warmup.steps else None,
+        lora=config.lora,
+    )
+    return Workload(model, config.sampling, training)
+
+
+def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
+    """The shapes of a run, from its config and a folder with the model's config.json alone.
+
+    The problems are not read: prompts with their prefix are taken to fill the widest prefill
+    bucket. Raises as `hf_config.read_config` does.
+    """
+    model = model_folder.overridden(hf_config.read_config(folder), config.model)
+    markup = markups.from_fields(config.model.markup, "model.markup")
+    return workload(
+        config,
+        model,
+        prefixes=max(len(markup.prefixes(decision)) for decision in DECISIONS),
+        prefix_width=config.sampling.prefill_buckets[-1],
+        shards=shards,
+    )
+
+
+def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
+    """Bytes per device of both phases, on the mesh of this process's devices."""
+    config, model = prepared.config, prepared.model
+    train, sample = runtime.layouts(config.mesh)
+    asked = [*prepared.train, *prepared.validation, *prepared.test]
+    shapes = workload(
+        config,
+        model.config,
+        prefixes=max(len(model.markup.prefixes(decision)) for decision in DECISIONS),
+        prefix_width=runtime.prefix_width(model, asked),
+        shards=1 if train is None else train.shards("batch"),
+    )
+    at = Place(train, sample)
+    scores = memory.holds_scores(model.config, jax.default_backend())
+    return memory.exploring(shapes, at, scores=scores), memory.improving(shapes, at, scores=scores)
+
+
+def check(prepared: Prepared) -> str:
+    """What the sampler takes, in one line. ValueError where the run cannot fit its devices."""
+    exploring, improving = needed(prepared)
+    limit = device_memory.available()
+    device_memory.check(exploring, improving, limit)
+    return device_memory.describe(exploring, limit)
+
+
+def check_sampler(sampler: Sampler) -> str:
+    """`check` where a model is only sampled from."""
+    shapes, limit = Workload(sampler.model, sampler.config), device_memory.available()
+    scores = memory.holds_scores(sampler.model, jax.default_backend())
+    exploring = memory.exploring(shapes, Place(None, sampler.layout), scores=scores)
+    device_memory.check(exploring, None, limit)
+    return device_memory.describe(exploring, limit)
 
 
 def table(prepared: Prepared) -> rich.table.Table:
     """Counts, bytes per device and programs of a run."""
     config, model = prepared.config, prepared.model.config
-    rows: list[tuple[str, str]] = []
     params = transformer.abstract_params(model)
     count = sum(x.size for x in jax.tree.leaves(params))
-    weights = sum(_bytes(x) for x in jax.tree.leaves(params))
-    train_layout, sample_layout = runtime.layouts(config.mesh)
-    shards = 1 if train_layout is None else _shards(params, train_layout)
-    rows.append(("model", f"{prepared.model.name}, {count:,} parameters"))
-    trained, trained_shards = count, shards
+    rows: list[tuple[str, str]] = [("model", f"{prepared.model.name}, {count:,} parameters")]
     if config.lora is not None:
         adapters = lora.abstract(config.lora, params)
         trained = sum(x.size for x in jax.tree.leaves(adapters))
-        trained_shards = 1 if train_layout is None else _shards(adapters, train_layout)
         rows.append(("adapters", f"{trained:,} parameters of rank {config.lora.rank}"))
     rows.append(("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"))
+    rows.append(("mesh", _mesh(runtime.layouts(config.mesh)[0])))
     rows.append(("problems", _sizes(prepared)))
-    explore, sampling = config.explore, config.sampling
+    explore = config.explore
     per_iteration = min(explore.problems, len(prepared.train)) * explore.rollouts_per_problem
     rows.append(("rollouts", f"{per_iteration} × {config.run.iterations} iterations"))
     rows.append(("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"))
-    parts = 1 if sample_layout is None else sample_layout.shards("batch")
-    int8 = sampling.kv_cache == "int8"
-    kv = cache.num_bytes(model, sampling.pages(parts), sampling.page_size, int8=int8)
-    if sample_layout is not None:
-        kv //= sample_layout.shards("kv_heads")
-    moments = 3 * 4 * trained  # gradients and two moments, float32
-    rows.append(("weights, per device", _human(weights / shards)))
-    rows.append(("gradients and moments, per device", _human(moments / trained_shards)))
-    rows.append(("KV cache, per device", _human(kv)))
-    columns = config.improve.logprob_chunk or config.improve.buckets[-1]
-    logits = 4 * config.improve.microbatch_rows * columns * model.vocab_size
-    rows.append(("logits of a microbatch, all devices", _human(logits)))
-    programs = 3 + len(sampling.prefill_buckets)
+    rows += _memory(prepared)
+    programs = 3 + len(config.sampling.prefill_buckets)
     per_bucket = 2 if config.improve.replay_weight else 1
     programs += 4 + per_bucket * len(config.improve.buckets)
     rows.append(("programs to compile, about", str(programs)))
@@ -54,27 +124,34 @@ def table(prepared: Prepared) -> rich.table.Table:
     return result
 
 
+def _memory(prepared: Prepared) -> list[tuple[str, str]]:
+    """Per device, while rollouts are sampled and while gradients are computed."""
+    exploring, improving = needed(prepared)
+    limit = device_memory.available()
+    rows = [
+        ("exploring, per device, about", human(exploring.total)),
+        ("  held by training", human(exploring.held)),
+        ("  sampler's weights", human(exploring.weights)),
+        ("  key/value cache", human(exploring.pages)),
+        ("  working memory, about", human(exploring.working)),
+        ("improving, per device, about", human(improving.total)),
+        ("  weights", human(improving.weights + improving.base)),
+        ("  moments", human(improving.moments)),
+        ("  gradients", human(improving.gradients)),
+        ("  activations, about", human(improving.activations)),
+        ("  logits, about", human(improving.logits)),
+    ]
+    fits = max(exploring.total, improving.total) <= limit
+    verdict = "fits" if fits else "does not fit"
+    return [*rows, ("a device of this machine has", f"{human(limit)}: {verdict}")]
+
+
+def _mesh(layout: axes.Layout | None) -> str:
+    if layout is None:
+        return "one device"
+    return " × ".join(f"{axis} {size}" for axis, size in layout.mesh.shape.items())
+
+
 def _sizes(prepared: Prepared) -> str:
     train, validation, test = prepared.train, prepared.validation, prepared.test
     return f"{len(train)} train, {len(validation)} validation, {len(test)} test"
-
-
-def _bytes(x: jax.ShapeDtypeStruct) -> int:
-    return x.size * x.dtype.itemsize
-
-
-def _shards(params: transformer.Params, layout) -> float:
-    """How many times smaller a device's share is than the whole."""
-    shardings = place.param_shardings(params, layout)
-    whole = sum(_bytes(x) for x in jax.tree.leaves(params))
-    leaves = zip(jax.tree.leaves(params), jax.tree.leaves(shardings), strict=True)
-    share = sum(int(np.prod(s.shard_shape(x.shape))) * x.dtype.itemsize for x, s in leaves)
-    return whole / share
-
-
-def _human(count: int | float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

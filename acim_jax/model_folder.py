@@ -75,7 +75,7 @@ def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFo
         )
     if peft.is_adapter(path):
         return _marked_up(_open_adapter(source, path), source)
-    config = _overridden(hf_config.read_config(path), source)
+    config = overridden(hf_config.read_config(path), source)
     tokenizer = tokenizers.load(path)
     if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(
@@ -138,7 +138,8 @@ def _open_adapter(source: ModelSource, folder: Path) -> ModelFolder:
     return dataclasses.replace(base, name=source.path, run=None, step=None, adapted=adapted)
 
 
-def _overridden(config: ModelConfig, source: ModelSource) -> ModelConfig:
+def overridden(config: ModelConfig, source: ModelSource) -> ModelConfig:
+    """A folder's own configuration with what `source` states instead."""
     fields = ("dtype", "param_dtype", "unroll", "remat")
     chosen = {f: getattr(source, f) for f in fields if getattr(source, f) is not None}
     return dataclasses.replace(config, **chosen)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import jax
 import numpy as np
+from jax.sharding import AbstractMesh, Mesh
 
 from acim_jax import bad_input, lessons, model_folder, rng
 from acim_jax.config import RunConfig
@@ -184,8 +185,11 @@ def layouts(
     """Training and sampling layouts of a mesh over `devices` (all of this job's by default); None
     on a single device, where they say nothing."""
     made = mesh.make(config, devices)
-    if made.size == 1:
-        return None, None
+    return (None, None) if made.size == 1 else layouts_of(made)
+
+
+def layouts_of(made: Mesh | AbstractMesh) -> tuple[axes.Layout, axes.Layout]:
+    """Training and sampling layouts of a mesh, which may be abstract."""
     return axes.Layout.of(made, axes.TRAIN_RULES), axes.Layout.of(made, axes.SAMPLE_RULES)
 
 

@@ -67,7 +67,7 @@ def render(found: Mapping[str, Any], indent: str = "") -> str:
     for key, value in found.items():
         label = f"{indent}{key.replace('_', ' ')}"
         match value:
-            case dict():
+            case dict() if value:
                 lines += [f"{label}:", render(value, indent + "  ")]
             case list() if any(isinstance(item, dict) for item in value):
                 lines.append(f"{label}:")
@@ -77,6 +77,8 @@ def render(found: Mapping[str, Any], indent: str = "") -> str:
                 ]
             case list():
                 lines.append(f"{label}: {', '.join(map(str, value)) or 'none'}")
+            case dict():
+                lines.append(f"{label}: none")
             case _:
                 lines.append(f"{label}: {_word(value)}")
     return "\n".join(lines)

@@ -123,6 +123,7 @@ class Pool:
 
     def stop_servers(self) -> None:
         """Ends the servers, removes their folders, and lets idle threads end."""
+        self._closed = True
         with self._lock:
             servers, self._servers = self._servers, []
         for server in servers:

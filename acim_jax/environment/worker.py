@@ -11,7 +11,7 @@ import traceback
 from typing import Any
 
 from acim_jax.environment import preload, protocol, scratch
-from acim_jax.environment.sandbox import kernel, layers, limits
+from acim_jax.environment.sandbox import layers, limits, memory
 from acim_jax.environment.supervisor import Supervisor
 
 #: The servers, and so their programs, give way to the threads that feed the model.
@@ -53,8 +53,9 @@ def _prepare_and_serve(setup: dict[str, Any], requests: int, replies: int) -> No
     except Exception:
         protocol.send(replies, {"error": traceback.format_exc()})
         return
-    if kernel.IS_LINUX:
-        used = limits.address_space(confinement.statm)
+    if confinement.memory is not None:
+        memory.use_huge_pages(confinement.memory)
+        used = memory.address_space(confinement.memory)
         grown = dataclasses.replace(confinement.limits, base_bytes=used)
         confinement = dataclasses.replace(confinement, limits=grown)
     _serve_all(Supervisor(requests, confinement, setup["modules"]), requests, replies)

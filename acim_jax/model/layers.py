@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from acim_jax.model import cache as caches
@@ -160,6 +161,7 @@ def _attention_sharding(layout: axes.Layout | None) -> Sharding | None:
         return None
     queries = layout.spec(("batch", "sequence", "heads", "head_dim"))
     keys = layout.spec(("batch", "kv_heads", "sequence", "head_dim"))
+    assert isinstance(layout.mesh, Mesh)  # a program is made for devices
     return Sharding(layout.mesh, queries, keys)
 
 

@@ -15,9 +15,10 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.planning import workload as workloads
 from acim_jax.planning.workload import Place, Training, Workload
 from acim_jax.sharding import axes
+from acim_kernels.attention import gpu, tpu
 
-#: Of the residual stream saved for the backward pass: itself, and in float32, as the norms use it.
-RESIDUAL_COPIES = 3
+#: Of the residual stream saved for the backward pass: as computed, and as the compilers copy it.
+RESIDUAL_COPIES = 2
 #: Of the attention scores of one layer, in float32: the compilers keep more than three, not four.
 SCORE_COPIES = 4
 #: Of the logits of a chunk, in float32: themselves, the softmax and its gradient.
@@ -30,18 +31,24 @@ class Exploring(NamedTuple):
     """Bytes per device while rollouts are sampled.
 
     held: what training keeps meanwhile: parameters, base and moments. weights: the sampler's own
-    (0 where it reads those that training holds). pages: the KV cache. working: estimate of a
-    decode step's temporaries.
+    (0 where it reads those that training holds). pages: the KV cache. working: estimate of the
+    temporaries of its programs. scoring: estimate for π̂(c|x), asked when the pages are gone.
     """
 
     held: int
     weights: int
     pages: int
     working: int
+    scoring: int
+
+    @property
+    def certain(self) -> int:
+        """Without the estimates."""
+        return self.held + self.weights + self.pages
 
     @property
     def total(self) -> int:
-        return sum(self)
+        return self.held + self.weights + max(self.pages + self.working, self.scoring)
 
 
 class Improving(NamedTuple):
@@ -60,19 +67,26 @@ class Improving(NamedTuple):
     logits: int
 
     @property
+    def certain(self) -> int:
+        """Without the estimates."""
+        return self.weights + self.base + self.moments + self.gradients
+
+    @property
     def total(self) -> int:
         return sum(self)
 
 
-def exploring(workload: Workload, at: Place) -> Exploring:
-    """The sampler's memory, and beside it what training holds."""
+def exploring(workload: Workload, at: Place, *, scores: bool) -> Exploring:
+    """The sampler's memory, and beside it what training holds. scores: as for `improving`."""
     own = share(workloads.sampled_params(workload, at))
-    held = 0
-    if workload.training is not None:
-        state = workloads.state(workload, at)
-        frozen = workloads.frozen(workload, at)
-        held = share((state, frozen))
+    held = scoring = 0
+    training = workload.training
+    if training is not None:
+        held = share((workloads.state(workload, at), workloads.frozen(workload, at)))
         own = _copied(workload, at)
+        batch = _scored(training.scored, training, at)
+        scoring = _layer(workload.model, batch, at.train, scores=scores)
+        scoring += _logits(workload.model, batch, at.train)
     state = workloads.sampler(workload, at)
     model, config = workload.model, workload.sampling
     rows = max(config.slots, config.prefill_rows) // _shards(at.sample, "batch")
@@ -81,7 +95,7 @@ def exploring(workload: Workload, at: Place) -> Exploring:
     columns = config.prefill_buckets[-1]
     prefill = -(-config.prefill_rows // _shards(at.sample, "batch")) * columns
     projections = prefill * _projected(model, at.sample)
-    return Exploring(held, own, share(state), max(logits, projections))
+    return Exploring(held, own, share(state), max(logits, projections), scoring)
 
 
 def improving(workload: Workload, at: Place, *, scores: bool) -> Improving:
@@ -92,14 +106,18 @@ def improving(workload: Workload, at: Place, *, scores: bool) -> Improving:
     frozen = workloads.frozen(workload, at)
     own = share(state.params)
     accumulated = sum(4 * _elements(x) for x in jax.tree.leaves(state.params))
-    batches = _batches(training, at)
+    sizes = [
+        (_activations(model, batch, at.train, scores=scores), _logits(model, batch, at.train))
+        for batch in _batches(training, at)
+    ]
+    activations, logits = max(sizes, key=sum)
     return Improving(
         weights=own,
         base=share(frozen),
         moments=share(state.opt_state),
         gradients=accumulated + own,
-        activations=max(_activations(model, b, at.train, scores=scores) for b in batches),
-        logits=max(_logits(model, b, at.train) for b in batches),
+        activations=activations,
+        logits=logits,
     )
 
 
@@ -121,28 +139,39 @@ def _batches(training: Training, at: Place) -> list[_Batch]:
     width = improve.buckets[-1]
     found = [_Batch(-(-improve.microbatch_rows // shards), width, improve.logprob_chunk or width)]
     if training.decisions is not None:
-        P, C, K, T = training.decisions
-        found.append(_Batch(-(-P * C * K // shards), T, improve.logprob_chunk or T))
+        found.append(_scored(training.decisions, training, at))
     if training.warmup is not None:
         width = training.warmup.buckets[-1]
         found.append(_Batch(-(-training.warmup.rows // shards), width, width))
     return found
 
 
+def _scored(table: tuple[int, int, int, int], training: Training, at: Place) -> _Batch:
+    P, C, K, T = table
+    rows = -(-P * C * K // _shards(at.train, "batch"))
+    return _Batch(rows, T, training.improve.logprob_chunk or T)
+
+
 def _activations(
     model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, scores: bool
 ) -> int:
     """Saved for the backward pass of all layers, and the working set of one."""
-    tokens = batch.rows * batch.columns
     itemsize = jnp.dtype(model.dtype).itemsize
-    residual = tokens * model.hidden_size * itemsize * RESIDUAL_COPIES
-    working = tokens * _projected(model, layout) * PROJECTION_COPIES
+    saved = batch.rows * batch.columns * model.hidden_size * itemsize * RESIDUAL_COPIES
+    working = _layer(model, batch, layout, scores=scores)
+    if not model.remat:
+        saved += working
+    # The next layer's weights are gathered while one computes.
+    return saved * model.num_layers + working + 2 * _layer_bytes(model, layout)
+
+
+def _layer(model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, scores: bool) -> int:
+    """The working set of one layer."""
+    working = batch.rows * batch.columns * _projected(model, layout) * PROJECTION_COPIES
     if scores:
         heads = model.num_heads // _shards(layout, "heads")
         working += 4 * SCORE_COPIES * heads * batch.rows * batch.columns**2
-    saved = residual if model.remat else residual + working
-    # The next layer's weights are gathered while one computes.
-    return saved * model.num_layers + working + 2 * _layer_bytes(model, layout)
+    return working
 
 
 def _logits(model: ModelConfig, batch: _Batch, layout: axes.Layout | None) -> int:
@@ -192,3 +221,15 @@ def _elements(x: Any) -> int:
 
 def _shards(layout: axes.Layout | None, logical: str) -> int:
     return 1 if layout is None else layout.shards(logical)
+
+
+def holds_scores(model: ModelConfig, platform: str) -> bool:
+    """Whether training's attention on this platform keeps all scores of a row: where no kernel of
+    `acim_kernels.attention` covers the model."""
+    kernels = {"tpu": tpu, "gpu": gpu, "cuda": gpu}
+    if platform not in kernels:
+        return True
+    query: Any = jax.ShapeDtypeStruct((1, 1, model.num_heads, model.head_dim), model.dtype)
+    varies = model.sliding_window is not None and model.full_attention_layers > 0
+    window: Any = jax.ShapeDtypeStruct((), jnp.int32) if varies else model.sliding_window
+    return kernels[platform].limit(query, window) is not None

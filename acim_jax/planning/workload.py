@@ -26,11 +26,13 @@ from acim_jax.sharding import axes, place
 class Training:
     """What the learner's programs are made for.
 
-    decisions: [P, C, K, T] of an optimiser step's decision batch (`improve.packing`), None where
-    there is none. warmup: None where there is none.
+    scored: [P, C, K, T] of the prompts with their decision prefixes (`improve.packing`) that π̂(c|x)
+    is asked of at once. decisions: of an optimiser step's decision batch, None where the loss has
+    no such term. warmup: None where there is none.
     """
 
     improve: ImproveConfig
+    scored: tuple[int, int, int, int]
     decisions: tuple[int, int, int, int] | None = None
     warmup: WarmupConfig | None = None
     lora: LoraConfig | None = None

@@ -8,7 +8,7 @@ import dataclasses
 import math
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 MeshAxes = str | tuple[str, ...] | None
 HIDDEN = ("batch", "sequence", "activation_embed")
@@ -85,13 +85,16 @@ SAMPLE_RULES: Rules = TRAIN_RULES | {"embed": None}
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A mesh and the rules to use on it; hashable, so it can be a static argument of jit."""
+    """A mesh and the rules to use on it; hashable, so it can be a static argument of jit.
 
-    mesh: Mesh
+    An abstract mesh tells shapes and shardings; programs need one of devices.
+    """
+
+    mesh: Mesh | AbstractMesh
     rules: tuple[tuple[str, MeshAxes], ...]
 
     @classmethod
-    def of(cls, mesh: Mesh, rules: Rules) -> "Layout":
+    def of(cls, mesh: Mesh | AbstractMesh, rules: Rules) -> "Layout":
         """A layout from a rules table; refuses mesh axes that the mesh does not have."""
         for logical, wanted in rules.items():
             for axis in _as_tuple(wanted):

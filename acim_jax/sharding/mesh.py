@@ -1,13 +1,15 @@
 """The device mesh of a run."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 AXES = ("data", "fsdp", "tensor")
+_AXIS_TYPES = (AxisType.Auto,) * len(AXES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,21 +33,28 @@ class MeshConfig:
             )
 
 
+def sizes(config: MeshConfig, count: int) -> tuple[int, int, int]:
+    """The axes' sizes over `count` devices; ValueError for sizes that do not fit."""
+    stated = [config.data, config.fsdp, config.tensor]
+    fixed = math.prod(max(size, 1) for size in stated)
+    if -1 in stated:
+        stated[stated.index(-1)] = max(count // fixed, 1)
+    total = math.prod(stated)
+    if total > count or (count % total):
+        raise ValueError(
+            f"A mesh of data={stated[0]} × fsdp={stated[1]} × tensor={stated[2]} needs {total} "
+            f"devices or a divisor of them; there are {count}."
+        )
+    return stated[0], stated[1], stated[2]
+
+
 def make(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh over `devices` (all of this job's by default); refuses sizes that do not fit."""
     devices = jax.devices() if devices is None else devices
-    sizes = [config.data, config.fsdp, config.tensor]
-    fixed = 1
-    for size in sizes:
-        fixed *= max(size, 1)
-    if -1 in sizes:
-        sizes[sizes.index(-1)] = max(len(devices) // fixed, 1)
-    total = sizes[0] * sizes[1] * sizes[2]
-    if total > len(devices) or (len(devices) % total):
-        raise ValueError(
-            f"A mesh of data={sizes[0]} × fsdp={sizes[1]} × tensor={sizes[2]} needs {total} "
-            f"devices or a divisor of them; there are {len(devices)}."
-        )
-    return jax.make_mesh(
-        tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices[:total]
-    )
+    shape = sizes(config, len(devices))
+    return jax.make_mesh(shape, AXES, axis_types=_AXIS_TYPES, devices=devices[: math.prod(shape)])
+
+
+def abstract(config: MeshConfig, count: int) -> AbstractMesh:
+    """A mesh over `count` devices that need not exist: enough for shapes and shardings."""
+    return AbstractMesh(sizes(config, count), AXES, axis_types=_AXIS_TYPES)

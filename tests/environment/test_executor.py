@@ -148,6 +148,23 @@ def test_children_die_with_the_process_that_holds_the_executor(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_that_forgets_to_close_ends_and_leaves_nothing(tmp_path: Path) -> None:
+    script = (
+        "from acim_jax.environment.executor import Executor, ExecutorConfig\n"
+        "executor = Executor(ExecutorConfig(workers=1, modules=()))\n"
+        "print(executor.run(['6 * 7'])[0].stdout, *executor.server_pids())\n"
+        "executor.submit('import time\\ntime.sleep(60)')\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
+    )
+    value, server = run.stdout.split()
+    assert (value, run.stderr) == ("42", "")
+    assert not is_alive(int(server))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_servers_never_load_jax_and_see_none_of_this_process_environment(
     executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,12 @@ def detach(path: str) -> None:
         raise _error(f"umount of {path}")
 
 
+def advise(start: int, length: int, advice: int) -> None:
+    """madvise(2). Raises `OSError`."""
+    if LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(advice)) != 0:
+        raise _error("madvise")
+
+
 def drop_capabilities() -> None:
     """Empties all capability sets of this process. Raises `OSError`."""
     version_3 = 0x20080522

@@ -12,8 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 from acim_jax.environment import scratch as scratches
-from acim_jax.environment.sandbox import identity, kernel, landlock, limits, namespaces, seccomp
+from acim_jax.environment.sandbox import (
+    identity,
+    kernel,
+    landlock,
+    limits,
+    memory,
+    namespaces,
+    seccomp,
+)
 from acim_jax.environment.sandbox.limits import Limits
+from acim_jax.environment.sandbox.memory import MemoryFiles
 
 Layer = Literal[
     "namespaces",
@@ -53,14 +62,15 @@ class Confinement:
     """What every program of a server is put under. missing: reason by layer that is not there.
 
     scratch: the folder that programs may write. server: process id of the fork server, as the host
-    knows it. statm: descriptor for `limits.address_space` (Linux). ruleset: of the Landlock rules.
+    knows it. memory: files that tell of its memory (Linux). ruleset: descriptor of the Landlock
+    rules.
     """
 
     limits: Limits
     scratch: str
     missing: Mapping[Layer, str]
     server: int
-    statm: int = -1
+    memory: MemoryFiles | None = None
     user: int | None = None
     ruleset: int = -1
     filter: seccomp.Filter | None = None
@@ -107,7 +117,7 @@ def enter(
         server = int(os.readlink("/proc/self"))
     else:
         missing.setdefault("private_files", "needs namespaces")
-    statm = limits.open_address_space()
+    files = memory.open_files()
     if "private_files" not in missing:
         try:
             namespaces.show_only(read, DEVICES, scratch, limits_.disk_bytes, limits_.files)
@@ -115,7 +125,7 @@ def enter(
             missing["private_files"] = str(error)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    return _test(_prepare(Confinement(limits_, scratch, missing, server, statm, user), read), read)
+    return _test(_prepare(Confinement(limits_, scratch, missing, server, files, user), read), read)
 
 
 def readable(folders: Sequence[str]) -> list[str]:

@@ -50,16 +50,6 @@ def impose(limits: Limits) -> None:
     signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds)
 
 
-def open_address_space() -> int:
-    """A descriptor for `address_space`, which works even when /proc is out of sight (Linux)."""
-    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def address_space(descriptor: int) -> int:
-    """Bytes of virtual memory that the process which opened the descriptor has mapped."""
-    return int(os.pread(descriptor, 256, 0).split()[0]) * resource.getpagesize()
-
-
 def task_limit(*, counted_alone: bool) -> int | None:
     """RLIMIT_NPROC for a child, which the kernel holds against all threads of its user.
 

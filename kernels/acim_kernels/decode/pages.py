@@ -38,10 +38,17 @@ def write(
     page_BT: Int[Array, "B T"],
     offset_BT: Int[Array, "B T"],
 ) -> Pages:
-    """Puts each token's keys and values into its page at its offset."""
+    """Puts each token's keys and values into its page at its offset.
+
+    Written as a scatter of single vectors into [X·K, G, …], which leaves a pool in the order in
+    which kernels read it. For one of [K, H] blocks XLA for TPU would reorder, and copy, all of it.
+    """
+    X, K = pages.k.shape[:2]
+    places = page_BT[..., None] * K + jnp.arange(K)
 
     def put(pool: Array, new: Array) -> Array:
-        return pool.at[page_BT, :, offset_BT].set(new.astype(pool.dtype))
+        flat = pool.reshape(X * K, *pool.shape[2:])
+        return flat.at[places, offset_BT[..., None]].set(new.astype(pool.dtype)).reshape(pool.shape)
 
     if pages.k_scale is None or pages.v_scale is None:
         return Pages(put(pages.k, k_BTKH), put(pages.v, v_BTKH))

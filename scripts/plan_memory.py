@@ -1,0 +1,134 @@
+"""What a config's run takes of each device: the plan's estimate and, if wanted, a compiler's.
+
+    python scripts/plan_memory.py configs/qwen2.5-7b-tpu.yaml --model DIR
+    python scripts/plan_memory.py configs/qwen2.5-7b-tpu.yaml --model DIR --compile cpu
+    python scripts/plan_memory.py configs/qwen2.5-7b-tpu.yaml --model DIR --compile topology
+
+DIR holds the model's config.json; nothing else of it is read. The hardware is the one that the
+config's `# Hardware:` line names; no such device is needed. `--compile cpu` compiles for as many
+virtual CPU devices, `topology` for the named TPUs (with `jax[tpu]`) or GPUs (with `jax[cuda12]`).
+Prompts are taken to fill the widest prefill bucket with their decision prefix.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HARDWARE = re.compile(r"^# Hardware: (\S+), (\d+) devices? of ([\d.]+) GiB\.$", re.MULTILINE)
+GIB = 2**30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path, help="a config with a `# Hardware:` line")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--compile", choices=["cpu", "topology"])
+    parser.add_argument("--program", action="append", help="compile only these, e.g. decode")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    args = parser.parse_args()
+    stated = HARDWARE.search(args.config.read_text(encoding="utf-8"))
+    if stated is None:
+        parser.error(f"{args.config} has no line `# Hardware: NAME, N devices of X GiB.`")
+    name, count, size = stated.group(1), int(stated.group(2)), float(stated.group(3))
+    _set_up(count)
+    found = plan(args.config, args.model, name, count, args.compile, args.program)
+    found = {"config": args.config.name, "hardware": name, "device_gib": size, **found}
+    if args.json:
+        print(json.dumps(found))
+    else:
+        _print(found)
+
+
+def _set_up(count: int) -> None:
+    """Before jax starts: virtual CPU devices, and a libtpu that looks for no TPU."""
+    settings = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(count),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        # The compilers' least effort: figures differ by a few per cent, times by a factor of four.
+        "JAX_EXEC_TIME_OPTIMIZATION_EFFORT": "-1.0",
+        "JAX_MEMORY_FITTING_EFFORT": "-1.0",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_WORKER_ID": "0",
+    }
+    for variable, value in settings.items():
+        os.environ.setdefault(variable, value)
+
+
+def plan(
+    path: Path,
+    model: Path,
+    hardware: str,
+    count: int,
+    compiler: str | None,
+    wanted: list[str] | None,
+) -> dict[str, Any]:
+    """The estimate, and with `compiler` every program's figures, as plain values in bytes."""
+    import jax  # after _set_up
+
+    from acim_jax import config, dry_run, runtime
+    from acim_jax.planning import memory, programs, topology
+    from acim_jax.planning.workload import Place
+    from acim_jax.sharding import mesh
+
+    chosen = config.load(path)
+    devices: list[Any] = [None]
+    if compiler is None:
+        train, sample = runtime.layouts_of(mesh.abstract(chosen.mesh, count))
+    else:
+        devices = jax.devices() if compiler == "cpu" else topology.devices(hardware)
+        # A mesh even of one device, which tells the kernels what is compiled for.
+        train, sample = runtime.layouts_of(mesh.make(chosen.mesh, devices))
+    at = Place(train, sample, devices[0])
+    workload = dry_run.planned(chosen, model, shards=train.shards("batch") if train else 1)
+    estimates = {
+        "exploring": memory.exploring(workload, at, scores=False),
+        "improving": memory.improving(workload, at, scores=False),
+    }
+    found: dict[str, Any] = {
+        phase: {**one._asdict(), "total": one.total} for phase, one in estimates.items()
+    }
+    if compiler is None:
+        return found
+    lowered = {**programs.sampling(workload, at), **programs.training(workload, at)}
+    found["programs"] = {}
+    for name, lower in lowered.items():
+        if wanted and name not in wanted:
+            continue
+        started = time.perf_counter()
+        try:
+            figures = programs.measure(lower())._asdict()
+        except jax.errors.JaxRuntimeError as error:  # it does not fit: that is an answer
+            figures = {"refused": str(error).partition("\n")[0]}
+        seconds = time.perf_counter() - started
+        found["programs"][name] = {**figures, "seconds": seconds}
+        print(f"{name}: {seconds:.0f} s", file=sys.stderr)
+    return found
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"{found['config']}: {found['hardware']}, {found['device_gib']} GiB each")
+    for phase in ("exploring", "improving"):
+        parts = found[phase]
+        listed = ", ".join(f"{name} {value / GIB:.2f}" for name, value in parts.items())
+        print(f"  {phase}: {listed} GiB")
+    for name, figures in found.get("programs", {}).items():
+        seconds = figures.pop("seconds")
+        if "refused" in figures:
+            print(f"  {name}: {figures['refused']}")
+            continue
+        listed = ", ".join(f"{key} {value / GIB:.2f}" for key, value in figures.items())
+        print(f"  {name}: {listed} GiB, compiled in {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
