@@ -84,3 +84,23 @@ def test_write_touches_its_places_only():
         want = np.asarray(before).copy()
         want[3, :, 1], want[9, :, 0] = given[0, 0], given[1, 0]
         np.testing.assert_array_equal(ours, want)
+
+
+@pytest.mark.parametrize("window", [None, 1, 5])
+@pytest.mark.parametrize("column", [0, 1])
+def test_one_query_a_row(window, column: int):
+    """The ragged way, as decoding goes: against the same loops, and to the bit by itself."""
+    k, v = cache()
+    pages = Pages(jnp.asarray(k), jnp.asarray(v))
+    q = np.random.default_rng(5).normal(size=(B, T, N, H)).astype(np.float32)
+    one, positions = q[:, column : column + 1], POSITIONS[:, column : column + 1]
+    run = jax.jit(lambda q, tables, at: api.attention(q, pages, tables, at, window=window))
+    ours = run(one, TABLES, positions)
+    wanted = expected(q, k, v, window)[:, column : column + 1]
+    np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-5)
+    order = [2, 0, 1]
+    turned = run(one[order], TABLES[order], positions[order])
+    np.testing.assert_array_equal(np.asarray(ours)[order], turned)
+    shorter = positions.copy()
+    shorter[1] = 0
+    np.testing.assert_array_equal(run(one, TABLES, shorter)[0], ours[0])

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from acim_kernels import fallback
-from acim_kernels.decode import gpu, reference, tpu
+from acim_kernels.decode import gpu, ragged, reference, tpu
 from acim_kernels.decode.pages import Pages
 
 Implementation = Literal["auto", "reference", "tpu", "gpu"]
@@ -44,6 +44,16 @@ def attention(
             return _by_platform(*arrays, window)
 
 
+def _general(
+    q_BTNH: Array, pages: Pages, tables_BM: Array, positions_BT: Array, window: int | Array | None
+) -> Array:
+    """In plain jnp: a query a row goes the ragged way."""
+    if q_BTNH.shape[1] > 1:
+        return reference.attention(q_BTNH, pages, tables_BM, positions_BT, window)
+    out_BNH = ragged.attention(q_BTNH[:, 0], pages, tables_BM, positions_BT[:, 0], window)
+    return out_BNH[:, None]
+
+
 def _by_platform(
     q_BTNH: Array, pages: Pages, tables_BM: Array, positions_BT: Array, window: int | Array | None
 ) -> Array:
@@ -54,7 +64,7 @@ def _by_platform(
             kernels[name] = functools.partial(kernel.attention, window=window)
         elif jax.default_backend() == platform:
             fallback.report(f"Paged attention for {platform.upper()}", limit)
-    general = functools.partial(reference.attention, window=window)
+    general = functools.partial(_general, window=window)
     if not kernels:
         return general(q_BTNH, pages, tables_BM, positions_BT)
     return jax.lax.platform_dependent(

@@ -33,7 +33,7 @@ def attention(
     def one_page(j: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         best, total, summed = carry
         ids_B = jax.lax.dynamic_index_in_dim(tables_BM, j, axis=1, keepdims=False)
-        k, v = _fetch(pages, ids_B, q.dtype)
+        k, v = fetch(pages, ids_B, q.dtype)
         scores = jnp.einsum("BKMH,BKGH->BKMG", q, k, preferred_element_type=jnp.float32)
         key_positions = j * G + jnp.arange(G)
         seen = key_positions <= positions_BT[..., None]
@@ -61,7 +61,8 @@ def attention(
     return out.reshape(B, K, R, T, H).transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
 
 
-def _fetch(pages: Pages, ids_B: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+def fetch(pages: Pages, ids_B: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
+    """Keys and values of these pages, each [B, K, G, H], out of int8 if need be."""
     k, v = pages.k[ids_B], pages.v[ids_B]
     if pages.k_scale is None or pages.v_scale is None:
         return k, v
