@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from acim_jax import bad_input, config, run_folder, training
+from acim_jax import bad_input, config, dry_run, run_folder, training
 from acim_jax import manifest as manifests
 from acim_jax.checkpoint import store
 from acim_jax.config import RunConfig
@@ -19,9 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def start(prepared: Prepared, out: Path, display: Display) -> None:
-    """One run in a new folder. Raises `BadInput` if `out` cannot be used."""
+    """One run in a new folder. Raises `BadInput` if `out` cannot be used, or if
+    the devices cannot hold the run."""
     with bad_input.reading():
         run_folder.check_usable(out)
+        log.info(dry_run.check(prepared))
         manifest = manifests.collect(
             data_files=prepared.data_files,
             devices=device_names(),
@@ -35,10 +37,12 @@ def start(prepared: Prepared, out: Path, display: Display) -> None:
 
 def resume(path: Path, display: Display) -> None:
     """Goes on with the run at `path` after its newest checkpoint. A finished run only gets its
-    report written again. Raises `BadInput` if the folder holds no run or is in use."""
+    report written again. Raises `BadInput` if the folder holds no run or is in use, or if the
+    devices cannot hold the run."""
     with bad_input.reading():
         run_folder.read_manifest(path)
         prepared = training.prepare(config.load(path / "config.yaml"))
+        log.info(dry_run.check(prepared))
         protection = executor.probe(prepared.config.executor)
         opened = run_folder.resume(
             path, devices=device_names(), command=sys.argv, executor=protection

@@ -69,7 +69,9 @@ class Runtime:
         if frozen is not None:
             params = lora.merge(params, frozen, layout=self.train_layout)
         params = transformer.for_sampling(params, self.model.config)
-        return params if self.sample_layout is None else place.to_layout(params, self.sample_layout)
+        if self.train_layout is None or self.sample_layout is None:
+            return params
+        return place.to_sampling(params, self.train_layout, self.sample_layout)
 
     def replay(self, iteration: int, at: int) -> list[TokenRow]:
         """The demonstrations of one optimiser step, drawn by (seed, iteration, step)."""
@@ -183,9 +185,15 @@ def layouts(
     config: mesh.MeshConfig, devices: Sequence[Any] | None = None
 ) -> tuple[axes.Layout | None, axes.Layout | None]:
     """Training and sampling layouts of a mesh over `devices` (all of this job's by default); None
-    on a single device, where they say nothing."""
+    on a single device, where they say nothing. Sampling is over this process's devices.
+
+    ValueError for a mesh that does not fit the devices, or the processes (`mesh.local`).
+    """
     made = mesh.make(config, devices)
-    return (None, None) if made.size == 1 else layouts_of(made)
+    own = mesh.local(made)
+    if made.size == 1:
+        return None, None
+    return axes.Layout.of(made, axes.TRAIN_RULES), axes.Layout.of(own, axes.SAMPLE_RULES)
 
 
 def layouts_of(made: Mesh | AbstractMesh) -> tuple[axes.Layout, axes.Layout]:
@@ -195,10 +203,10 @@ def layouts_of(made: Mesh | AbstractMesh) -> tuple[axes.Layout, axes.Layout]:
 
 def check_rows(config: RunConfig) -> None:
     """ValueError, naming the field, for rows that the mesh's batch axes cannot share evenly."""
-    layout, _ = layouts(config.mesh)
-    shards = 1 if layout is None else layout.shards("batch")
+    train, sample = layouts(config.mesh)
+    config.sampling.check_shards(1 if sample is None else sample.shards("batch"))
+    shards = 1 if train is None else train.shards("batch")
     for name, rows in (
-        ("sampling.slots", config.sampling.slots),
         ("improve.microbatch_rows", config.improve.microbatch_rows),
         ("warmup.rows", config.warmup.rows),
     ):

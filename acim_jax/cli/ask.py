@@ -3,10 +3,11 @@
 import argparse
 import contextlib
 import json
+import logging
 
 import rich.text
 
-from acim_jax import bad_input, compilation, model_folder
+from acim_jax import bad_input, compilation, dry_run, model_folder
 from acim_jax.cli import console, options
 from acim_jax.cli.transcript import Transcript
 from acim_jax.environment import extraction, reward
@@ -16,6 +17,8 @@ from acim_jax.model_folder import ModelFolder
 from acim_jax.records import GUIDES, Episode, Problem, RolloutRequest, Stop
 from acim_jax.rollout import converse
 from acim_jax.rollout.sampler import Sampler
+
+log = logging.getLogger(__name__)
 
 _EXAMPLE = """\
 examples:
@@ -114,6 +117,7 @@ def _prepare(args: argparse.Namespace) -> tuple[ModelFolder, Sampler, RolloutReq
             f"{sampling.max_length} (--max-length); ask a shorter one or raise it."
         )
     sampler = Sampler(model.config, sampling, model.tokenizer, model.markup, layout)
+    log.info(dry_run.check_sampler(sampler))
     return model, sampler, RolloutRequest(problem, args.decision, 0, prefix)
 
 

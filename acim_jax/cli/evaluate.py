@@ -13,7 +13,7 @@ from typing import Any
 
 import rich.table
 
-from acim_jax import bad_input, compilation, manifest, model_folder
+from acim_jax import bad_input, compilation, dry_run, manifest, model_folder
 from acim_jax.cli import console, grading_options, options
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.answers import GraderConfig
@@ -176,6 +176,7 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
         max_length=args.max_length,
     )
     sampler = Sampler(model.config, sampling, model.tokenizer, model.markup, layout)
+    log.info(dry_run.check_sampler(sampler))
     limits = dataclasses.asdict(executor)
     del limits["workers"]
     settings: dict[str, Any] = {

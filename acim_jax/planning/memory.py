@@ -21,8 +21,8 @@ from acim_kernels.attention import gpu, tpu
 RESIDUAL_COPIES = 2
 #: Of the attention scores of one layer, in float32: the compilers keep more than three, not four.
 SCORE_COPIES = 4
-#: Of the logits of a chunk, in float32: themselves, the softmax and its gradient.
-LOGIT_COPIES = 3
+#: Of the logits of a chunk, in float32: themselves and their gradient.
+LOGIT_COPIES = 2
 #: Of the projections of one layer: with their gradients.
 PROJECTION_COPIES = 2
 
@@ -31,8 +31,9 @@ class Exploring(NamedTuple):
     """Bytes per device while rollouts are sampled.
 
     held: what training keeps meanwhile: parameters, base and moments. weights: the sampler's own
-    (0 where it reads those that training holds). pages: the KV cache. working: estimate of the
-    temporaries of its programs. scoring: estimate for π̂(c|x), asked when the pages are gone.
+    (0 where it reads those that training holds). pages: the KV cache, and the rows' tables.
+    working: estimate of the temporaries of its programs. scoring: estimate for π̂(c|x), asked when
+    the pages are gone.
     """
 
     held: int
@@ -85,8 +86,7 @@ def exploring(workload: Workload, at: Place, *, scores: bool) -> Exploring:
         held = share((workloads.state(workload, at), workloads.frozen(workload, at)))
         own = _copied(workload, at)
         batch = _scored(training.scored, training, at)
-        scoring = _layer(workload.model, batch, at.train, scores=scores)
-        scoring += _logits(workload.model, batch, at.train)
+        scoring = _forward(workload.model, batch, at.train, scores=scores)
     state = workloads.sampler(workload, at)
     model, config = workload.model, workload.sampling
     rows = max(config.slots, config.prefill_rows) // _shards(at.sample, "batch")
@@ -163,6 +163,17 @@ def _activations(
         saved += working
     # The next layer's weights are gathered while one computes.
     return saved * model.num_layers + working + 2 * _layer_bytes(model, layout)
+
+
+def _forward(model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, scores: bool) -> int:
+    """Without a backward pass: one layer's working set or a chunk's logits, beside the residual
+    stream and its normed copy."""
+    itemsize = jnp.dtype(model.dtype).itemsize
+    layer = _layer(model, batch, layout, scores=scores) // PROJECTION_COPIES
+    widest = max(layer, _logits(model, batch, layout) // LOGIT_COPIES)
+    if _shards(layout, "embed") > 1:  # the vocabulary's matrix is gathered
+        widest += itemsize * model.vocab_size * model.hidden_size // _shards(layout, "vocab")
+    return widest + 2 * batch.rows * batch.columns * model.hidden_size * itemsize
 
 
 def _layer(model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, scores: bool) -> int:

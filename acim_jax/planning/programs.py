@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax.stages import Lowered
 
 from acim_jax.improve import step
-from acim_jax.model import lora
+from acim_jax.improve.packing import DecisionBatch
+from acim_jax.model import lora, scoring
 from acim_jax.planning import workload as workloads
 from acim_jax.planning.workload import Place, Workload
 from acim_jax.sampling import decode, extend
@@ -87,7 +88,7 @@ def sampling(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
 
 def training(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
     """The learner's programs: the gradient of each term in its widest shape, the optimiser's step,
-    and of a LoRA run the merge for the sampler."""
+    the decisions' log-probs for π̂(c|x), and of a LoRA run the merge for the sampler."""
     chosen = workload.training
     assert chosen is not None
     improve, model = chosen.improve, workload.model
@@ -133,6 +134,8 @@ def training(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
             chunk=improve.logprob_chunk,
             **shared,
         )
+    scored = workloads.decision_batch(chosen.scored, at)
+    found["scoring"] = lambda: _lower_scoring(state.params, frozen, scored, number, workload, at)
     if frozen is not None:
         found["merge"] = lambda: _lower_merge(state.params, frozen, at)
     return found
@@ -144,6 +147,40 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
 
 def _lower_merge(adapters: Any, frozen: lora.Frozen, at: Place) -> Lowered:
     def merge(adapters: Any, frozen: lora.Frozen) -> Any:
-        return lora.merge(adapters, frozen, layout=at.train)
+        blocks = lora.merge(adapters, frozen, layout=at.train)["blocks"]
+        # The other weights of the result are the base's own arrays.
+        return {
+            group: {
+                name.removesuffix("_lora_a"): blocks[group][name.removesuffix("_lora_a")]
+                for name in own
+                if name.endswith("_lora_a")
+            }
+            for group, own in adapters["blocks"].items()
+        }
 
     return jax.jit(merge).lower(adapters, frozen)
+
+
+def _lower_scoring(
+    params: Any,
+    frozen: lora.Frozen | None,
+    batch: DecisionBatch,
+    temperature: Any,
+    workload: Workload,
+    at: Place,
+) -> Lowered:
+    assert workload.training is not None
+    chunk = workload.training.improve.logprob_chunk
+
+    def score(params: Any, frozen: lora.Frozen | None, batch: DecisionBatch, temperature: Any):
+        return scoring.decision_logprobs(
+            lora.model_params(params, frozen),
+            workload.model,
+            batch.token_ids,
+            batch.is_prefix,
+            temperature=temperature,
+            chunk=chunk,
+            layout=at.train,
+        )
+
+    return jax.jit(score).lower(params, frozen, batch, temperature)

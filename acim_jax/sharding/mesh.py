@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
 AXES = ("data", "fsdp", "tensor")
@@ -53,6 +54,32 @@ def make(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     devices = jax.devices() if devices is None else devices
     shape = sizes(config, len(devices))
     return jax.make_mesh(shape, AXES, axis_types=_AXIS_TYPES, devices=devices[: math.prod(shape)])
+
+
+def local(mesh: Mesh) -> Mesh:
+    """This process's devices of a mesh: as many replicas as it has whole groups along `tensor`.
+
+    What a process samples on, without the others. ValueError, on all processes alike, where such a
+    group goes across processes or a process has none.
+    """
+    groups = mesh.devices.reshape(-1, mesh.shape["tensor"])
+    owners = np.vectorize(lambda device: device.process_index, otypes=[int])(groups)
+    per_process = [int((owners == p).sum()) for p in range(jax.process_count())]
+    if (owners != owners[:, :1]).any():
+        raise ValueError(
+            f"mesh.tensor is {mesh.shape['tensor']}, but a process has {min(per_process)} devices: "
+            "each process samples by itself, so this axis must not go across processes; make "
+            "mesh.tensor a divisor of that, and split over mesh.fsdp instead."
+        )
+    if 0 in per_process:
+        raise ValueError(
+            f"A mesh of {mesh.size} devices leaves process {per_process.index(0)} of "
+            f"{len(per_process)} without any; make mesh.data or mesh.fsdp larger."
+        )
+    if len(per_process) == 1:
+        return mesh
+    own = groups[owners[:, 0] == jax.process_index()]
+    return Mesh(own[:, None], AXES, axis_types=_AXIS_TYPES)
 
 
 def abstract(config: MeshConfig, count: int) -> AbstractMesh:

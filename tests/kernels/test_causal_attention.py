@@ -95,6 +95,9 @@ def test_what_a_kernel_asked_for_cannot_do_is_named():
         api.attention(q, k, v, implementation="gpu")
     with pytest.raises(ValueError, match="window is known at run time"):
         api.attention(q, k, v, window=jnp.int32(3), implementation="tpu")
+    halves = [x.astype(jnp.bfloat16) for x in map(jnp.asarray, draw(1, 4, 2, 1, 64))]
+    with jax.default_matmul_precision("highest"), pytest.raises(ValueError, match="'highest'"):
+        api.attention(*halves, implementation="tpu")
     mesh = jax.make_mesh((2,), ("x",), axis_types=(AxisType.Auto,))
     split = Sharding(mesh, PartitionSpec(None, "x"), PartitionSpec(None, None, "x"))
     with pytest.raises(ValueError, match="the sequence or the heads' width is split"):

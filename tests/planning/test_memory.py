@@ -139,7 +139,7 @@ def test_what_grows_with_what() -> None:
     extra = improving(scores=True).activations - base.activations
     assert extra == 4 * 4 * 14 * 1024**2
     assert improving(logprob_chunk=256).logits == 2 * base.logits
-    assert base.logits == 3 * 4 * 128 * 152064 // 2
+    assert base.logits == 2 * 4 * 128 * 152064 // 2
     twice = improving(microbatch_rows=8)
     assert twice.gradients == base.gradients
     assert 1.5 < twice.activations / base.activations < 2
@@ -156,7 +156,7 @@ def test_a_warm_up_without_chunks_can_be_the_largest() -> None:
     warmup = WarmupConfig(steps=1, rows=16, buckets=(512, 1024))
     training = Training(improve, scored=(32, 2, 1, 512), warmup=warmup)
     found = memory.improving(Workload(QWEN_7B, LONG, training), at, scores=False)
-    assert found.logits == 3 * 4 * (4 * 1024) * 152064 // 2
+    assert found.logits == 2 * 4 * (4 * 1024) * 152064 // 2
 
 
 def test_experts_count_those_of_a_token() -> None:

@@ -21,6 +21,9 @@ def limit(q_BTNH: Array, window: int | Array | None) -> str | None:
         return f"heads of {q_BTNH.shape[3]}, where a multiple of 64 is needed"
     if q_BTNH.dtype == jnp.float16:
         return "float16 is no type of the TPU; use bfloat16"
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    if q_BTNH.dtype != jnp.float32 and precision not in (None, "default", "bfloat16"):
+        return f"products of {q_BTNH.dtype} in the matmul precision {precision!r}"
     return None
 
 

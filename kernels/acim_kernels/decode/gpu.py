@@ -116,7 +116,7 @@ def _add(refs: _Refs, row, h, q, positions, window, first, last, i, carry):
     """One step's keys and values into the running softmax of a tile."""
     best, total, summed = carry
     G = refs.pools[0].shape[2]
-    precision = jax.lax.Precision.HIGHEST if q.dtype == jnp.float32 else None
+    precision = tiling.precision(q.dtype)
     keys = first + i * _KEYS + jnp.arange(_KEYS, dtype=jnp.int32)
     held = jnp.minimum(keys, last)
     numbers = refs.tables[row, jax.lax.div(held, G)]

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -21,6 +22,12 @@ class Tiles(NamedTuple):
     first: Int[Array, "Z"]
     last: Int[Array, "Z"]
     window: Int[Array, ""]
+
+
+def precision(dtype: jnp.dtype) -> jax.lax.Precision:
+    """Of products of this type: float32 is exact, and half types know no other than their own."""
+    exact = dtype == jnp.float32
+    return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.DEFAULT
 
 
 def split(

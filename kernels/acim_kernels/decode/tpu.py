@@ -206,7 +206,7 @@ def _add(page, end, window, q_ref, positions_ref, here, best, total, summed) -> 
     """One step's keys and values into the running softmax of its tile."""
     P, K, G, H = here[0].shape
     dtype = q_ref.dtype
-    precision = jax.lax.Precision.HIGHEST if dtype == jnp.float32 else None
+    precision = tiling.precision(dtype)
     first, positions = page * G, positions_ref[0]
     keys = first + jax.lax.broadcasted_iota(jnp.int32, (1, P * G), 1)
     seen = (keys <= positions) & (keys > positions - window)
