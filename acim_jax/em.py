@@ -22,7 +22,8 @@ from acim_jax.records import (
     Example,
     Problem,
 )
-from acim_jax.rollout import converse
+from acim_jax.rollout import processes
+from acim_jax.rollout.converse import RolloutStats
 from acim_jax.runtime import Runtime
 
 
@@ -33,7 +34,7 @@ class Exploration(NamedTuple):
     episodes: list[Episode]
     values: list[DecisionValues]
     strategies: Mapping[str, np.ndarray]
-    stats: converse.RolloutStats
+    stats: RolloutStats
 
 
 class Iteration(NamedTuple):
@@ -112,7 +113,8 @@ def explore(
     )
     requests = plan.requests(chosen, config.explore, runtime.markup, seed=seed, iteration=iteration)
     params = runtime.to_sampling(state.params)
-    episodes, stats = converse.converse(
+    by_id = {problem.id: problem for problem in chosen}
+    episodes, stats = processes.converse(
         params,
         requests,
         runtime.sampler,
@@ -120,10 +122,11 @@ def explore(
         seed=seed,
         iteration=iteration,
         sampling=runtime.sampling_params,
+        score=lambda own: reward.score(
+            own, by_id, runtime.grader, runtime.executor, runtime.markup
+        ),
         on_done=on_rollout,
     )
-    by_id = {problem.id: problem for problem in chosen}
-    episodes = reward.score(episodes, by_id, runtime.grader, runtime.executor, runtime.markup)
     policy = runtime.policy(state.params, chosen)
     estimates = values.estimate(chosen, episodes, policy)
     return Exploration(chosen, episodes, estimates, _strategies(estimates, runtime), stats)

@@ -10,13 +10,13 @@ import numpy as np
 
 from acim_jax.improve import packing, step
 from acim_jax.improve.state import TrainState
-from acim_jax.rollout import converse
+from acim_jax.rollout import processes
 from acim_jax.runtime import Runtime
 
 
 def compile_all(state: TrainState, runtime: Runtime) -> None:
     """Sampler, estimator and gradient programs in all shapes that the config allows."""
-    converse.compile_all(runtime.to_sampling(state.params), runtime.sampler)
+    processes.compile_all(runtime.to_sampling(state.params), runtime.sampler)
     if runtime.config.method != "sft":
         _compile_training(state, runtime)
 

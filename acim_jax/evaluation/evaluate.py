@@ -14,7 +14,7 @@ from acim_jax.evaluation import selection
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.model import transformer
 from acim_jax.records import Episode, Guide, Problem, RolloutRequest, SamplingParams
-from acim_jax.rollout import converse
+from acim_jax.rollout import processes
 from acim_jax.rollout.sampler import Sampler
 
 
@@ -41,7 +41,8 @@ def rollouts(
 
     Evaluation draws under iteration −1, so it shares no randomness with training.
     """
-    episodes, _ = converse.converse(
+    by_id = {request.problem.id: request.problem for request in wanted}
+    episodes, _ = processes.converse(
         params,
         wanted,
         sampler,
@@ -49,10 +50,10 @@ def rollouts(
         seed=seed,
         iteration=-1,
         sampling=sampling,
+        score=lambda own: reward.score(own, by_id, grader, executor, sampler.markup),
         on_done=on_done,
     )
-    by_id = {request.problem.id: request.problem for request in wanted}
-    return reward.score(episodes, by_id, grader, executor, sampler.markup)
+    return episodes
 
 
 def guide_table(judged: Sequence[Judged], samples: int) -> dict[str, Any]:

@@ -36,13 +36,19 @@ class Tokens(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sampler:
-    """All that stays the same between calls of `converse`."""
+    """All that stays the same between calls of `converse`.
+
+    ValueError for slots that the layout's batch axes cannot share evenly.
+    """
 
     model: ModelConfig
     config: SamplingConfig
     tokenizer: Tokens
     markup: markups.Markup
     layout: axes.Layout | None = None
+
+    def __post_init__(self) -> None:
+        self.config.check_shards(1 if self.layout is None else self.layout.shards("batch"))
 
     @functools.cached_property
     def ends(self) -> np.ndarray:

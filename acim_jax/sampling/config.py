@@ -8,9 +8,10 @@ from typing import Literal
 class SamplingConfig:
     """Shapes of the sampler's programs, and the distribution of training rollouts.
 
-    slots: rows that decode at once. spare: conversations held beside them, waiting for a slot or
-    for an interpreter (None: half as many as slots). max_length: tokens of a conversation, prompt
-    and interpreter output included. chunk: decode steps between two looks of the host.
+    slots: rows that decode at once, in every process of a job. spare: conversations held beside
+    them, waiting for a slot or for an interpreter (None: half as many as slots). max_length: tokens
+    of a conversation, prompt and interpreter output included. chunk: decode steps between two looks
+    of the host.
     prefill_rows, prefill_buckets: rows and widths of the programs that append given tokens, which
     come with a quarter of the rows as well; longer texts are appended in several pieces of the
     largest width. page_size: tokens of a cache page.
@@ -59,6 +60,14 @@ class SamplingConfig:
         """Conversations that each of `shards` parts of the batch holds at once."""
         spare = self.slots // 2 if self.spare is None else self.spare
         return self.slots // shards + -(-spare // shards)
+
+    def check_shards(self, shards: int) -> None:
+        """ValueError for slots that `shards` parts of the batch cannot share evenly."""
+        if self.slots % shards:
+            raise ValueError(
+                f"sampling.slots is {self.slots}, but this mesh splits rows into {shards} equal "
+                f"parts (data × fsdp); make it a multiple of {shards}, or change mesh."
+            )
 
     @property
     def pages_per_row(self) -> int:

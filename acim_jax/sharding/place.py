@@ -1,10 +1,11 @@
 """The one door between host arrays and devices, and between the training and sampling layouts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from acim_jax.sharding import axes
 
@@ -49,8 +50,50 @@ def device_of(params: Any) -> jax.sharding.Sharding:
 
 
 def to_layout(params: Any, layout: axes.Layout) -> Any:
-    """Parameters in a layout's sharding; device to device, no host copy."""
+    """Parameters of one device, or on the host, in a layout's sharding."""
     return jax.device_put(params, param_shardings(params, layout))
+
+
+def to_sampling(params: Any, train: axes.Layout, sample: axes.Layout) -> Any:
+    """Parameters out of the training layout in the sampling layout, from device to device.
+
+    `sample` is over the training mesh, or over this process's part of it (`mesh.local`); in the
+    latter case all processes call this together, and get arrays of their own devices alone.
+    Parameters that lie as they should already are not copied.
+    """
+    leaves, tree = jax.tree.flatten(params)
+    over_all = axes.Layout(train.mesh, sample.rules)
+    wanted = jax.tree.leaves(param_shardings(params, over_all))
+    is_there = [x.sharding.is_equivalent_to(s, x.ndim) for x, s in zip(leaves, wanted, strict=True)]
+    moved = iter(
+        _reshard(
+            [x for x, there in zip(leaves, is_there, strict=True) if not there],
+            [s for s, there in zip(wanted, is_there, strict=True) if not there],
+        )
+    )
+    leaves = [x if there else next(moved) for x, there in zip(leaves, is_there, strict=True)]
+    if sample.mesh != train.mesh:
+        assert isinstance(sample.mesh, Mesh)  # a process has devices
+        leaves = [_own_part(x, sample.mesh) for x in leaves]
+    return jax.tree.unflatten(tree, leaves)
+
+
+def _reshard(arrays: Sequence[jax.Array], shardings: Sequence[NamedSharding]) -> list[jax.Array]:
+    """By a compiled program: `jax.device_put` takes an array whose shards are cut in another way
+    through the host, and does not reach the devices of other processes."""
+    return list(jax.jit(_identity, out_shardings=tuple(shardings))(tuple(arrays)))
+
+
+def _identity(arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    return arrays
+
+
+def _own_part(x: jax.Array, own: Mesh) -> jax.Array:
+    """An array, of which this process's devices hold all parts, as one of these devices alone."""
+    assert isinstance(x.sharding, NamedSharding)
+    shards = [shard.data for shard in x.addressable_shards]
+    sharding = NamedSharding(own, x.sharding.spec)
+    return jax.make_array_from_single_device_arrays(x.shape, sharding, shards)
 
 
 def put(tree: Any, layout: axes.Layout, logical_axes: tuple[str, ...] = ()) -> Any:

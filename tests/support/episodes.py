@@ -1,4 +1,6 @@
-"""Episodes made by hand."""
+"""Episodes made by hand, and a comparison of sampled ones."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -41,3 +43,23 @@ def make_episode(
         sampling=SamplingParams(1.0),
         reward=reward,
     )
+
+
+def count_different(ours: Sequence[Episode], theirs: Sequence[Episode], *, atol: float) -> int:
+    """How many episodes have other tokens. In the rest authors are equal, and log-probs to atol."""
+    different = 0
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.problem_id, one.guide, one.index) == (
+            other.problem_id,
+            other.guide,
+            other.index,
+        )
+        if not np.array_equal(one.token_ids, other.token_ids):
+            different += 1
+            continue
+        for mine, their in zip(one.segments, other.segments, strict=True):
+            assert mine.author is their.author
+            if mine.author is Author.MODEL:
+                assert mine.logprobs is not None and their.logprobs is not None
+                np.testing.assert_allclose(mine.logprobs, their.logprobs, rtol=0, atol=atol)
+    return different

@@ -30,13 +30,13 @@ KILLER = """
 import os, signal, sys
 from acim_jax import em
 from acim_jax.cli import main
-from acim_jax.rollout import converse
+from acim_jax.rollout import processes
 
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 
 where, *arguments = sys.argv[1:]
 if where == "E-step":
-    original = converse.converse
+    original = processes.converse
     def half_way(params, requests, *args, iteration, on_done=lambda: None, **kwargs):
         left = [len(requests) // 2]
         def count():
@@ -45,7 +45,7 @@ if where == "E-step":
             if iteration == 2 and left[0] == 0:
                 die()
         return original(params, requests, *args, iteration=iteration, on_done=count, **kwargs)
-    em.converse.converse = half_way
+    processes.converse = half_way
 else:
     original_step = em.fit._one_step
     calls = [0]

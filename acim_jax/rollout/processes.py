@@ -1,0 +1,136 @@
+"""Rollouts on several processes: each makes those of its own problems, and all get every episode.
+
+A process samples on its own devices and runs programs in its own executor (`sharding.mesh.local`),
+so that rollouts of very different length never wait for one another across hosts. Processes meet
+once, when all are done. Whose a problem is follows from its place in the requests alone, and a
+draw from what it is of (`rng`), so the number of processes changes nothing but near ties.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from acim_jax.environment.executor import Executor
+from acim_jax.model import transformer
+from acim_jax.records import Episode, RolloutRequest, SamplingParams
+from acim_jax.rollout import converse as one_process
+from acim_jax.rollout import episode_bytes
+from acim_jax.rollout.converse import Done, RolloutStats
+from acim_jax.rollout.sampler import Sampler
+
+#: Bytes that every process sends at once. One size, so that one program serves all messages.
+PIECE = 2**20
+
+Score = Callable[[list[Episode]], list[Episode]]
+
+
+def converse(
+    params: transformer.Params,
+    requests: Sequence[RolloutRequest],
+    sampler: Sampler,
+    executor: Executor | None,
+    *,
+    seed: int,
+    iteration: int,
+    sampling: SamplingParams,
+    score: Score = lambda episodes: episodes,
+    on_done: Done = lambda: None,
+) -> tuple[list[Episode], RolloutStats]:
+    """One scored episode per request, in the order of the requests, the same on every process.
+
+    All processes call this with equal requests, and with weights and a sampler on their own
+    devices. score: is given the process's own episodes, so that grading (and what it executes) is
+    shared out as well. Counts and seconds are summed over the processes. on_done is called for the
+    rollouts of other processes once those are all here. Raises RuntimeError on every process if
+    one of them failed, and names it; with a single process errors come as they are.
+    """
+
+    def make(own: Sequence[RolloutRequest]) -> tuple[list[Episode], RolloutStats]:
+        episodes, stats = one_process.converse(
+            params,
+            own,
+            sampler,
+            executor,
+            seed=seed,
+            iteration=iteration,
+            sampling=sampling,
+            on_done=on_done,
+        )
+        return score(episodes), stats
+
+    if jax.process_count() == 1:
+        return make(requests)
+    owners = share(requests, jax.process_count())
+    own = [r for r, owner in zip(requests, owners, strict=True) if owner == jax.process_index()]
+    episodes, stats = _exchange(lambda: make(own), owners)
+    for _ in range(len(requests) - len(own)):
+        on_done()
+    return episodes, stats
+
+
+def share(requests: Sequence[RolloutRequest], processes: int) -> list[int]:
+    """Which process makes each request: problems are dealt out in the order they come in.
+
+    All rollouts of a problem are made by one process, which computes their prompt once.
+    """
+    order: dict[str, int] = {}
+    return [order.setdefault(request.problem.id, len(order)) % processes for request in requests]
+
+
+def compile_all(params: transformer.Params, sampler: Sampler) -> int:
+    """Runs the programs of `converse` once, without any request; their number."""
+    count = one_process.compile_all(params, sampler)
+    if jax.process_count() == 1:
+        return count
+    _gather(b"\0")
+    return count + 2
+
+
+def _exchange(
+    make: Callable[[], tuple[list[Episode], RolloutStats]], owners: Sequence[int]
+) -> tuple[list[Episode], RolloutStats]:
+    """Makes this process's episodes and puts those of all into the order of `owners`."""
+    error, made, told = None, b"", {}
+    try:
+        episodes, stats = make()
+        made, told = episode_bytes.dump(episodes), dataclasses.asdict(stats)
+    except Exception as failure:  # raised below, after the others know and do not wait
+        error = failure
+    failed = None if error is None else f"{type(error).__name__}: {error}"
+    reports = [json.loads(r) for r in _gather(json.dumps([failed, told]).encode("ascii"))]
+    failures = [f"process {p}: {why}" for p, (why, _) in enumerate(reports) if why is not None]
+    if failures:
+        raise RuntimeError(
+            f"Rollouts failed on {len(failures)} of {len(reports)} processes; {'; '.join(failures)}"
+        ) from error
+    streams = [episode_bytes.load(content) for content in _gather(made)]
+    for process, stream in enumerate(streams):
+        if len(stream) != owners.count(process):
+            raise RuntimeError(
+                f"Process {process} made {len(stream)} episodes, {owners.count(process)} were "
+                "expected: call converse with the same requests on every process."
+            )
+    following = [iter(stream) for stream in streams]
+    names = [field.name for field in dataclasses.fields(RolloutStats)]
+    total = RolloutStats(**{name: sum(each[name] for _, each in reports) for name in names})
+    return [next(following[owner]) for owner in owners], total
+
+
+def _gather(content: bytes) -> list[bytes]:
+    """What each process gave, by its number, on every process."""
+    size = np.frombuffer(len(content).to_bytes(8, "little"), np.uint8)
+    sizes = [
+        int.from_bytes(row.tobytes(), "little") for row in multihost_utils.process_allgather(size)
+    ]
+    pieces: list[np.ndarray] = []
+    for at in range(0, max(sizes), PIECE):
+        piece = np.zeros((PIECE,), np.uint8)
+        given = np.frombuffer(content[at : at + PIECE], np.uint8)
+        piece[: len(given)] = given
+        pieces.append(multihost_utils.process_allgather(piece))
+    whole = np.concatenate(pieces, axis=1)
+    return [whole[process, :size].tobytes() for process, size in enumerate(sizes)]

@@ -1,0 +1,110 @@
+"""Two processes with four devices each sample together: equal to one process with one device."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from acim_jax.records import Problem, RolloutRequest
+from acim_jax.rollout import episode_bytes, processes
+from tests.support import episodes, tiny_models
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("localhost", 0))
+        return listening.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> list[tuple[dict, bytes]]:
+    """What each process wrote."""
+    out, port = tmp_path_factory.mktemp("processes"), str(free_port())
+    arguments = [sys.executable, "-m", "tests.support.sampling_process", str(out)]
+    children = [
+        subprocess.Popen(
+            [*arguments, str(number), port], stdout=subprocess.DEVNULL, cwd=ROOT, env=os.environ
+        )
+        for number in range(2)
+    ]
+    try:
+        codes = [child.wait(timeout=240) for child in children]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    assert codes == [0, 0]
+    return [
+        (
+            json.loads((out / f"{number}.json").read_text()),
+            (out / f"{number}.episodes").read_bytes(),
+        )
+        for number in range(2)
+    ]
+
+
+def test_both_return_all_episodes_as_one_process_makes_them(made):
+    (first, content), (second, other) = made
+    assert content == other
+    wanted = tiny_models.requests()
+    ours, stats = tiny_models.run(tiny_models.make_sampler(), wanted)
+    theirs = episode_bytes.load(content)
+    different = episodes.count_different(ours, theirs, atol=1e-5)
+    assert different <= stats.near_ties + first["near_ties"] < len(wanted) // 3
+    assert first["sampled_tokens"] == sum(e.num_model_tokens for e in theirs)
+    assert second["sampled_tokens"] == first["sampled_tokens"]
+    assert first["done"] == second["done"] == len(wanted)
+
+
+def test_each_ran_the_programs_of_its_own_problems(made):
+    """Problems are dealt out in turn: p0 and p2 to the first process, p1 to the second."""
+    theirs = episode_bytes.load(made[0][1])
+    for (result, _), problems in zip(made, ({"p0", "p2"}, {"p1"}), strict=True):
+        programs = [x.code for e in theirs if e.problem_id in problems for x in e.executions]
+        assert len(programs) > 10
+        assert result["executed"] == Counter(programs)
+
+
+def test_weights_go_from_the_whole_mesh_to_each_process(made):
+    """fsdp 4 × tensor 2 over two processes: two replicas on each, split over tensor alone."""
+    for result, _ in made:
+        assert result["local"] == {"data": 2, "fsdp": 1, "tensor": 2}
+        assert result["weights"] is True
+        assert result["shard"] == [2, 32, 2, 8]
+
+
+def test_nothing_is_compiled_after_the_start(made):
+    assert [result["compiled"] for result, _ in made] == [0, 0]
+
+
+def test_a_failure_is_raised_by_both(made):
+    for result, _ in made:
+        assert result["failure"] == (
+            "Rollouts failed on 1 of 2 processes; process 1: OSError: no programs today"
+        )
+
+
+def test_meshes_that_do_not_fit_the_processes_are_refused(made):
+    for result, _ in made:
+        tensor, idle = result["refused"]
+        assert tensor.startswith("mesh.tensor is 8, but a process has 4 devices")
+        assert idle.startswith("A mesh of 4 devices leaves process 1 of 2 without any")
+
+
+def test_all_rollouts_of_a_problem_have_one_owner():
+    """Whatever lies between them: an evaluation goes through the problems guide by guide."""
+    wanted = [
+        RolloutRequest(Problem(name, "?", ""), guide, index)
+        for guide in ("text", "code")
+        for name in ("b", "a", "c", "e", "d")
+        for index in range(2)
+    ]
+    owners = processes.share(wanted, 3)
+    assert owners == [0, 0, 1, 1, 2, 2, 0, 0, 1, 1] * 2
