@@ -63,11 +63,13 @@ def test_both_return_all_episodes_as_one_process_makes_them(made):
     assert first["done"] == second["done"] == len(wanted)
 
 
-def test_each_ran_the_programs_of_its_own_problems(made):
+def test_each_made_executed_and_graded_its_own_problems(made):
     """Problems are dealt out in turn: p0 and p2 to the first process, p1 to the second."""
     theirs = episode_bytes.load(made[0][1])
-    for (result, _), problems in zip(made, ({"p0", "p2"}, {"p1"}), strict=True):
-        programs = [x.code for e in theirs if e.problem_id in problems for x in e.executions]
+    for number, problems in enumerate(({"p0", "p2"}, {"p1"})):
+        own, result = [e for e in theirs if e.problem_id in problems], made[number][0]
+        assert {e.graded for e in own} == {f"by {number}"}
+        programs = [x.code for e in own for x in e.executions]
         assert len(programs) > 10
         assert result["executed"] == Counter(programs)
 
@@ -87,7 +89,7 @@ def test_nothing_is_compiled_after_the_start(made):
 def test_a_failure_is_raised_by_both(made):
     for result, _ in made:
         assert result["failure"] == (
-            "Rollouts failed on 1 of 2 processes; process 1: OSError: no programs today"
+            "Rollouts failed on 1 of 2 processes; process 1: OSError: no grades today"
         )
 
 

@@ -3,6 +3,7 @@
 Writes `NUMBER.json` and `NUMBER.episodes` into the folder OUT, for tests/rollout/test_processes.py.
 """
 
+import dataclasses
 import json
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from acim_jax import compilation, runtime
-from acim_jax.records import SamplingParams, Status
+from acim_jax.records import Episode, SamplingParams
 from acim_jax.rollout import episode_bytes, processes
 from acim_jax.sharding import mesh, place
 from tests.support import tiny_models
@@ -46,7 +47,14 @@ def main(out: Path, number: int, port: str) -> None:
     with compilation.CompileCounter() as counter:
         again = place.to_sampling(params, train, sample)
         executor, done = tiny_models.ScriptedExecutor(), []
-        episodes, stats = converse(again, sampler, executor, on_done=lambda: done.append(1))
+        episodes, stats = converse(
+            again,
+            sampler,
+            executor,
+            wanted=tiny_models.requests(),
+            score=lambda own: [dataclasses.replace(e, graded=f"by {number}") for e in own],
+            on_done=lambda: done.append(1),
+        )
         result["compiled"] = counter.take().programs
     (out / f"{number}.episodes").write_bytes(episode_bytes.dump(episodes))
     result |= {
@@ -59,10 +67,10 @@ def main(out: Path, number: int, port: str) -> None:
     (out / f"{number}.json").write_text(json.dumps(result))
 
 
-def converse(params, sampler, executor, **more):
+def converse(params, sampler, executor, *, wanted, **more):
     return processes.converse(
         params,
-        tiny_models.requests(),
+        wanted,
         sampler,
         executor,
         seed=3,
@@ -73,15 +81,16 @@ def converse(params, sampler, executor, **more):
 
 
 def failure(params, sampler, number: int) -> str:
-    """What a process hears when the executor of the second one gives up."""
+    """What a process hears when the second one cannot grade what it made."""
 
-    class Broken(tiny_models.ScriptedExecutor):
-        def submit(self, code: str, timeout_s: float | None = None):
-            raise OSError("no programs today")
+    def grade(episodes: list[Episode]) -> list[Episode]:
+        if number == 1:
+            raise OSError("no grades today")
+        return episodes
 
-    broken = Broken() if number == 1 else tiny_models.ScriptedExecutor((Status.OK,))
+    wanted = tiny_models.requests(2, 1)
     try:
-        converse(params, sampler, broken)
+        converse(params, sampler, None, wanted=wanted, score=grade)
     except RuntimeError as error:
         return str(error)
     return "none"
