@@ -122,6 +122,8 @@ def explore(
         sampling=runtime.sampling_params,
         on_done=on_rollout,
     )
+    if stats.failure is not None:
+        raise stats.failure
     by_id = {problem.id: problem for problem in chosen}
     episodes = reward.score(episodes, by_id, runtime.grader, runtime.executor, runtime.markup)
     policy = runtime.policy(state.params, chosen)

@@ -41,7 +41,7 @@ def rollouts(
 
     Evaluation draws under iteration −1, so it shares no randomness with training.
     """
-    episodes, _ = converse.converse(
+    episodes, stats = converse.converse(
         params,
         wanted,
         sampler,
@@ -51,6 +51,8 @@ def rollouts(
         sampling=sampling,
         on_done=on_done,
     )
+    if stats.failure is not None:
+        raise stats.failure
     by_id = {request.problem.id: request.problem for request in wanted}
     return reward.score(episodes, by_id, grader, executor, sampler.markup)
 

@@ -37,12 +37,13 @@ from acim_jax.rollout.sampler import Sampler
 class RolloutStats(EngineStats):
     """Counts of one `converse` call. calls: of the decode program. execute_s: seconds without any
     row to decode, waited for programs. device_s: seconds waited for tokens. infra: programs that
-    the executor lost."""
+    the executor lost. failure: why it runs no more, if so; the caller should stop then."""
 
     calls: int = 0
     execute_s: float = 0.0
     device_s: float = 0.0
     infra: int = 0
+    failure: ExecutorFailure | None = None
 
 
 Done = Callable[[], None]
@@ -173,18 +174,20 @@ class _Loop:
             if not one.program.done():
                 still.append(one)
                 continue
-            result, one.program = _result(one.program), None
-            if result is None or result.status is Status.INFRA:
-                self.stats.infra += 1
-                if result is not None:
-                    one.executions.append(result)
-                self._leave(one, Stop.INFRA)
+            program, one.program = one.program, None
+            try:
+                result = program.result()
+            except ExecutorFailure as failure:
+                self._lose(one, failure)
+                continue
+            one.executions.append(result)
+            if result.status is Status.INFRA:
+                self._lose(one)
             else:
                 self._resume(one, result)
         self.running = still
 
     def _resume(self, one: Conversation, result: ExecutionResult) -> None:
-        one.executions.append(result)
         output = markups.render_output(result, self.sampler.markup)
         ids = self.sampler.tokenizer.output_ids(output, self.sampler.markup)
         if one.length + len(ids) >= one.limit:
@@ -240,19 +243,28 @@ class _Loop:
         elif len(one.executions) >= markup.max_turns:
             self._leave(one, Stop.TURNS)
         else:
-            assert self.executor is not None
-            one.program = self.executor.submit(program)
+            self._start(one, program)
+
+    def _start(self, one: Conversation, program: str) -> None:
+        assert self.executor is not None
+        cells = [e.code for e in one.executions if e.status is Status.OK]
+        try:
+            if self.sampler.markup.stateful and cells:
+                one.program = self.executor.submit(program, earlier=cells)
+            else:
+                one.program = self.executor.submit(program)
+        except ExecutorFailure as failure:
+            self._lose(one, failure)
+        else:
             self.running.append(one)
+
+    def _lose(self, one: Conversation, failure: ExecutorFailure | None = None) -> None:
+        """The executor lost a program: the episode ends, the others go on."""
+        self.stats.infra += 1
+        self.stats.failure = failure or self.stats.failure
+        self._leave(one, Stop.INFRA)
 
     def _leave(self, one: Conversation, stop: Stop) -> None:
         one.stop = stop
         self.engine.release(one)
         self.on_done()
-
-
-def _result(program: concurrent.futures.Future[ExecutionResult]) -> ExecutionResult | None:
-    """What became of a program; None if the executor could not run it at all."""
-    try:
-        return program.result()
-    except ExecutorFailure:
-        return None
