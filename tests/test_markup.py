@@ -1,5 +1,6 @@
 """Markups by name and from fields; outputs in their fences."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,18 @@ def test_openings_are_counted_closed_or_not():
     assert markups.closed_program("```python\nx\n``` \r\n", Markup()) == "x"
     assert markups.closed_program("```python\nx\n```\nSo", Markup()) is None
     assert markups.closed_program("x\n```", Markup()) is None
+
+
+def test_an_error_names_the_line_that_raised_it():
+    """Of the program, the innermost; other files' lines say nothing to the model."""
+    stderr = (
+        'Traceback (most recent call last):\n  File "<program>", line 7, in <module>\n    f(0)\n'
+        '  File "<program>", line 3, in f\n    return g(1 / x)\n'
+        '  File "/lib/fractions.py", line 99, in g\nZeroDivisionError: division by zero\n'
+    )
+    failed = ExecutionResult("", "", stderr, Status.ERROR, 0.0)
+    markup = Markup()
+    shown = markups.render_output(failed, markup)
+    assert shown == "\n```output\nZeroDivisionError: division by zero (line 3)\n```\n"
+    without = dataclasses.replace(markup, error_lines=False)
+    assert "(line" not in markups.render_output(failed, without)

@@ -24,6 +24,9 @@ class Markup:
         output_close: what the interpreter said, written by us; special tokens in these two are
         recognised, so they may end the model's turn and open another. max_turns: programs per
         episode. max_output_chars: longer outputs are cut in the middle before the model sees them.
+        error_lines: an error is shown with the number of the program's line that raised it.
+        stateful: a program goes on where the episode's earlier ones ended: those that ended well
+        run again before it, with their output muted.
     stop: texts that end a response, beside the tokenizer's own end tokens. The tokens that spell it
         are the model's and stay.
     """
@@ -41,6 +44,8 @@ class Markup:
     output_close: str = "\n```\n"
     max_turns: int = 1
     max_output_chars: int = 512
+    error_lines: bool = True
+    stateful: bool = False
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from acim_jax.markup.form import Markup
 from acim_jax.records import ExecutionResult, Status
 
 FENCE = "```"
+_LINE = re.compile(r'^\s*File "<program>", line (\d+)', re.M)
 _MARK = re.compile(r"<[^<>\s]+>|[^<>\s]{2,}")
 
 
@@ -23,14 +24,22 @@ def render_output(result: ExecutionResult, markup: Markup) -> str:
         case Status.MEMORY:
             shown = _with_output(result.stdout, "[out of memory]")
         case Status.ERROR:
-            lines = [line for line in result.stderr.strip().splitlines() if line.strip()]
-            shown = _with_output(result.stdout, lines[-1].strip() if lines else "[error]")
+            shown = _with_output(result.stdout, _error(result.stderr, markup))
         case Status.BLOCKED:
             shown = _with_output(result.stdout, "[blocked]")
         case _:
             shown = _with_output(result.stdout, "[killed]")
     shown = _broken_up(cut_middle(shown, markup.max_output_chars), markup)
     return markup.output_open + shown + markup.output_close
+
+
+def _error(stderr: str, markup: Markup) -> str:
+    """The last line of a traceback and, if wanted, the program's line that it was raised in."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if not lines:
+        return "[error]"
+    numbers = _LINE.findall(stderr) if markup.error_lines else []
+    return f"{lines[-1]} (line {numbers[-1]})" if numbers else lines[-1]
 
 
 def _broken_up(shown: str, markup: Markup) -> str:

@@ -9,6 +9,7 @@ a program returns: a row's numbers are the same, to the last bit, whatever the r
 import collections
 import concurrent.futures
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -31,18 +32,22 @@ from acim_jax.records import (
 from acim_jax.rollout.conversation import Conversation
 from acim_jax.rollout.engine import Engine, EngineStats
 from acim_jax.rollout.sampler import Sampler
+from acim_jax.sampling.decode import Log
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
 class RolloutStats(EngineStats):
     """Counts of one `converse` call. calls: of the decode program. execute_s: seconds without any
     row to decode, waited for programs. device_s: seconds waited for tokens. infra: programs that
-    the executor lost."""
+    the executor lost. refused: those among them that it could not take any more."""
 
     calls: int = 0
     execute_s: float = 0.0
     device_s: float = 0.0
     infra: int = 0
+    refused: int = 0
 
 
 Done = Callable[[], None]
@@ -137,18 +142,18 @@ class _Loop:
         self.waiting.extend(conversations)
         self.prompts.update(one.prompt_ids.tobytes() for one in self.waiting)
         self.followers = self.prompts.copy()
-        engine, log = self.engine, None
+        engine, pending = self.engine, None
         try:
-            while self.waiting or self.running or engine.has_device_rows or log is not None:
+            while self.waiting or self.running or engine.has_device_rows or pending is not None:
                 self._collect()
                 self._admit()
                 engine.flush()
                 started = self._decode() if engine.has_device_rows else None
-                if log is not None:
-                    self._read(log)
+                if pending is not None:
+                    self._read(pending)
                 elif started is None and self.running:
                     self._wait()
-                log = started
+                pending = started
         finally:
             for one in self.running:
                 assert one.program is not None
@@ -173,18 +178,20 @@ class _Loop:
             if not one.program.done():
                 still.append(one)
                 continue
-            result, one.program = _result(one.program), None
-            if result is None or result.status is Status.INFRA:
-                self.stats.infra += 1
-                if result is not None:
-                    one.executions.append(result)
-                self._leave(one, Stop.INFRA)
+            program, one.program = one.program, None
+            try:
+                result = program.result()
+            except ExecutorFailure as failure:
+                self._lose(one, failure)
+                continue
+            one.executions.append(result)
+            if result.status is Status.INFRA:
+                self._lose(one)
             else:
                 self._resume(one, result)
         self.running = still
 
     def _resume(self, one: Conversation, result: ExecutionResult) -> None:
-        one.executions.append(result)
         output = markups.render_output(result, self.sampler.markup)
         ids = self.sampler.tokenizer.output_ids(output, self.sampler.markup)
         if one.length + len(ids) >= one.limit:
@@ -195,7 +202,7 @@ class _Loop:
         self._tell(one, segment)
         self.engine.seat(one)
 
-    def _decode(self):
+    def _decode(self) -> Log:
         self.stats.calls += 1
         # Where others wait for a row, a call returns once an eighth of its slots have fallen empty.
         slots = self.sampler.config.slots
@@ -208,12 +215,12 @@ class _Loop:
         concurrent.futures.wait(programs, return_when=concurrent.futures.FIRST_COMPLETED)
         self.stats.execute_s += time.perf_counter() - started
 
-    def _read(self, log) -> None:
+    def _read(self, tokens: Log) -> None:
         started = time.perf_counter()
-        jax.block_until_ready(log)
+        jax.block_until_ready(tokens)
         self.stats.device_s += time.perf_counter() - started
         is_cut = self.sampling.is_truncated
-        for one, sampled in self.engine.read(log):
+        for one, sampled in self.engine.read(tokens):
             self._tell(one, one.take(sampled, keep_full=is_cut))
             if sampled.stopped:
                 self._look(one)
@@ -240,19 +247,30 @@ class _Loop:
         elif len(one.executions) >= markup.max_turns:
             self._leave(one, Stop.TURNS)
         else:
-            assert self.executor is not None
-            one.program = self.executor.submit(program)
+            self._start(one, program)
+
+    def _start(self, one: Conversation, program: str) -> None:
+        assert self.executor is not None
+        cells = [e.code for e in one.executions if e.status is Status.OK]
+        try:
+            if self.sampler.markup.stateful and cells:
+                one.program = self.executor.submit(program, earlier=cells)
+            else:
+                one.program = self.executor.submit(program)
+        except ExecutorFailure as failure:
+            self._lose(one, failure)
+        else:
             self.running.append(one)
+
+    def _lose(self, one: Conversation, failure: ExecutorFailure | None = None) -> None:
+        """The executor lost a program: the episode ends, the others go on."""
+        self.stats.infra += 1
+        if failure is not None:
+            self.stats.refused += 1
+            log.error("a program could not be run: %s", failure)
+        self._leave(one, Stop.INFRA)
 
     def _leave(self, one: Conversation, stop: Stop) -> None:
         one.stop = stop
         self.engine.release(one)
         self.on_done()
-
-
-def _result(program: concurrent.futures.Future[ExecutionResult]) -> ExecutionResult | None:
-    """What became of a program; None if the executor could not run it at all."""
-    try:
-        return program.result()
-    except ExecutorFailure:
-        return None

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from acim_jax.environment.executor import Executor
+from acim_jax.environment.executor import Executor, ExecutorFailure
 from acim_jax.model import transformer
 from acim_jax.records import Episode, RolloutRequest, SamplingParams
 from acim_jax.rollout import converse as one_process
@@ -60,6 +60,11 @@ def converse(
             sampling=sampling,
             on_done=on_done,
         )
+        if stats.refused:
+            raise ExecutorFailure(
+                f"{stats.refused} programs could not be run; the log says why. Episodes that the "
+                "executor cut short are no ground to go on from."
+            )
         return score(episodes), stats
 
     if jax.process_count() == 1:

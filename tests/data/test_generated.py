@@ -108,7 +108,7 @@ def test_a_failed_program_is_shown_to_fail() -> None:
         if one.decision == "code"
     }
     assert "```output\n[timed out]\n```\nNo result. \\boxed{none}" in texts["lastdigit-1"]
-    missing = "```output\nModuleNotFoundError: No module named 'networkx'\n```\n"
+    missing = "```output\nModuleNotFoundError: No module named 'networkx' (line 1)\n```\n"
     assert texts["order-0"].endswith(missing + "No result. \\boxed{none}")
     rounded = re.search(r"```output\n(\d+)\n```\n\\boxed\{(\d+)\}$", texts["division-1"])
     assert rounded and rounded[1] == rounded[2] and rounded[1].endswith("0000")

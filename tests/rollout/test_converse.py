@@ -4,6 +4,7 @@ they do not depend."""
 import dataclasses
 import itertools
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 import jax
@@ -257,7 +258,29 @@ def test_a_dead_executor_ends_its_episodes_only():
     episodes, stats = run(tiny_models.make_sampler(), requests(), Dead())
     stops = [e.stop for e in episodes]
     assert stats.infra == stops.count(Stop.INFRA) > 0
+    assert stats.refused == stats.infra
     assert all(e.stop is not Stop.INFRA for e in episodes if e.guide == "text")
+
+
+def test_a_stateful_markup_sends_the_earlier_programs_that_ended_well():
+    sent: list[tuple[str, tuple[str, ...]]] = []
+
+    class Cells(ScriptedExecutor):
+        def submit(
+            self, code: str, timeout_s: float | None = None, *, earlier: Sequence[str] = ()
+        ) -> Future[ExecutionResult]:
+            sent.append((code, tuple(earlier)))
+            return super().submit(code, timeout_s)
+
+    stateful = dataclasses.replace(CHATTY, stateful=True, max_turns=4)
+    episodes, _ = run(tiny_models.make_sampler(markup=stateful), requests(), Cells())
+    expected = set()
+    for episode in episodes:
+        for nth, execution in enumerate(episode.executions):
+            well = [e.code for e in episode.executions[:nth] if e.status is Status.OK]
+            expected.add((execution.code, tuple(well)))
+    assert set(sent) == expected
+    assert any(earlier for _, earlier in expected)
 
 
 def test_int8_keys_and_values_stay_near():

@@ -42,7 +42,9 @@ def timed_out(program: str) -> ExecutionResult:
 
 def missing_module(program: str, module: str) -> ExecutionResult:
     """The program's first line imports a module that is not on the executor's list."""
-    remark = f"ModuleNotFoundError: No module named '{module}'\n"
+    remark = f"""  File "<program>", line 1, in <module>
+ModuleNotFoundError: No module named '{module}'
+"""
     return ExecutionResult(program, "", remark, Status.ERROR, 0.0)
 
 
