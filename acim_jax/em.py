@@ -91,6 +91,7 @@ def em_iteration(
     seconds = {
         "time/explore": explored - started,
         "time/execute": exploration.stats.execute_s,
+        "time/full_slots": exploration.stats.sampled_tokens / max(exploration.stats.slot_steps, 1),
         "time/improve": time.perf_counter() - explored,
         **programs,
     }

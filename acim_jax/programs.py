@@ -4,6 +4,9 @@ Which bucket widths an iteration needs depends on what was sampled; without this
 first occurs in iteration 7 would be compiled there.
 """
 
+import logging
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,19 +16,26 @@ from acim_jax.improve.state import TrainState
 from acim_jax.rollout import processes
 from acim_jax.runtime import Runtime
 
+log = logging.getLogger(__name__)
+
 
 def compile_all(state: TrainState, runtime: Runtime) -> None:
     """Sampler, estimator and gradient programs in all shapes that the config allows."""
-    processes.compile_all(runtime.to_sampling(state.params), runtime.sampler)
+    started = time.perf_counter()
+    count = processes.compile_all(runtime.to_sampling(state.params), runtime.sampler)
     if runtime.config.method != "sft":
-        _compile_training(state, runtime)
+        count += _compile_training(state, runtime)
+    log.info("%d programs made ahead in %.1f s", count, time.perf_counter() - started)
 
 
-def _compile_training(state: TrainState, runtime: Runtime) -> None:
+def _compile_training(state: TrainState, runtime: Runtime) -> int:
+    """Returns how many programs there are."""
+    count = 1  # the optimiser's step
     config, learner = runtime.config.improve, runtime.learner
     one, temperature = np.float32(1.0), np.float32(runtime.config.sampling.temperature)
     gradients = step.zeros(state.params, layout=learner.layout)
     for width in config.buckets:
+        count += 1
         batch = learner.place(packing.pack((), width, config.microbatch_rows))
         gradients, _ = step.add_policy_gradient(
             gradients,
@@ -38,6 +48,7 @@ def _compile_training(state: TrainState, runtime: Runtime) -> None:
             **learner.shared,
         )
         if config.replay_weight > 0:
+            count += 1
             gradients, _ = step.add_likelihood_gradient(
                 gradients,
                 state.params,
@@ -48,6 +59,7 @@ def _compile_training(state: TrainState, runtime: Runtime) -> None:
                 **learner.shared,
             )
     if runtime.config.explore.guided_rollouts and config.decision_weight > 0:
+        count += 1
         rows = -(-runtime.config.explore.problems // config.minibatches)
         empty, _ = runtime.decision_batches((), (), 0, rows=rows)[0]
         gradients, _ = step.add_decision_gradient(
@@ -65,3 +77,4 @@ def _compile_training(state: TrainState, runtime: Runtime) -> None:
     jax.block_until_ready(
         step.apply(spare, gradients, np.float32(0.0), optimiser=learner.optimiser)
     )
+    return count
