@@ -187,7 +187,8 @@ def test_scores_are_held_where_no_kernel_covers_the_model(
     platform: str, changes: dict[str, object], holds: bool
 ) -> None:
     model = dataclasses.replace(QWEN_7B, **changes)  # pyright: ignore[reportArgumentType]
-    assert memory.holds_scores(model, platform) is holds
+    with jax.default_matmul_precision("default"):  # the tests' own is more than kernels offer
+        assert memory.holds_scores(model, platform) is holds
 
 
 def test_kv_cache_in_int8_takes_33_of_64_parts() -> None:
