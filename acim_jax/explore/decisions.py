@@ -42,9 +42,11 @@ def _prefix_logprobs(
     chunk: int,
     layout: axes.Layout | None,
 ) -> jax.Array:
-    return scoring.decision_logprobs(
+    logprobs_PC = scoring.decision_logprobs(
         params, config, token_ids, is_prefix, temperature=temperature, chunk=chunk, layout=layout
     )
+    # Whole on every device: each process of a job reads all of it.
+    return axes.constrain(logprobs_PC, (), layout)
 
 
 def prefix_policy(
