@@ -1,45 +1,20 @@
 """Two processes with four devices each sample together: equal to one process with one device."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from acim_jax.records import Problem, RolloutRequest
 from acim_jax.rollout import episode_bytes, processes
-from tests.support import episodes, tiny_models
-
-ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("localhost", 0))
-        return listening.getsockname()[1]
+from tests.support import episodes, process_pairs, tiny_models
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> list[tuple[dict, bytes]]:
     """What each process wrote."""
-    out, port = tmp_path_factory.mktemp("processes"), str(free_port())
-    arguments = [sys.executable, "-m", "tests.support.sampling_process", str(out)]
-    children = [
-        subprocess.Popen(
-            [*arguments, str(number), port], stdout=subprocess.DEVNULL, cwd=ROOT, env=os.environ
-        )
-        for number in range(2)
-    ]
-    try:
-        codes = [child.wait(timeout=240) for child in children]
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
+    out = tmp_path_factory.mktemp("processes")
+    codes = process_pairs.run("tests.support.sampling_process", out, timeout_s=240)
     assert codes == [0, 0]
     return [
         (

@@ -1,0 +1,69 @@
+"""One process of two, with four devices each, that train together: `… OUT NUMBER PORT`.
+
+Writes `NUMBER.json` into the folder OUT, for tests/system/test_em_on_processes.py.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from acim_jax import compilation, em, programs
+from acim_jax import runtime as runtimes
+from acim_jax.explore.curriculum import History
+from acim_jax.sharding import mesh, place
+from tests.support import small_world
+
+
+def iterations(count: int) -> list[dict[str, Any]]:
+    """EM iterations over all devices of the job: what was sampled and earned, what was learnt."""
+    config = small_world.run_config(mesh=mesh.MeshConfig(fsdp=4, tensor=2))
+    runtimes.check_rows(config)
+    host = jax.device_get(small_world.warmed_up())
+    rows: list[dict[str, Any]] = []
+    with (
+        runtimes.open_runtime(config, small_world.model(), small_world.PROBLEMS) as runtime,
+        compilation.CompileCounter() as counter,
+    ):
+        assert runtime.train_layout is not None
+        params = jax.tree.map(
+            lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index]),
+            host,
+            place.param_shardings(host, runtime.train_layout),
+        )
+        state, history = runtime.new_state(params), History()
+        programs.compile_all(state, runtime)
+        for iteration in range(1, count + 1):
+            counter.take()
+            result = em.em_iteration(
+                state, small_world.PROBLEMS, history, runtime, iteration, progress=0.0
+            )
+            state, history = result.state, result.history
+            found = result.exploration
+            row = {
+                "compiled": counter.take().programs,
+                "tokens": [e.token_ids.tolist() for e in found.episodes],
+                "rewards": [e.reward for e in found.episodes],
+                "policy": np.stack([v.policy for v in found.values]).tolist(),
+                "near_ties": found.stats.near_ties,
+                "metrics": result.train_metrics,
+            }
+            rows.append(row)
+    return rows
+
+
+def main(out: Path, number: int, port: str) -> None:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 4)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_default_matmul_precision", "highest")
+    compilation.enable_cache()
+    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=number)
+    (out / f"{number}.json").write_text(json.dumps(iterations(2)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
