@@ -1,5 +1,6 @@
 """The configs of real runs: their models, the memory they state, and their programs, compiled."""
 
+import importlib.util
 import json
 import os
 import re
@@ -35,6 +36,10 @@ PARAMETERS = {
     "deepseek-math-7b": 6_910_365_696,
     "qwen3-8b": 8_190_735_360,
 }
+
+
+def has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def model_of(path: Path) -> Path:
@@ -157,22 +162,22 @@ def test_every_program_compiles_for_as_many_virtual_devices(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not has("libtpu"), reason="needs jax[tpu]")
 @pytest.mark.parametrize(
     "path", [p for p in CONFIGS if hardware(p)[0][0] == "v"], ids=lambda p: p.stem
 )
 def test_every_program_compiles_for_its_tpus_and_fits(path: Path) -> None:
     """The compiler's figures, with what is held beside a program, are near the plan's."""
-    pytest.importorskip("libtpu", reason="needs jax[tpu]")
     found = plan(path, "--compile", "topology")
     check_against_compiler(found)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not has("jax_cuda12_plugin"), reason="needs jax[cuda12]")
 @pytest.mark.parametrize(
     "path", [p for p in CONFIGS if hardware(p)[0][0] != "v"], ids=lambda p: p.stem
 )
 def test_every_program_compiles_for_its_gpus_and_fits(path: Path) -> None:
-    pytest.importorskip("jax_cuda12_plugin", reason="needs jax[cuda12]")
     found = plan(path, "--compile", "topology")
     check_against_compiler(found)
 
