@@ -16,6 +16,8 @@ def limit(q_BTNH: Array, window: int | Array | None) -> str | None:
         return f"{q_BTNH.dtype}, where cuDNN takes bfloat16 and float16"
     if H > 128 or H % 8:
         return f"heads of {H}, where a multiple of 8 up to 128 is needed"
+    if jax.default_backend() != "gpu":
+        return "jax asks cuDNN itself what it can do, which needs a GPU in this process"
     return None
 
 

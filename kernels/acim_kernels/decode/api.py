@@ -47,8 +47,8 @@ def attention(
 def _general(
     q_BTNH: Array, pages: Pages, tables_BM: Array, positions_BT: Array, window: int | Array | None
 ) -> Array:
-    """In plain jnp: a query a row goes the ragged way."""
-    if q_BTNH.shape[1] > 1:
+    """In plain jnp: one query a row goes the ragged way where tables are narrow."""
+    if q_BTNH.shape[1] > 1 or tables_BM.shape[1] > ragged.WIDEST:
         return reference.attention(q_BTNH, pages, tables_BM, positions_BT, window)
     out_BNH = ragged.attention(q_BTNH[:, 0], pages, tables_BM, positions_BT[:, 0], window)
     return out_BNH[:, None]
