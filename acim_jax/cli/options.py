@@ -193,4 +193,4 @@ def sampling_config(
 def sample_layout() -> tuple[axes.Layout | None, int]:
     """The sampler's layout over all devices, and how many shares the rows are split into."""
     _, layout = runtime.layouts(MeshConfig())
-    return layout, 1 if layout is None else layout.mesh.shape["data"] * layout.mesh.shape["fsdp"]
+    return layout, 1 if layout is None else layout.shards("batch")
