@@ -13,8 +13,8 @@ from acim_kernels.decode.reference import fetch
 
 #: Pairs a group: its keys and values should stay in the cache of a core.
 GROUP = 64
-#: Pages a table at most. What each page gave is kept for whole tables and joined over them: on a CPU
-#: that costs more than it saves where rows are much shorter than tables of more pages.
+#: Pages a table at most. What each page gave is kept for whole tables and joined over them: that
+#: costs more on a CPU than it saves where rows are much shorter than tables of more pages.
 WIDEST = 64
 _NONE = jnp.finfo(jnp.float32).min
 
