@@ -176,7 +176,6 @@ def test_experts_count_those_of_a_token() -> None:
     [
         ("cpu", {}, True),
         ("tpu", {}, False),
-        ("gpu", {}, False),
         ("gpu", {"dtype": "float32"}, True),
         ("tpu", {"head_dim": 8, "num_heads": 448}, True),
         ("tpu", {"sliding_window": 512}, False),
