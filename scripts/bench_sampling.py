@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,7 @@ from acim_jax.sampling.config import SamplingConfig
 from scripts import peer_samplers
 from scripts.peer_samplers import Measured, Score, timed
 
+KvCache = Literal["model", "int8"]
 WAIT_S = 0.05
 PROBLEMS, ROLLOUTS, SHORTEST, LONGEST, PROMPT = 64, 8, 16, 256, 24
 SIZES = {
@@ -130,7 +131,9 @@ def trainer_logprobs(params: Any, config: ModelConfig, rows: list[np.ndarray]) -
 
 
 class Ours:
-    def __init__(self, params: Any, config: ModelConfig, slots: int) -> None:
+    def __init__(
+        self, params: Any, config: ModelConfig, slots: int, kv_cache: KvCache = "model"
+    ) -> None:
         self.params, self.config = params, config
         sampling = SamplingConfig(
             slots=slots,
@@ -138,6 +141,7 @@ class Ours:
             prefill_rows=16,
             prefill_buckets=(16, 32),
             page_size=64,
+            kv_cache=kv_cache,
         )
         self.sampler = Sampler(config, sampling, Bytes(config.vocab_size), Markup(max_turns=1))
         self.programs = converse.compile_all(params, self.sampler)
@@ -244,7 +248,8 @@ def compare(size: str, slots: int, repeats: int, console: rich.console.Console) 
     params = jax.jit(functools.partial(transformer.init, config))(jax.random.key(0))
     count = sum(x.size for x in jax.tree.leaves(params))
     ours = Ours(params, config, slots)
-    systems: dict[str, Any] = {"acim_jax": ours}
+    int8 = Ours(params, config, slots, "int8")
+    systems: dict[str, Any] = {"acim_jax": ours, "acim_jax, int8 cache": int8}
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         hf.save(model, params, config)
