@@ -150,7 +150,7 @@ class Transformers:
     """`generate` of transformers on the CPU, batches of 128 rollouts."""
 
     def __init__(self, folder: Path, config: ModelConfig, questions: list[str], lengths) -> None:
-        import torch
+        import torch  # pyright: ignore
         from transformers import AutoModelForCausalLM
 
         self.torch, self.lengths = torch, lengths
