@@ -139,7 +139,7 @@ class Ours:
             slots=slots,
             max_length=PROMPT + LONGEST + 8,
             prefill_rows=16,
-            prefill_buckets=(16, 32),
+            prefill_buckets=(8, 32),
             page_size=64,
             kv_cache=kv_cache,
         )
