@@ -40,7 +40,8 @@ ATTACKS = [
     Attack(
         "many files of the allowed size",
         (ERROR, KILLED),
-        "for i in range(200): open(str(i), 'wb').write(bytes(1 << 20))\nprint('ESCAPED')",
+        # Without end: where the disk is looked at ten times a second only, 200 MB may be quicker.
+        "i = 0\nwhile True:\n  open(str(i), 'wb').write(bytes(1 << 20))\n  i += 1",
     ),
     Attack(
         "many small files",
