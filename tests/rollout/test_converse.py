@@ -117,6 +117,7 @@ def by_identity(episodes: list[Episode]) -> dict[tuple[str, str, int], Episode]:
         {"slots": 3, "spare": 0},
         {"slots": 16, "page_size": 7},
         {"slots": 4, "spare": 30, "page_size": 128},
+        {"slots": 64},
         {"chunk": 5},
         {"prefill_rows": 2, "prefill_buckets": (5,)},
         {"prefill_buckets": (64,)},
