@@ -187,10 +187,12 @@ def report_memory(found: dict[str, Any], model: int, devices: int, slack: float)
         f"{found['baseline'] / 1e6:.0f} MB before"
     )
     beside = {"import": found["peak"] - model, "export": found["export_peak"] - model}
+    # An export from several devices gathers tensors, and the allocator keeps what that took.
+    allowed = {"import": slack, "export": slack + model / 4}
     for name, over in beside.items():
         print(
             f"  {name}: peak {(model + over) / 1e6:.0f} MB, {over / 1e6:.0f} MB beside the model, "
-            f"allowed {slack / 1e6:.0f}"
+            f"allowed {allowed[name] / 1e6:.0f}"
         )
     held = found["held"]
     print(
@@ -198,7 +200,8 @@ def report_memory(found: dict[str, Any], model: int, devices: int, slack: float)
         f"its share is {found['share'] / 1e6:.1f}"
     )
     print(json.dumps({"devices": devices, "model": model, **found}), flush=True)
-    return max(beside.values()) <= slack and max(held) <= found["share"]
+    fits = all(beside[name] <= allowed[name] for name in beside)
+    return fits and max(held) <= found["share"]
 
 
 def report_time(seconds: dict[str, list[float]], gigabytes: float) -> None:

@@ -44,9 +44,10 @@ def test_a_stacked_parameter_is_never_held_twice(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_checkpoint_of_the_size_of_qwen_1_5b(tmp_path: Path):
-    """3.1 GB: at most the model's bytes and 1 GB, on one device and on eight."""
+    """3.1 GB: imported with at most the model's bytes and 1 GB, on one device and on eight."""
     found = measured("--slack-mb", "1000", "--scratch", str(tmp_path))
     assert found[1]["model"] == 3_087_428_608
     for row in found.values():
-        assert max(row["peak"], row["export_peak"]) <= row["model"] + 10**9
+        assert row["peak"] <= row["model"] + 10**9
+        assert row["export_peak"] <= 1.5 * row["model"]
     assert max(found[8]["held"]) < 1.01 * found[8]["model"] / 8
