@@ -316,12 +316,18 @@ def main() -> None:
     parser.add_argument("--size", nargs="+", choices=SIZES, default=["0.5M"], help="model shapes")
     parser.add_argument("--slots", type=int, default=128, help="rows that decode at once")
     parser.add_argument("--repeats", type=int, default=3, help="timed turns; medians are shown")
+    parser.add_argument("--code-only", action="store_true", help="only ours, with and without code")
     parser.add_argument(
         "--bandwidth", type=float, help="GB/s of the accelerator's memory: adds the roofline table"
     )
     args = parser.parse_args()
     console = rich.console.Console(width=140)
     for size in args.size:
+        if args.code_only:
+            config = make_config(size)
+            params = jax.jit(functools.partial(transformer.init, config))(jax.random.key(0))
+            console.print(with_code(Ours(params, config, args.slots), args.repeats))
+            continue
         compare(size, args.slots, args.repeats, console)
         if args.bandwidth:
             config = dataclasses.replace(

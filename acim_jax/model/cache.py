@@ -49,14 +49,6 @@ def empty(config: ModelConfig, rows: int, length: int, page_size: int = 64) -> C
     return Cache(empty_pages(config, 1 + rows * per_row, page_size), tables)
 
 
-def num_bytes(config: ModelConfig, pages: int, page_size: int, *, int8: bool = False) -> int:
-    """Bytes of one shard's pool of `pages` pages a layer, keys and values and their scales."""
-    vectors = 2 * config.num_layers * config.num_kv_heads * pages * page_size
-    if int8:
-        return vectors * (config.head_dim + 4)
-    return vectors * config.head_dim * jnp.dtype(config.dtype).itemsize
-
-
 def attend(
     cache: Cache,
     layer: int | Int[Array, ""],
