@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from acim_jax.environment import reward
 from acim_jax.explore import curate, curriculum, plan, strategy, values
 from acim_jax.explore.curriculum import History
+from acim_jax.grading import reward
 from acim_jax.improve import fit, packing
 from acim_jax.improve.fit import Lesson
 from acim_jax.improve.state import TrainState
@@ -24,7 +24,7 @@ from acim_jax.records import (
 )
 from acim_jax.rollout import processes
 from acim_jax.rollout.converse import RolloutStats
-from acim_jax.runtime import Runtime
+from acim_jax.run.runtime import Runtime
 
 
 class Exploration(NamedTuple):

@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from acim_jax.environment.executor import Executor, ExecutorConfig
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor
 from acim_jax.environment.measurements import quantile
 
 TRIVIAL = "print({i} * 7)"

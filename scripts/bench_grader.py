@@ -14,11 +14,12 @@ from pathlib import Path
 import rich.console
 import rich.table
 
-from acim_jax.environment.answers import Grade, GraderConfig
-from acim_jax.environment.executor import ExecutorConfig
-from acim_jax.environment.grader import Grader
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.grading.answers import Grade
+from acim_jax.grading.config import GraderConfig
+from acim_jax.grading.grader import Grader
 
-CASES = Path(__file__).parent.parent / "tests" / "environment" / "cases.jsonl"
+CASES = Path(__file__).parent.parent / "tests" / "grading" / "cases.jsonl"
 #: Written as (response, reference answer), with a number in the place of {n} and its like.
 EASY = (
     (r"So the answer is \boxed{{{n}}}.", "{n}"),

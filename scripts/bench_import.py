@@ -32,11 +32,12 @@ from acim_jax.checkpoint import hf, hf_config, hf_table, safetensors_file
 from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 
 #: Layers, width, feed-forward width, heads, vocabulary of Qwen2.5-1.5B.
 QWEN_1_5B = "28,1536,8960,12,151936"
 HEAD_DIM, KV_HEADS = 128, 2
-MESH = mesh.MeshConfig(data=1, fsdp=4, tensor=2)
+MESH = MeshConfig(data=1, fsdp=4, tensor=2)
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acim_kernels.decode import api, gpu, ragged, reference, tpu
-from acim_kernels.decode.pages import Pages, quantize
+from acim_kernels.paged_attention import api, gpu, ragged, reference, tpu
+from acim_kernels.paged_attention.pages import Pages, quantize
 
 #: Bytes a second of the memory, by the beginning of the device's name, from the makers' sheets.
 BANDWIDTH = {

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from acim_jax import compilation
 from acim_jax.model.config import ModelConfig
+from acim_jax.run import compilation
 
 BOS, PAD = 1, 2
 #: The trainer's log-probs of whole rows.

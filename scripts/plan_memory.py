@@ -75,9 +75,10 @@ def plan(
     """The estimate, and with `compiler` every program's figures, as plain values in bytes."""
     import jax  # after _set_up
 
-    from acim_jax import config, dry_run, runtime
-    from acim_jax.planning import memory, programs, topology
+    from acim_jax.config import run as config
+    from acim_jax.planning import executables, memory, topology
     from acim_jax.planning.workload import Place
+    from acim_jax.run import dry_run, runtime
     from acim_jax.sharding import mesh
 
     chosen = config.load(path)
@@ -99,14 +100,14 @@ def plan(
     }
     if compiler is None:
         return found
-    lowered = {**programs.sampling(workload, at), **programs.training(workload, at)}
+    lowered = {**executables.sampling(workload, at), **executables.training(workload, at)}
     found["programs"] = {}
     for name, lower in lowered.items():
         if wanted and name not in wanted:
             continue
         started = time.perf_counter()
         try:
-            figures = programs.measure(lower())._asdict()
+            figures = executables.measure(lower())._asdict()
         except jax.errors.JaxRuntimeError as error:  # it does not fit: that is an answer
             figures = {"refused": str(error).partition("\n")[0]}
         seconds = time.perf_counter() - started

@@ -11,7 +11,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_opti
 import jax
 import pytest
 
-from acim_jax import compilation
+from acim_jax.run import compilation
 
 MOST_MAPS = 30_000
 

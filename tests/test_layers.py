@@ -1,61 +1,24 @@
-"""The import table of the layers, and the sizes and names of files."""
+"""The import table of the rooms (`scripts/layers.py`), and the sizes and names of files."""
 
-import ast
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from scripts import layers
+from scripts.layers import ROOMS
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "acim_jax"
 MAX_LINES = 500
+MAX_FUNCTION_LINES = 50
 
 JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
-RECORDS = {"records", "markup"}
-# Host code that any layer may use: it depends on nothing of ours but itself.
-BASE = {"bad_input", "atomic"}
-# Who only passes parameters on still names their types: ModelConfig, Params, Layout.
-PARAMETERS = {"model.config", "model.transformer", "sharding.axes", "sharding.place"}
 
-#: Layer -> what it may import, as beginnings of dotted names below `acim_jax`.
-MAY_IMPORT: dict[str, set[str]] = {
-    "bad_input": set(),
-    "atomic": set(),
-    "records": set(),
-    "markup": {"records"},
-    "tokenizer": {"markup"},
-    "metrics": BASE,
-    "rng": set(),
-    "compilation": set(),
-    "manifest": set(),
-    "config_tree": BASE,
-    "config_schema": BASE | {"config_tree"},
-    "environment": BASE | RECORDS,
-    "data": BASE | RECORDS,
-    "sharding": set(),
-    "model": {"sharding.axes"},
-    "checkpoint": BASE | {"markup", "model", "sharding"},
-    "sampling": {"model", "sharding", "rng"},
-    "improve": {"model", "sharding", "records", "metrics", "rng"},
-    "rollout": RECORDS | PARAMETERS | {"sampling", "environment", "tokenizer", "rng"},
-    "explore": RECORDS | PARAMETERS | {"model.scoring", "metrics", "rng"},
-    "evaluation": BASE
-    | RECORDS
-    | PARAMETERS
-    | {"rollout", "environment", "explore.decisions", "data", "metrics"},
-    "planning": {"model", "sampling", "improve", "sharding"},
-}
-#: They join the layers and may import any of them.
-CONDUCTORS = {
-    "config", "run_folder", "run_records", "runtime", "model_folder", "lessons", "warming", "em",
-    "lora_base", "measure", "training", "launch", "dry_run", "programs", "experiment", "cli",
-}  # fmt: skip
-WITHOUT_JAX = {
-    "bad_input", "atomic", "records", "markup", "metrics", "manifest", "run_folder",
-    "config_tree", "config_schema", "tokenizer", "environment", "data",
-}  # fmt: skip
+#: Functions that may be longer, each with its reason.
+LONG_FUNCTIONS: dict[str, str] = {}
 
-SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL_FILES = sorted(
     path
     for folder in ("acim_jax", "kernels", "scripts", "tests")
@@ -63,54 +26,70 @@ ALL_FILES = sorted(
 )
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names of everything a file imports, at any depth; `from a import b` gives `a.b`."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        match node:
-            case ast.Import(names=names):
-                found |= {alias.name for alias in names}
-            case ast.ImportFrom(module=str(module), names=names, level=0):
-                found |= {f"{module}.{alias.name}" for alias in names}
-            case ast.ImportFrom():
-                raise AssertionError(f"{path}:{node.lineno}: relative import; write acim_jax.…")
-            case _:
-                pass
-    return found
+def may_not_use_jax(path: Path, package: Path) -> bool:
+    room = ROOMS[layers.room_of(path, package)]
+    return not room.jax or path.stem in room.without_jax
 
 
-def layer(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def offences(path: Path) -> list[str]:
-    """The imports of one file that its layer does not allow."""
-    own = layer(path)
+def offences(path: Path, package: Path) -> list[str]:
+    """The imports of one file that its room does not allow."""
+    own = layers.room_of(path, package)
+    allowed = {own, *ROOMS[own].may_import}
     found: list[str] = []
-    for name in sorted(imports(path)):
-        parts = name.split(".")
-        if parts[0] in JAX and own in WITHOUT_JAX:
+    for name, _ in layers.imports(path):
+        root, _, below = name.partition(".")
+        if root in JAX and may_not_use_jax(path, package):
             found.append(name)
-        if parts[0] == "acim_jax" and own in MAY_IMPORT:
-            below = ".".join(parts[1:])
-            allowed = MAY_IMPORT[own] | {own, "__version__"}
-            if not any(f"{below}.".startswith(f"{prefix}.") for prefix in allowed):
-                found.append(name)
-    return found
+        if (
+            root == "acim_jax"
+            and below != "__version__"
+            and not any(f"{below}.".startswith(f"{prefix}.") for prefix in allowed)
+        ):
+            found.append(name)
+    return sorted(found)
 
 
-def test_the_layers_import_downwards_only() -> None:
-    wrong = {str(p.relative_to(ROOT)): found for p in SOURCES if (found := offences(p))}
+def test_no_file_imports_what_its_room_may_not() -> None:
+    sources = layers.sources(PACKAGE)
+    wrong = {str(p.relative_to(ROOT)): found for p in sources if (found := offences(p, PACKAGE))}
     assert wrong == {}
 
 
-def test_every_layer_has_a_row() -> None:
-    assert {layer(path) for path in SOURCES} - {"__init__"} <= MAY_IMPORT.keys() | CONDUCTORS
+def test_every_room_has_a_row_and_every_row_a_room() -> None:
+    assert {layers.room_of(path, PACKAGE) for path in layers.sources(PACKAGE)} == ROOMS.keys()
+
+
+def test_the_table_has_no_circles() -> None:
+    names = list(ROOMS)
+    for name, room in ROOMS.items():
+        below = names[: names.index(name)]
+        assert [t for t in room.may_import if t.partition(".")[0] not in below] == [], name
+
+
+def test_every_permission_is_used() -> None:
+    used = {
+        (layers.room_of(one.source, PACKAGE), prefix)
+        for one in layers.own_imports(PACKAGE)
+        for prefix in (one.target, one.target.rpartition(".")[0], one.target.partition(".")[0])
+    }
+    idle = {(n, t) for n, room in ROOMS.items() for t in room.may_import if (n, t) not in used}
+    assert idle == set()
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/design.md"])
+def test_the_documents_hold_the_same_table(document: str) -> None:
+    """Write it anew with `python -m scripts.layers --markdown`."""
+    assert layers.markdown() in ROOT.joinpath(document).read_text(encoding="utf-8")
 
 
 def test_kernels_import_nothing_of_the_package() -> None:
     for path in (ROOT / "kernels").rglob("*.py"):
-        assert not {n for n in imports(path) if n.split(".")[0] == "acim_jax"}, path
+        assert not {n for n, _ in layers.imports(path) if n.split(".")[0] == "acim_jax"}, path
+
+
+def test_the_tests_mirror_the_rooms() -> None:
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders - {"attacks", "kernels", "system"} <= ROOMS.keys()
 
 
 @pytest.mark.parametrize(
@@ -118,21 +97,28 @@ def test_kernels_import_nothing_of_the_package() -> None:
     [
         ("import jax.numpy as jnp\n", "data/x.py", ["jax.numpy"]),
         ("def f():\n    from flax import linen\n", "environment/x.py", ["flax.linen"]),
+        ("import optax\n", "improve/config.py", ["optax"]),
         ("from acim_jax.improve import fit\n", "explore/x.py", ["acim_jax.improve.fit"]),
         ("from acim_jax import rollout\n", "explore/x.py", ["acim_jax.rollout"]),
-        ("from acim_jax.model import scoring, layers\n", "explore/x.py", ["acim_jax.model.layers"]),
+        ("from acim_jax.explore import config, plan\n", "config/x.py", ["acim_jax.explore.plan"]),
+        ("from acim_jax.run import training\n", "em.py", ["acim_jax.run.training"]),
         ("import jax\nfrom acim_jax import rng\n", "sampling/x.py", []),
         ("from acim_jax import rollout\nimport jax\n", "em.py", []),
     ],
 )
 def test_the_check_sees_an_offence(
-    source: str, place: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, place: str, expected: list[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
     path.write_text(source)
-    assert offences(path) == expected
+    assert offences(path, tmp_path) == expected
+
+
+def test_storeys_count_upwards_and_a_circle_is_named() -> None:
+    assert layers.storeys({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"c": 1, "b": 2, "a": 3}
+    with pytest.raises(ValueError, match="a -> b -> a"):
+        layers.storeys({"a": {"b"}, "b": {"a"}})
 
 
 def test_no_file_is_too_long() -> None:
@@ -141,6 +127,24 @@ def test_no_file_is_too_long() -> None:
     assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}
 
 
+def test_no_function_is_too_long() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}:{name}"
+        for path in ALL_FILES
+        for name, length in layers.functions(path)
+        if length > MAX_FUNCTION_LINES and "tests" not in path.parts
+    }
+    assert found == LONG_FUNCTIONS.keys()
+
+
 def test_no_module_is_named_like_one_of_the_standard_library() -> None:
-    names = {p.stem for p in SOURCES} | {p.parent.name for p in SOURCES}
+    names = {p.stem for p in layers.sources(PACKAGE)} | {
+        p.parent.name for p in layers.sources(PACKAGE)
+    }
     assert names & sys.stdlib_module_names - {"__init__"} == set()
+
+
+def test_the_readme_names_every_room() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    folders = set(re.findall(r"`?(\w+)(?:/|\.py)", readme))
+    assert ROOMS.keys() <= folders

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from acim_jax.checkpoint import hf_fields, hf_rope, hf_table
-from acim_jax.model import rope
+from acim_jax.model import rope_scaling
 from acim_jax.model.config import Experts, ModelConfig
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -124,7 +124,7 @@ def config_json(config: ModelConfig, dtype: str, special_ids: dict[str, Any]) ->
     """The `config.json` that transformers loads this model from."""
     family = hf_table.family_of(config)
     scaling = config.rope_scaling
-    dynamic = isinstance(scaling, rope.Dynamic)
+    dynamic = isinstance(scaling, rope_scaling.Dynamic)
     return {
         "architectures": [family.architecture],
         "model_type": family.model_type,
@@ -184,9 +184,11 @@ def _own_fields(config: ModelConfig) -> dict[str, Any]:
     return fields
 
 
-def _longest_row(positions: int, scaling: rope.Scaling | None) -> int:
+def _longest_row(positions: int, scaling: rope_scaling.Scaling | None) -> int:
     """Dynamic RoPE is for rows that exceed the positions it states, by up to its factor."""
-    return int(positions * scaling.factor) if isinstance(scaling, rope.Dynamic) else positions
+    return (
+        int(positions * scaling.factor) if isinstance(scaling, rope_scaling.Dynamic) else positions
+    )
 
 
 def _refuse_unsupported(content: dict[str, Any], file: Path) -> None:

@@ -20,15 +20,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from acim_jax import bad_input
-from acim_jax.checkpoint import (
-    acim_yaml,
-    atomic_folder,
-    hf_config,
-    hf_import,
-    hf_table,
-    safetensors_file,
-)
+from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, hf_table, safetensors_file
 from acim_jax.checkpoint.safetensors_file import bits_of
+from acim_jax.files import atomic_folder
 from acim_jax.markup import Markup
 from acim_jax.model.config import Dtype, ModelConfig
 from acim_jax.model.transformer import Params

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from acim_jax.checkpoint import hf_fields
-from acim_jax.model import rope
+from acim_jax.model import rope_scaling
 
 _KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
 def read(
     content: dict[str, Any], max_positions: int, file: Path
-) -> tuple[float, rope.Scaling | None]:
+) -> tuple[float, rope_scaling.Scaling | None]:
     """θ, and how positions are stretched (None: not at all).
 
     max_positions: the file's `max_position_embeddings`. ValueError names file and field.
@@ -49,16 +49,16 @@ def read(
 
 def _scaling(
     kind: str, given: dict[str, Any], max_positions: int, file: Path
-) -> rope.Scaling | None:
+) -> rope_scaling.Scaling | None:
     def number(field: str, default: float | None = None) -> float:
         return hf_fields.real(given, field, file, default)
 
     if kind == "default":
         return None
     if kind == "linear":
-        return rope.Linear(number("factor"))
+        return rope_scaling.Linear(number("factor"))
     if kind == "dynamic":
-        return rope.Dynamic(number("factor"), max_positions)
+        return rope_scaling.Dynamic(number("factor"), max_positions)
     original = hf_fields.whole(given, "original_max_position_embeddings", file, max_positions)
     if kind == "llama3":
         low, high = number("low_freq_factor"), number("high_freq_factor")
@@ -66,8 +66,8 @@ def _scaling(
             raise ValueError(
                 f"{file}: high_freq_factor ({high}) must exceed low_freq_factor ({low})."
             )
-        return rope.Llama3(number("factor"), low, high, original)
-    return rope.Yarn(
+        return rope_scaling.Llama3(number("factor"), low, high, original)
+    return rope_scaling.Yarn(
         factor=number("factor", max_positions / original),
         original_positions=original,
         beta_fast=number("beta_fast", 32.0),
@@ -79,23 +79,23 @@ def _scaling(
     )
 
 
-def write(theta: float, scaling: rope.Scaling | None) -> dict[str, Any]:
+def write(theta: float, scaling: rope_scaling.Scaling | None) -> dict[str, Any]:
     """The fields for readers of both versions."""
     given = _fields(scaling)
     fields = {"rope_parameters": {"rope_theta": theta, **given}, "rope_theta": theta}
     return fields if scaling is None else fields | {"rope_scaling": given}
 
 
-def _fields(scaling: rope.Scaling | None) -> dict[str, Any]:
+def _fields(scaling: rope_scaling.Scaling | None) -> dict[str, Any]:
     """Of the optional ones, those that are not at their default."""
     match scaling:
         case None:
             return {"rope_type": "default"}
-        case rope.Linear(factor=factor):
+        case rope_scaling.Linear(factor=factor):
             return {"rope_type": "linear", "factor": factor}
-        case rope.Dynamic(factor=factor):
+        case rope_scaling.Dynamic(factor=factor):
             return {"rope_type": "dynamic", "factor": factor}
-        case rope.Llama3():
+        case rope_scaling.Llama3():
             return {
                 "rope_type": "llama3",
                 "factor": scaling.factor,
@@ -103,8 +103,8 @@ def _fields(scaling: rope.Scaling | None) -> dict[str, Any]:
                 "high_freq_factor": scaling.high_freq_factor,
                 "original_max_position_embeddings": scaling.original_positions,
             }
-        case rope.Yarn():
-            plain = rope.Yarn(scaling.factor, scaling.original_positions)
+        case rope_scaling.Yarn():
+            plain = rope_scaling.Yarn(scaling.factor, scaling.original_positions)
             optional = (
                 "beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim", "truncate"
             )  # fmt: skip

@@ -15,17 +15,17 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from acim_jax.checkpoint import acim_yaml, atomic_folder, hf_table
+from acim_jax.checkpoint import acim_yaml, hf_table
+from acim_jax.files import atomic_folder
 from acim_jax.markup import Markup
 from acim_jax.model import lora
-from acim_jax.model.config import ModelConfig
-from acim_jax.model.lora import LoraConfig
+from acim_jax.model.config import PROJECTIONS, LoraConfig, ModelConfig
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 #: The last part of a target's module name, the same in all families.
-_SHORT = {target: f"{target}_proj" for target in lora.PROJECTIONS}
+_SHORT = {target: f"{target}_proj" for target in PROJECTIONS}
 
 #: Settings of PEFT that would change what the adapted model computes, and the values that are
 #: computed here.
@@ -149,7 +149,7 @@ def read(folder: Path) -> AdapterFolder:
             f"{folder / WEIGHTS}: adapters of {unknown[0]} are not supported; supported: "
             f"{', '.join(known)}."
         )
-    targets = tuple(target for target in lora.PROJECTIONS if _SHORT[target] in names)
+    targets = tuple(target for target in PROJECTIONS if _SHORT[target] in names)
     try:
         return AdapterFolder(LoraConfig(rank, float(alpha), targets), base)
     except ValueError as error:
@@ -167,7 +167,7 @@ def load(folder: Path, settings: LoraConfig, config: ModelConfig) -> lora.Params
     adapters: dict[str, dict[str, np.ndarray]] = {}
     modules, rank = _modules(config), settings.rank
     for target in settings.targets:
-        group, name, inputs = lora.PROJECTIONS[target]
+        group, name, inputs = PROJECTIONS[target]
         module, shape = modules[target]
         size = int(np.prod(shape[:inputs])), int(np.prod(shape[inputs:]))
         for half, wanted in (("A", (rank, size[0])), ("B", (size[1], rank))):
@@ -186,7 +186,7 @@ def load(folder: Path, settings: LoraConfig, config: ModelConfig) -> lora.Params
 def _modules(config: ModelConfig) -> dict[str, _Module]:
     """The modules of the targets that this model has."""
     rows = {row.path: row for row in hf_table.family_of(config).rows_of(config)}
-    paths = {t: f"blocks/{p.group}/{p.name}" for t, p in lora.PROJECTIONS.items()}
+    paths = {t: f"blocks/{p.group}/{p.name}" for t, p in PROJECTIONS.items()}
     return {
         target: _Module(
             rows[path].name.removesuffix(".weight"), hf_table.param_shape(rows[path], config)[1:]
@@ -201,7 +201,7 @@ def _tensor(module: str, layer: int, half: str) -> str:
 
 
 def _pairs(module: str, target: str, adapters: lora.Params) -> Iterator[tuple[str, np.ndarray]]:
-    group, name, _ = lora.PROJECTIONS[target]
+    group, name, _ = PROJECTIONS[target]
     own = adapters["blocks"][group]
     a_layers = np.asarray(own[f"{name}_lora_a"], np.float32)
     b_layers = np.asarray(own[f"{name}_lora_b"], np.float32)

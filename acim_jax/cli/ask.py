@@ -7,16 +7,18 @@ import logging
 
 import rich.text
 
-from acim_jax import bad_input, compilation, dry_run, model_folder
+from acim_jax import bad_input
+from acim_jax.checkpoint import model_folder
+from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.cli import console, options
 from acim_jax.cli.transcript import Transcript
-from acim_jax.environment import extraction, reward
 from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import episode_rows
-from acim_jax.model_folder import ModelFolder
+from acim_jax.grading import extraction, reward
 from acim_jax.records import GUIDES, Episode, Problem, RolloutRequest, Stop
 from acim_jax.rollout import converse
 from acim_jax.rollout.sampler import Sampler
+from acim_jax.run import compilation, dry_run
 
 log = logging.getLogger(__name__)
 

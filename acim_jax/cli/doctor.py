@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from acim_jax.environment.config import ExecutorConfig
+
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _EXAMPLE = """\
 example:
@@ -44,8 +46,8 @@ def examine() -> dict[str, Any]:
     # jax takes seconds to import, and `acim --help` must not wait for them.
     import jax
 
-    from acim_jax import compilation, manifest
     from acim_jax.environment import executor
+    from acim_jax.run import compilation, manifest
 
     cache = compilation.enable_cache()
     browsers = (shutil.which(name) for name in _BROWSERS)
@@ -56,7 +58,7 @@ def examine() -> dict[str, Any]:
         "hardware": manifest.hardware(),
         "devices": [_device(device) for device in jax.devices()],
         "compilation_cache": None if cache is None else str(cache),
-        "executor": executor.probe(executor.ExecutorConfig()),
+        "executor": executor.probe(ExecutorConfig()),
         "browser": next((path for path in browsers if path), None),
     }
 

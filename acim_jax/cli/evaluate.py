@@ -13,17 +13,20 @@ from typing import Any
 
 import rich.table
 
-from acim_jax import bad_input, compilation, dry_run, manifest, model_folder
+from acim_jax import bad_input
+from acim_jax.checkpoint import fingerprint, model_folder
+from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.cli import console, grading_options, options
 from acim_jax.data import problems as problem_files
-from acim_jax.environment.answers import GraderConfig
-from acim_jax.environment.executor import Executor, ExecutorConfig
-from acim_jax.environment.grader import Grader
-from acim_jax.evaluation import fingerprint, results_folder, resumable
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor
+from acim_jax.evaluation import results_folder, resumable
 from acim_jax.evaluation.resumable import Batch, Judgements
-from acim_jax.model_folder import ModelFolder
+from acim_jax.grading.config import GraderConfig
+from acim_jax.grading.grader import Grader
 from acim_jax.records import DECISIONS, GUIDES, Guide, Problem
 from acim_jax.rollout.sampler import Sampler
+from acim_jax.run import compilation, dry_run, manifest
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from acim_jax import bad_input
 from acim_jax.cli import console
-from acim_jax.data import jsonl
-from acim_jax.environment.executor import Executor, ExecutorConfig, ExecutorFailure
-from acim_jax.environment.sandbox import layers
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor, ExecutorFailure
+from acim_jax.environment.sandbox import protection
+from acim_jax.files import jsonl
 from acim_jax.records import ExecutionResult
 
 _EXAMPLE = """\
@@ -65,7 +66,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--min-protection",
-        choices=layers.LEVELS,
+        choices=protection.LEVELS,
         default=defaults.min_protection,
         help="refuse to run with less than this (default %(default)s; see `acim doctor`)",
     )

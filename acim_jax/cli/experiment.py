@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
-from acim_jax import bad_input, compilation, config, experiment
+from acim_jax import bad_input
 from acim_jax.cli import console, results_table
+from acim_jax.config import run as config
+from acim_jax.run import compilation, experiment
 
 _EXAMPLE = """\
 examples:

@@ -4,12 +4,12 @@ import argparse
 import logging
 from pathlib import Path
 
-from acim_jax import bad_input, model_folder
-from acim_jax.checkpoint import hf, peft
+from acim_jax import bad_input
+from acim_jax.checkpoint import hf, model_folder, peft
 from acim_jax.checkpoint.acim_yaml import NAME as MARKUP_FILE
+from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.cli import options
 from acim_jax.model.config import ModelSource
-from acim_jax.model_folder import ModelFolder
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from acim_jax import bad_input
 from acim_jax.cli import execute, grading_options
-from acim_jax.data import jsonl
-from acim_jax.environment import answers
-from acim_jax.environment.grader import Grader
+from acim_jax.files import jsonl
+from acim_jax.grading import answers
+from acim_jax.grading.grader import Grader
 
 _EXAMPLE = r"""
 example:

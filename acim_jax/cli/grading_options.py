@@ -4,8 +4,7 @@ import argparse
 import dataclasses
 import typing
 
-from acim_jax.environment.answers import GraderConfig, Percent, Rounding
-from acim_jax.environment.extraction import Unboxed
+from acim_jax.grading.config import GraderConfig, Percent, Rounding, Unboxed
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -8,15 +8,16 @@ import math
 from collections.abc import Sequence
 
 from acim_jax import markup as markups
-from acim_jax import model_folder, runtime
-from acim_jax.environment.executor import ExecutorConfig
+from acim_jax.checkpoint import model_folder
+from acim_jax.checkpoint.model_folder import ModelFolder
+from acim_jax.environment.config import ExecutorConfig
 from acim_jax.markup import Body, Markup
 from acim_jax.model.config import ModelSource
-from acim_jax.model_folder import ModelFolder
 from acim_jax.records import SamplingParams
+from acim_jax.run import runtime
 from acim_jax.sampling.config import SamplingConfig, check_truncation
 from acim_jax.sharding import axes
-from acim_jax.sharding.mesh import MeshConfig
+from acim_jax.sharding.config import MeshConfig
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Writes the page; FileNotFoundError and ValueError are bad input."""
     # plotly and jinja2 are imported by this command only.
-    from acim_jax.evaluation import report
+    from acim_jax.report import write as report
 
     if args.out.is_dir():
         raise ValueError(f"--out {args.out} is a folder; give the name of the HTML file to write.")

@@ -9,11 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from acim_jax import bad_input, compilation, model_folder
+from acim_jax import bad_input
+from acim_jax.checkpoint import model_folder
+from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.cli import console, execute, options
-from acim_jax.data import jsonl
+from acim_jax.files import jsonl
 from acim_jax.model import scoring
-from acim_jax.model_folder import ModelFolder
+from acim_jax.run import compilation
 from acim_jax.sharding import place
 
 _EXAMPLE = """\

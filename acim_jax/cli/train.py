@@ -4,8 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from acim_jax import bad_input, compilation, config, dry_run, launch, run_folder, training
+from acim_jax import bad_input
 from acim_jax.cli import console
+from acim_jax.config import run as config
+from acim_jax.run import compilation, dry_run, launch, training
+from acim_jax.run import folder as run_folder
 
 _EXAMPLE = """\
 examples:

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from acim_jax.data import generated, jsonl, rows
+from acim_jax.data import generated, rows
+from acim_jax.files import jsonl
 from acim_jax.markup import Markup
 from acim_jax.records import Author, Demonstration
-
-GENERATED = "generated:"
 
 
 def load(
@@ -24,8 +23,8 @@ def load(
 
     FileNotFoundError for a missing file, ValueError naming file, line and field for a bad row.
     """
-    if source.startswith(GENERATED):
-        name = source.removeprefix(GENERATED)
+    if source.startswith(generated.PREFIX):
+        name = source.removeprefix(generated.PREFIX)
         if name not in generated.NAMES:
             raise ValueError(f"{source!r}: generated are {', '.join(generated.NAMES)}.")
         if limit is None:

@@ -16,6 +16,8 @@ from acim_jax.data.families import Case
 from acim_jax.markup import Markup
 from acim_jax.records import DECISIONS, DecisionName, Demonstration, Problem, Status
 
+#: Sources that begin so name a generator.
+PREFIX = "generated:"
 Split = Literal["train", "validation", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

@@ -1,48 +1,13 @@
 """Problems from files, hubs and generators, checked row by row before any of them is returned."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from acim_jax.data import generated, hub, jsonl, known, reasoning_gym, rows
+from acim_jax.data import generated, hub, known, reasoning_gym, rows
+from acim_jax.data.config import DataConfig, is_endless
+from acim_jax.files import jsonl
 from acim_jax.records import Problem
-
-GENERATED = "generated:"
-REASONING_GYM = "reasoning-gym:"
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """Which problems train, validate and test.
-
-    train, validation, test: sources as `load` takes them. num_*: at most this many from each
-    source; None is all of a file and is refused for a generator. seed: of generated problems, not
-    of the run, so that runs of several seeds are judged on the same problems. mapping: our field
-    name -> the name in the files. demonstrations: source of worked responses for warm-up.
-    """
-
-    train: tuple[str, ...] = ("generated:arithmetic",)
-    validation: tuple[str, ...] = ("generated:arithmetic",)
-    test: tuple[str, ...] = ("generated:arithmetic",)
-    num_train: int | None = 4096
-    num_validation: int | None = 600
-    num_test: int | None = 1100
-    seed: int = 0
-    mapping: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
-    demonstrations: str = "generated:arithmetic"
-
-    def __post_init__(self) -> None:
-        if not self.train:
-            raise ValueError("data.train needs at least one source.")
-        rows.check_mapping(self.mapping)
-        for split in generated.SPLITS:
-            number = cast(int | None, getattr(self, f"num_{split}"))
-            if number is not None and number < 1:
-                raise ValueError(f"data.num_{split} must be at least 1 or null, got {number}.")
-            for source in cast(tuple[str, ...], getattr(self, split)):
-                if number is None and _is_endless(source):
-                    raise ValueError(f"data.num_{split} must say how many of {source!r} to make.")
 
 
 def load_split(config: DataConfig, split: generated.Split) -> list[Problem]:
@@ -84,7 +49,7 @@ def load(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"{source}: the number of problems must be at least 1, got {limit}.")
-    if _is_endless(source):
+    if is_endless(source):
         return _generate(source, split, limit, seed)
     rows.check_mapping(mapping or {})
     problems: list[Problem] = []
@@ -100,16 +65,14 @@ def load(
     return problems[:limit]
 
 
-def _is_endless(source: str) -> bool:
-    return source.startswith((GENERATED, REASONING_GYM))
-
-
 def _generate(source: str, split: str, limit: int | None, seed: int) -> list[Problem]:
     if limit is None:
         raise ValueError(f"{source!r} has no end: say how many problems are wanted.")
-    if source.startswith(REASONING_GYM):
-        return reasoning_gym.load(source.removeprefix(REASONING_GYM), limit, split=split, seed=seed)
-    name = source.removeprefix(GENERATED)
+    if source.startswith(reasoning_gym.PREFIX):
+        return reasoning_gym.load(
+            source.removeprefix(reasoning_gym.PREFIX), limit, split=split, seed=seed
+        )
+    name = source.removeprefix(generated.PREFIX)
     if name not in generated.NAMES:
         raise ValueError(f"{source!r}: generated problems are {', '.join(generated.NAMES)}.")
     return generated.generate(split, limit, seed=seed)
@@ -128,7 +91,7 @@ def _rows(source: str, split: str, *, recognise: bool) -> Iterator[tuple[str, ro
     elif path.exists() or path.suffix in (".json", ".csv", ".gz", ".txt", ".yaml"):
         raise ValueError(
             f"{source}: problems come as .jsonl, .jsonl.gz, .parquet, a datasets hub name, "
-            f"{GENERATED}NAME or {REASONING_GYM}NAME."
+            f"{generated.PREFIX}NAME or {reasoning_gym.PREFIX}NAME."
         )
     else:
         read, numbered = enumerate(hub.rows(source, split), start=1), True

@@ -13,6 +13,8 @@ from typing import cast
 from acim_jax.data import generated
 from acim_jax.records import Problem
 
+#: Sources that begin so name a data set of the package.
+PREFIX = "reasoning-gym:"
 #: One item in seven belongs to the smaller splits; more are drawn before giving up.
 _DRAWS_PER_PROBLEM = 50
 

@@ -6,10 +6,10 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from acim_jax.environment.sandbox import kernel, layers
+from acim_jax.environment.sandbox import kernel, protection
 
 #: What holds the threats of a layer where the layer is missing.
-FALLBACKS: Mapping[layers.Layer, str] = {
+FALLBACKS: Mapping[protection.Layer, str] = {
     "namespaces": "seccomp and Landlock refuse network, processes and signals; a subreaper ends "
     "what escapes; programs see process ids of the host",
     "private_files": "Landlock holds files; the scratch folder lies on the host's disk and is "
@@ -24,15 +24,15 @@ FALLBACKS: Mapping[layers.Layer, str] = {
 
 
 def report(
-    modules: Sequence[str], workers: int, missing: Mapping[layers.Layer, str]
+    modules: Sequence[str], workers: int, missing: Mapping[protection.Layer, str]
 ) -> dict[str, Any]:
     """The executor's layers of protection, each true if it is in force on this machine.
 
     missing: reason by layer that is not, as a fork server found it.
     """
-    held = {name: name not in missing for name in layers.LAYERS}
+    held = {name: name not in missing for name in protection.LAYERS}
     return {
-        "protection": layers.level(held),
+        "protection": protection.level(held),
         "layers": {
             "cpu_and_wall_time": True,
             "process_group": True,

@@ -21,8 +21,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Literal, NoReturn, TextIO
 
-from acim_jax.environment.sandbox import layers
-from acim_jax.environment.sandbox.layers import Confinement
+from acim_jax.environment.sandbox import protection
+from acim_jax.environment.sandbox.protection import Confinement
 
 #: Written on standard output once the limits stand; the server strips it.
 READY = b"\x01"
@@ -47,7 +47,7 @@ def run(
     try:
         _take_streams(stdout, stderr)
         _settle(confinement.scratch)
-        layers.confine(confinement, server)
+        protection.confine(confinement, server)
         os.closerange(3, 4096)
         os.write(1, READY)
         code = job()

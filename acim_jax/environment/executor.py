@@ -30,10 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from acim_jax.environment import capabilities, measurements, preload, results
+from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.pool import ExecutorFailure as ExecutorFailure
 from acim_jax.environment.pool import Pool
 from acim_jax.environment.results import Comparison as Comparison
-from acim_jax.environment.sandbox import layers
+from acim_jax.environment.sandbox import protection
 from acim_jax.environment.sandbox.limits import Limits
 from acim_jax.records import ExecutionResult, Status
 
@@ -41,52 +42,6 @@ log = logging.getLogger(__name__)
 
 #: A longer program is refused before it runs.
 MAX_CODE_CHARS = 1 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class ExecutorConfig:
-    """What programs may use.
-
-    workers: programs that run at once, one fork server each. timeout_s: wall time, kept outside
-    the program. cpu_seconds: CPU time, which does not depend on the machine's load.
-    memory_mb: address space over what the loaded modules take. output_chars: characters kept of
-    standard output, and as many of standard error; the middle is cut. file_mb: size of one file.
-    disk_mb: size of all files of a program. modules: third-party modules that programs may import;
-    others are refused even if installed, so that results do not depend on the installation.
-    waiting: programs that may wait for a server; whoever hands over more waits himself.
-    max_infra_rate: share of the last 200 programs that may fail on the executor's side; beyond it
-    the run stops. min_protection: the least level of protection to run with (docs/executor.md):
-    `limits`, `filtered` (system calls), `confined` (and files), `isolated` (and namespaces).
-    """
-
-    workers: int = 2
-    timeout_s: float = 10.0
-    cpu_seconds: float = 5.0
-    memory_mb: int = 1024
-    output_chars: int = 4096
-    file_mb: int = 16
-    disk_mb: int = 64
-    modules: tuple[str, ...] = ("numpy", "sympy", "mpmath")
-    waiting: int = 1024
-    max_infra_rate: float = 0.05
-    min_protection: layers.Level = "limits"
-
-    def __post_init__(self) -> None:
-        for name in ("workers", "memory_mb", "output_chars", "file_mb", "disk_mb", "waiting"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"executor.{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("timeout_s", "cpu_seconds"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"executor.{name} must be a positive number, got {value}.")
-        if not 0 <= self.max_infra_rate < 1:
-            raise ValueError(f"executor.max_infra_rate is not in [0, 1): {self.max_infra_rate}.")
-        for name in self.modules:
-            if not name.isidentifier():
-                raise ValueError(
-                    f"executor.modules must be top-level module names, got {name!r}; "
-                    "write `sympy`, not a path, a version or a submodule."
-                )
 
 
 class Executor:
@@ -102,11 +57,11 @@ class Executor:
     """
 
     def __init__(
-        self, config: ExecutorConfig | None = None, *, leave_out: Sequence[layers.Layer] = ()
+        self, config: ExecutorConfig | None = None, *, leave_out: Sequence[protection.Layer] = ()
     ) -> None:
         self.config = config or ExecutorConfig()
         self._setup = _server_setup(self.config, leave_out)
-        self.missing: Mapping[layers.Layer, str] = {}
+        self.missing: Mapping[protection.Layer, str] = {}
         self.scratch = Path(tempfile.mkdtemp(prefix="acim-executor-"))
         self._ledger = measurements.Ledger()
         self._pools: list[Pool] = []
@@ -218,15 +173,15 @@ class Executor:
             return pool
 
     def _check_protection(self) -> None:
-        reached = layers.level({name: name not in self.missing for name in layers.LAYERS})
+        reached = protection.level({name: name not in self.missing for name in protection.LAYERS})
         wanted = self.config.min_protection
         reasons = "; ".join(f"{name}: {reason}" for name, reason in self.missing.items())
-        if layers.LEVELS.index(reached) < layers.LEVELS.index(wanted):
+        if protection.LEVELS.index(reached) < protection.LEVELS.index(wanted):
             raise ValueError(
                 f"executor.min_protection is {wanted!r}, but this host offers {reached!r} "
                 f"({reasons}); run on a host that offers more, or lower it."
             )
-        if layers.LEVELS.index(reached) < layers.LEVELS.index("confined"):
+        if protection.LEVELS.index(reached) < protection.LEVELS.index("confined"):
             log.warning(
                 "programs run with protection level %r only (%s): they can reach this user's "
                 "files%s. Use a container or a virtual machine if the policy cannot be trusted.",
@@ -252,7 +207,7 @@ def probe(config: ExecutorConfig) -> dict[str, Any]:
         return capabilities.report(config.modules, config.workers, running.missing)
 
 
-def _server_setup(config: ExecutorConfig, leave_out: Sequence[layers.Layer]) -> dict[str, Any]:
+def _server_setup(config: ExecutorConfig, leave_out: Sequence[protection.Layer]) -> dict[str, Any]:
     folders = [_folder(name) for name in (*config.modules, *preload.COMPARISON_MODULES)]
     limits = Limits(
         cpu_seconds=config.cpu_seconds,

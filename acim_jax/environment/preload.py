@@ -34,8 +34,8 @@ _WARM_UP = {
         "str(limit(sin(x) / x, x, 0)), str(diff(exp(x) * log(x), x)), sqrt(2).evalf()\n"
         "factorint(60), isprime(97), Matrix([[1, 2], [3, 4]]).inv()\n"
     ),
-    "acim_jax.environment.symbolic": (
-        "from acim_jax.environment import symbolic\n"
+    "acim_jax.grading.symbolic": (
+        "from acim_jax.grading import symbolic\n"
         r"symbolic.equal(r'\frac{1}{2}+x^{2}\sqrt{3}', r'x^2\sqrt{3}+\frac{2}{4}')"
         "\n"
         r"symbolic.equal(r'\{1,2\}', r'\{2,1\}'), symbolic.equal(r'(1,\pi]', r'(1,\infty)')"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from acim_jax.environment import protocol
-from acim_jax.environment.sandbox import layers
+from acim_jax.environment.sandbox import protection
 
 _START_S = 120.0
 #: The server answers at its child's deadline; this much later it counts as hung.
@@ -46,7 +46,7 @@ class Introduction(NamedTuple):
     """pid: of the process that forks. missing: reason by layer of protection that is not there."""
 
     pid: int
-    missing: Mapping[layers.Layer, str]
+    missing: Mapping[protection.Layer, str]
 
 
 class Server:

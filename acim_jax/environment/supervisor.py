@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from acim_jax.environment import child, preload, protocol, scratch
 from acim_jax.environment.capture import Capture
 from acim_jax.environment.sandbox import kernel
-from acim_jax.environment.sandbox.layers import Confinement
+from acim_jax.environment.sandbox.protection import Confinement
 
 #: How often the scratch folder is measured where no file system of its own bounds it.
 _DISK_TICK_S = 0.1
@@ -100,7 +100,7 @@ class Supervisor:
 
     def _job(self, request: dict[str, Any]) -> int:
         if request["kind"] == "compare":
-            symbolic = importlib.import_module("acim_jax.environment.symbolic")
+            symbolic = importlib.import_module("acim_jax.grading.symbolic")
             same = symbolic.equal(request["prediction"], request["answer"])
             return child.EQUAL_EXIT if same else child.DIFFERENT_EXIT
         for name in self.hidden:

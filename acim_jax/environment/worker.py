@@ -11,7 +11,7 @@ import traceback
 from typing import Any
 
 from acim_jax.environment import preload, protocol, scratch
-from acim_jax.environment.sandbox import layers, limits, memory
+from acim_jax.environment.sandbox import limits, memory, protection
 from acim_jax.environment.supervisor import Supervisor
 
 #: The servers, and so their programs, give way to the threads that feed the model.
@@ -42,7 +42,7 @@ def _give_way() -> None:
 
 def _prepare_and_serve(setup: dict[str, Any], requests: int, replies: int) -> None:
     try:
-        confinement = layers.enter(
+        confinement = protection.enter(
             limits.Limits(**setup["limits"]),
             setup["scratch"],
             setup["folders"],

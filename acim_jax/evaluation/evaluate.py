@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from acim_jax.environment import reward
 from acim_jax.environment.executor import Executor
-from acim_jax.environment.grader import Grader
 from acim_jax.evaluation import selection
 from acim_jax.evaluation.episode_rows import Judged
+from acim_jax.grading import reward
+from acim_jax.grading.grader import Grader
 from acim_jax.model import transformer
 from acim_jax.records import Episode, Guide, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout import processes

@@ -18,7 +18,7 @@ from typing import Any
 
 import filelock
 
-from acim_jax import atomic
+from acim_jax.files import atomic
 
 SETTINGS = "evaluation.json"
 EPISODES = "episodes.jsonl"

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from acim_jax.data import jsonl
 from acim_jax.environment.executor import Executor
-from acim_jax.environment.grader import Grader
 from acim_jax.evaluation import episode_rows, evaluate, results_folder
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.evaluation.results_folder import ResultsFolder
+from acim_jax.files import jsonl
+from acim_jax.grading.grader import Grader
 from acim_jax.model import transformer
 from acim_jax.records import DECISIONS, GUIDES, Guide, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout.sampler import Sampler

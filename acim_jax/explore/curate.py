@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from acim_jax import rng
-from acim_jax.explore.plan import ExploreConfig
+from acim_jax.explore.config import ExploreConfig
 from acim_jax.records import (
     DECISIONS,
     CurationCounts,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from acim_jax.explore.plan import StrategyName
+from acim_jax.explore.config import StrategyName
 
 
 def reference(

@@ -10,10 +10,9 @@ import optax
 
 from acim_jax import rng
 from acim_jax.improve import objectives, packing, step
-from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.improve.packing import DecisionBatch, TokenBatch, TokenRow
 from acim_jax.improve.state import TrainState
-from acim_jax.improve.warmup import WarmupConfig
 from acim_jax.model import lora
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes

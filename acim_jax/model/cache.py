@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Int
 
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
-from acim_kernels.decode import api as kernels
-from acim_kernels.decode.pages import TRASH, Pages, write
+from acim_kernels.paged_attention import api as kernels
+from acim_kernels.paged_attention.pages import TRASH, Pages, write
 
 #: Logical axes of a pool's arrays; the first L·P pages of one shard, layer after layer.
 POOL = ("batch", "pages", "kv_heads", "page", "head_dim")

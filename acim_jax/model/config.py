@@ -1,10 +1,11 @@
-"""What a decoder is (`ModelConfig`) and where its starting weights come from (`ModelSource`)."""
+"""The `model` and `lora` sections of a run, and what a decoder is (`ModelConfig`)."""
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from acim_jax.model import rope
+from acim_jax.model.rope_scaling import Dynamic, Scaling
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -53,7 +54,7 @@ class ModelConfig:
     num_kv_heads: int
     head_dim: int
     rope_theta: float = 10000.0
-    rope_scaling: rope.Scaling | None = None
+    rope_scaling: Scaling | None = None
     norm_eps: float = 1e-6
     tie_embeddings: bool = True
     qkv_bias: bool = True
@@ -76,7 +77,7 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even for rotary positions, got {self.head_dim}.")
-        if isinstance(self.rope_scaling, rope.Dynamic) and self.head_dim < 4:
+        if isinstance(self.rope_scaling, Dynamic) and self.head_dim < 4:
             raise ValueError(f"head_dim must be at least 4 for dynamic RoPE, got {self.head_dim}.")
 
 
@@ -99,3 +100,62 @@ class ModelSource:
     markup: Mapping[str, str | int | bool | tuple[str, ...] | None] = dataclasses.field(
         default_factory=dict[str, str | int | bool | tuple[str, ...] | None]
     )
+
+
+class Projection(NamedTuple):
+    """A weight that can have an adapter: its place in a block, and how many of its axes are
+    contracted with the input."""
+
+    group: str
+    name: str
+    inputs: int
+
+
+PROJECTIONS: dict[str, Projection] = {
+    "q": Projection("attention", "w_q", 1),
+    "k": Projection("attention", "w_k", 1),
+    "v": Projection("attention", "w_v", 1),
+    "o": Projection("attention", "w_o", 2),
+    "gate": Projection("mlp", "w_gate", 1),
+    "up": Projection("mlp", "w_up", 1),
+    "down": Projection("mlp", "w_down", 1),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """The `lora` section of a run: with it, adapters are trained and the model's weights are not.
+
+    rank: r, the inner dimension of A·B. alpha: the adapters count α/r times. targets: the
+    projections that get one.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] = tuple(PROJECTIONS)
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0:
+            raise ValueError(
+                f"rank must be at least 1 and alpha positive, got {self.rank} and {self.alpha}."
+            )
+        for target in self.targets:
+            if target not in PROJECTIONS:
+                raise ValueError(f"targets: {_unknown(target)}")
+        if not self.targets or len(set(self.targets)) != len(self.targets):
+            raise ValueError(
+                f"targets must be distinct and at least one, got {list(self.targets)}; choose "
+                f"from {', '.join(PROJECTIONS)}."
+            )
+
+    @property
+    def scale(self) -> float:
+        """α/r."""
+        return self.alpha / self.rank
+
+
+def _unknown(target: str) -> str:
+    bare = target.removeprefix("w_").removesuffix("_proj")
+    near = difflib.get_close_matches(bare, list(PROJECTIONS), 1, cutoff=0.3)
+    hint = f'; did you mean "{near[0]}"?' if near else "."
+    return f'"{target}" is no projection that can have an adapter: {", ".join(PROJECTIONS)}{hint}'

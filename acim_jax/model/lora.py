@@ -10,8 +10,6 @@ x·W (`model_params`, `add`): A·B is never formed, and the base has no gradient
 every weight for every token, so it gets weights with the adapters in them (`merge`).
 """
 
-import dataclasses
-import difflib
 import functools
 import math
 import zlib
@@ -22,62 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from acim_jax.model.config import ModelConfig
+from acim_jax.model.config import PROJECTIONS, LoraConfig, ModelConfig
 from acim_jax.sharding import axes
 
 Params = dict[str, Any]
-
-
-class Projection(NamedTuple):
-    """A weight that can have an adapter: its place in a block, and how many of its axes are
-    contracted with the input."""
-
-    group: str
-    name: str
-    inputs: int
-
-
-PROJECTIONS: dict[str, Projection] = {
-    "q": Projection("attention", "w_q", 1),
-    "k": Projection("attention", "w_k", 1),
-    "v": Projection("attention", "w_v", 1),
-    "o": Projection("attention", "w_o", 2),
-    "gate": Projection("mlp", "w_gate", 1),
-    "up": Projection("mlp", "w_up", 1),
-    "down": Projection("mlp", "w_down", 1),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class LoraConfig:
-    """The `lora` section of a run: with it, adapters are trained and the model's weights are not.
-
-    rank: r, the inner dimension of A·B. alpha: the adapters count α/r times. targets: the
-    projections that get one.
-    """
-
-    rank: int = 8
-    alpha: float = 16.0
-    targets: tuple[str, ...] = tuple(PROJECTIONS)
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
-            raise ValueError(
-                f"rank must be at least 1 and alpha positive, got {self.rank} and {self.alpha}."
-            )
-        for target in self.targets:
-            if target not in PROJECTIONS:
-                raise ValueError(f"targets: {_unknown(target)}")
-        if not self.targets or len(set(self.targets)) != len(self.targets):
-            raise ValueError(
-                f"targets must be distinct and at least one, got {list(self.targets)}; choose "
-                f"from {', '.join(PROJECTIONS)}."
-            )
-
-    @property
-    def scale(self) -> float:
-        """α/r."""
-        return self.alpha / self.rank
 
 
 class Frozen(NamedTuple):
@@ -85,13 +31,6 @@ class Frozen(NamedTuple):
 
     params: Params
     scale: Float[Array, ""]
-
-
-def _unknown(target: str) -> str:
-    bare = target.removeprefix("w_").removesuffix("_proj")
-    near = difflib.get_close_matches(bare, list(PROJECTIONS), 1, cutoff=0.3)
-    hint = f'; did you mean "{near[0]}"?' if near else "."
-    return f'"{target}" is no projection that can have an adapter: {", ".join(PROJECTIONS)}{hint}'
 
 
 def check(config: LoraConfig, model: ModelConfig) -> None:

@@ -4,7 +4,6 @@ Frequencies are computed on the host in float32, in the order of operations that
 trained with: at position 32 000 one unit in the last place of a frequency is 0.002 rad.
 """
 
-import dataclasses
 import math
 from typing import NamedTuple
 
@@ -12,69 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-
-@dataclasses.dataclass(frozen=True)
-class Linear:
-    """Positions divided by `factor` (arXiv:2306.15595)."""
-
-    factor: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Dynamic:
-    """θ grows with the length of the text beyond `original_positions` ("dynamic NTK").
-
-    Where we differ: transformers takes the longest length in the call, so a token's log-prob
-    would depend on what follows it and on its neighbours in the batch. Here the length is the
-    token's own position + 1, which is what transformers' generation with a cache computes for a
-    prompt within `original_positions`; up to there all of them are the plain frequencies.
-    """
-
-    factor: float
-    original_positions: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Llama3:
-    """Long waves divided by `factor`, short ones kept, between them a mixture (Llama 3.1)."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_positions: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Yarn:
-    """A ramp over the dimensions from kept to divided frequencies (arXiv:2309.00071).
-
-    beta_fast, beta_slow: turns within `original_positions` where the ramp begins and ends;
-    truncate: to whole dimensions. cos and sin are multiplied by `attention_scale`.
-    """
-
-    factor: float
-    original_positions: int
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    attention_factor: float | None = None
-    mscale: float | None = None
-    mscale_all_dim: float | None = None
-    truncate: bool = True
-
-    @property
-    def attention_scale(self) -> float:
-        """`attention_factor`, else what `factor` and the two mscales make of it."""
-        if self.attention_factor is not None:
-            return self.attention_factor
-        if self.mscale and self.mscale_all_dim:
-            return self._scale(self.mscale) / self._scale(self.mscale_all_dim)
-        return self._scale(1.0)
-
-    def _scale(self, mscale: float) -> float:
-        return 1.0 if self.factor <= 1 else 0.1 * mscale * math.log(self.factor) + 1.0
-
-
-Scaling = Linear | Dynamic | Llama3 | Yarn
+from acim_jax.model import rope_scaling
 
 
 class Rope(NamedTuple):
@@ -85,15 +22,18 @@ class Rope(NamedTuple):
 
 
 def angles(
-    positions_BT: Int[Array, "B T"], head_dim: int, theta: float, scaling: Scaling | None = None
+    positions_BT: Int[Array, "B T"],
+    head_dim: int,
+    theta: float,
+    scaling: rope_scaling.Scaling | None = None,
 ) -> Rope:
     """cos and sin of p·ω_i for i < H/2, in the half-split layout of Hugging Face's checkpoints."""
-    if isinstance(scaling, Dynamic):
+    if isinstance(scaling, rope_scaling.Dynamic):
         inverse = _dynamic(positions_BT, head_dim, theta, scaling)
     else:
         inverse = jnp.asarray(frequencies(head_dim, theta, scaling))
     angles_BTH = positions_BT[..., None].astype(jnp.float32) * inverse
-    scale = scaling.attention_scale if isinstance(scaling, Yarn) else 1.0
+    scale = scaling.attention_scale if isinstance(scaling, rope_scaling.Yarn) else 1.0
     return Rope(jnp.cos(angles_BTH) * scale, jnp.sin(angles_BTH) * scale)
 
 
@@ -106,18 +46,20 @@ def rotate(x_BTNH: Float[Array, "B T N H"], rope: Rope) -> Float[Array, "B T N H
 
 
 def frequencies(
-    head_dim: int, theta: float, scaling: Linear | Llama3 | Yarn | None
+    head_dim: int,
+    theta: float,
+    scaling: rope_scaling.Linear | rope_scaling.Llama3 | rope_scaling.Yarn | None,
 ) -> Float32[np.ndarray, " R"]:
     """ω_i, radians a position: θ^(−2i/H), scaled."""
     wavelengths = _powers(head_dim, theta)
     match scaling:
         case None:
             return 1 / wavelengths
-        case Linear(factor=factor):
+        case rope_scaling.Linear(factor=factor):
             return 1 / wavelengths / np.float32(factor)
-        case Llama3():
+        case rope_scaling.Llama3():
             return _llama3(1 / wavelengths, scaling)
-        case Yarn():
+        case rope_scaling.Yarn():
             return _yarn(wavelengths, theta, scaling)
 
 
@@ -127,7 +69,7 @@ def _powers(head_dim: int, theta: float) -> Float32[np.ndarray, " R"]:
     return np.float32(theta) ** exponents
 
 
-def _llama3(plain: np.ndarray, scaling: Llama3) -> np.ndarray:
+def _llama3(plain: np.ndarray, scaling: rope_scaling.Llama3) -> np.ndarray:
     """Waves longer than original/low are divided, those shorter than original/high are kept."""
     turns = scaling.original_positions * plain / np.float32(2 * math.pi)
     kept = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
@@ -135,7 +77,7 @@ def _llama3(plain: np.ndarray, scaling: Llama3) -> np.ndarray:
     return ((1 - kept) * plain / scaling.factor + kept * plain).astype(np.float32)
 
 
-def _yarn(wavelengths: np.ndarray, theta: float, scaling: Yarn) -> np.ndarray:
+def _yarn(wavelengths: np.ndarray, theta: float, scaling: rope_scaling.Yarn) -> np.ndarray:
     """Below the ramp frequencies are kept, above it divided by the factor."""
     head_dim = 2 * len(wavelengths)
 
@@ -155,7 +97,7 @@ def _yarn(wavelengths: np.ndarray, theta: float, scaling: Yarn) -> np.ndarray:
 
 
 def _dynamic(
-    positions_BT: Array, head_dim: int, theta: float, scaling: Dynamic
+    positions_BT: Array, head_dim: int, theta: float, scaling: rope_scaling.Dynamic
 ) -> Float[Array, "B T R"]:
     """The frequencies of each token by its own position."""
     length_BT1 = (positions_BT[..., None] + 1).astype(jnp.float32)

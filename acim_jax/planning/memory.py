@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from acim_jax.model import lora, transformer
-from acim_jax.model.config import ModelConfig
+from acim_jax.model import transformer
+from acim_jax.model.config import PROJECTIONS, ModelConfig
 from acim_jax.planning import workload as workloads
 from acim_jax.planning.workload import Place, Training, Workload
 from acim_jax.sharding import axes
@@ -214,7 +214,7 @@ def _copied(workload: Workload, at: Place) -> int:
     assert training is not None
     adapted: set[str] = set()
     if training.lora is not None:
-        adapted = {lora.PROJECTIONS[target].name for target in training.lora.targets}
+        adapted = {PROJECTIONS[target].name for target in training.lora.targets}
     ours = jax.tree_util.tree_leaves_with_path(workloads.model_params(workload, at))
     theirs = jax.tree.leaves(workloads.sampled_params(workload, at))
     return sum(

@@ -9,13 +9,11 @@ import optax
 from jax.sharding import SingleDeviceSharding
 
 from acim_jax.improve import state as train_state
-from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.improve.packing import DecisionBatch, TokenBatch
 from acim_jax.improve.state import TrainState
-from acim_jax.improve.warmup import WarmupConfig
 from acim_jax.model import cache, lora, transformer
-from acim_jax.model.config import ModelConfig
-from acim_jax.model.lora import LoraConfig
+from acim_jax.model.config import LoraConfig, ModelConfig
 from acim_jax.sampling import state as sampler_state
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sampling.state import SamplerState

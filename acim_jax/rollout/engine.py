@@ -15,10 +15,10 @@ import numpy as np
 from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.records import SamplingParams
-from acim_jax.rollout import pieces, pool
+from acim_jax.rollout import page_allocator, pieces
 from acim_jax.rollout.conversation import Conversation, Sampled
+from acim_jax.rollout.page_allocator import Prompt, Shard
 from acim_jax.rollout.pieces import PageCopy, Piece
-from acim_jax.rollout.pool import Prompt, Shard
 from acim_jax.rollout.sampler import END, HALT
 from acim_jax.sampling import decode, extend, state
 from acim_jax.sampling.config import SamplingConfig
@@ -57,7 +57,7 @@ class Engine:
         self.params, self.model, self.config = params, model, config
         self.flags, self.sampling, self.layout = flags, sampling, layout
         self.num_shards = 1 if layout is None else layout.shards("batch")
-        self.shards = pool.make_shards(config, self.num_shards)
+        self.shards = page_allocator.make_shards(config, self.num_shards)
         self.by_row: dict[tuple[int, int], Conversation] = {}
         self.stats = EngineStats()
         self.device = state.create(model=model, config=config, layout=layout)
@@ -81,7 +81,7 @@ class Engine:
         shard = self._choose_shard(key)
         conversation.shard, conversation.row = shard.index, shard.free_rows.pop()
         size = self.config.page_size
-        needed = pool.pages_for(conversation.limit, size)
+        needed = page_allocator.pages_for(conversation.limit, size)
         shared: list[int] = []
         if shares and len(prompt_ids) > 1:
             prompt = shard.prompts.get(key) or self._fill_prompt(shard, key, prompt_ids)
@@ -96,16 +96,16 @@ class Engine:
         else:
             conversation.pages = shard.take_pages(needed)
         width = self.config.pages_per_row
-        conversation.table = pool.table([*shared, *conversation.pages], width)
+        conversation.table = page_allocator.table([*shared, *conversation.pages], width)
 
     def _choose_shard(self, key: bytes) -> Shard:
         free = [shard for shard in self.shards if shard.free_rows]
         return max(free, key=lambda s: (key in s.prompts, len(s.free_rows), -s.index))
 
     def _fill_prompt(self, shard: Shard, key: bytes, token_ids: np.ndarray) -> Prompt:
-        count = pool.pages_for(len(token_ids) - 1, self.config.page_size)
+        count = page_allocator.pages_for(len(token_ids) - 1, self.config.page_size)
         prompt = shard.prompts[key] = Prompt(token_ids, shard.take_pages(count))
-        table = pool.table(prompt.pages, self.config.pages_per_row)
+        table = page_allocator.table(prompt.pages, self.config.pages_per_row)
         self._append(self._to_fill, Piece(shard.index, table, 0, token_ids[:-1]))
         return prompt
 

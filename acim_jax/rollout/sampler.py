@@ -19,7 +19,7 @@ END, HALT = np.uint8(1), np.uint8(2)
 
 @runtime_checkable
 class Tokens(Protocol):
-    """What the sampler needs of a tokenizer (`acim_jax.tokenizer.Tokenizer` has it)."""
+    """What the sampler needs of a tokenizer (`acim_jax.markup.tokenizer.Tokenizer` has it)."""
 
     @property
     def eos_id(self) -> int: ...

@@ -15,7 +15,7 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.sampling import state
 from acim_jax.sampling.state import Rows, SamplerState
 from acim_jax.sharding import axes
-from acim_kernels.decode.pages import Pages
+from acim_kernels.paged_attention.pages import Pages
 
 
 @functools.partial(jax.jit, static_argnames=("config", "layout"), donate_argnames=("sampler",))

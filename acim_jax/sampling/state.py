@@ -18,7 +18,7 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sampling.truncate import Truncation
 from acim_jax.sharding import axes
-from acim_kernels.decode.pages import Pages
+from acim_kernels.paged_attention.pages import Pages
 
 
 class Rows(NamedTuple):

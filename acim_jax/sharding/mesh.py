@@ -1,6 +1,5 @@
 """The device mesh of a run."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,29 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
+from acim_jax.sharding.config import MeshConfig
+
 AXES = ("data", "fsdp", "tensor")
 _AXIS_TYPES = (AxisType.Auto,) * len(AXES)
-
-
-@dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    """Sizes of the mesh axes. One of them may be -1: whatever devices are left.
-
-    data: replicas of the parameters. fsdp: shards of the parameters, and of the batch. tensor:
-    shards of heads, feed-forward (or experts) and vocabulary.
-    """
-
-    data: int = 1
-    fsdp: int = -1
-    tensor: int = 1
-
-    def __post_init__(self) -> None:
-        sizes = (self.data, self.fsdp, self.tensor)
-        if any(size < 1 and size != -1 for size in sizes) or sizes.count(-1) > 1:
-            raise ValueError(
-                f"Mesh axes must be positive, one of them may be -1; got data={self.data}, "
-                f"fsdp={self.fsdp}, tensor={self.tensor}."
-            )
 
 
 def sizes(config: MeshConfig, count: int) -> tuple[int, int, int]:

@@ -18,8 +18,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from acim_jax.environment.executor import Executor, ExecutorConfig
-from acim_jax.environment.sandbox.layers import Layer
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor
+from acim_jax.environment.sandbox.protection import Layer
 from acim_jax.records import ExecutionResult
 from tests.attacks import endless, files, forgery, kernel, network, ordinary, processes, resources
 from tests.attacks import signals as signal_attacks

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from acim_jax.checkpoint import hf_config
-from acim_jax.model import rope
+from acim_jax.model import rope_scaling
 from acim_jax.model.config import Experts, ModelConfig
 
 SIZES = {
@@ -128,46 +128,52 @@ def test_left_out_fields_are_what_transformers_takes(tmp_path: Path, model_type:
         ({}, 10000.0, None),
         ({"rope_theta": 77.0, "rope_scaling": None}, 77.0, None),
         ({"rope_parameters": {"rope_theta": 77.0}, "rope_theta": 5.0}, 77.0, None),
-        ({"rope_scaling": {"type": "linear", "factor": 4}}, 10000.0, rope.Linear(4.0)),
+        ({"rope_scaling": {"type": "linear", "factor": 4}}, 10000.0, rope_scaling.Linear(4.0)),
         (
             {"rope_theta": 77.0, "rope_scaling": {"rope_type": "dynamic", "factor": 3.0}},
             77.0,
-            rope.Dynamic(3.0, 64),
+            rope_scaling.Dynamic(3.0, 64),
         ),
-        ({"rope_parameters": {"rope_theta": 7.0, **LLAMA3}}, 7.0, rope.Llama3(8.0, 1.0, 4.0, 16)),
+        (
+            {"rope_parameters": {"rope_theta": 7.0, **LLAMA3}},
+            7.0,
+            rope_scaling.Llama3(8.0, 1.0, 4.0, 16),
+        ),
         (
             {"rope_scaling": {"type": "yarn", "factor": 4.0},
              "original_max_position_embeddings": 8},
             10000.0,
-            rope.Yarn(4.0, 8),
+            rope_scaling.Yarn(4.0, 8),
         ),
         (
             {"rope_parameters": {"rope_type": "yarn", "factor": None, "beta_fast": 20,
                                  "original_max_position_embeddings": 16, "mscale": 0.7,
                                  "mscale_all_dim": 0.5, "truncate": False}},
             10000.0,
-            rope.Yarn(4.0, 16, beta_fast=20.0, mscale=0.7, mscale_all_dim=0.5, truncate=False),
+            rope_scaling.Yarn(
+                4.0, 16, beta_fast=20.0, mscale=0.7, mscale_all_dim=0.5, truncate=False
+            ),
         ),
         (
             {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "attention_factor": 1.5}},
             10000.0,
-            rope.Yarn(2.0, 64, attention_factor=1.5),
+            rope_scaling.Yarn(2.0, 64, attention_factor=1.5),
         ),
     ],
 )  # fmt: skip
 def test_both_spellings_of_rope(tmp_path: Path, fields: dict, theta: float, scaling: Any):
     config = read(tmp_path, "llama", **fields)
     assert (config.rope_theta, config.rope_scaling) == (theta, scaling)
-    assert config.max_positions == (192 if isinstance(scaling, rope.Dynamic) else 64)
+    assert config.max_positions == (192 if isinstance(scaling, rope_scaling.Dynamic) else 64)
 
 
 def test_attention_scale_of_yarn():
     """0.1 ln(s) + 1; with both mscales the ratio of 0.1 m ln(s) + 1; a stated factor as it is."""
-    assert rope.Yarn(4.0, 8).attention_scale == pytest.approx(1.1386294361119891)
-    both = rope.Yarn(4.0, 8, mscale=0.7, mscale_all_dim=0.5)
+    assert rope_scaling.Yarn(4.0, 8).attention_scale == pytest.approx(1.1386294361119891)
+    both = rope_scaling.Yarn(4.0, 8, mscale=0.7, mscale_all_dim=0.5)
     assert both.attention_scale == pytest.approx(1.0970406052783924 / 1.0693147180559945)
-    assert rope.Yarn(4.0, 8, attention_factor=1.5, mscale=0.7).attention_scale == 1.5
-    assert rope.Yarn(1.0, 8).attention_scale == 1.0
+    assert rope_scaling.Yarn(4.0, 8, attention_factor=1.5, mscale=0.7).attention_scale == 1.5
+    assert rope_scaling.Yarn(1.0, 8).attention_scale == 1.0
 
 
 @pytest.mark.parametrize(

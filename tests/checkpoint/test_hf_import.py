@@ -16,6 +16,7 @@ import safetensors.numpy
 from acim_jax.checkpoint import hf, hf_import, safetensors_file
 from acim_jax.model import transformer
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 from tests.support.hf_folders import TIED, UNTIED, edited, raw_tensors, sharded, with_tensors
 
 BIAS = "model.layers.2.self_attn.k_proj.bias"
@@ -56,7 +57,7 @@ def test_padded_vocabulary_and_tied_copy_are_kept(tmp_path: Path):
 def test_each_device_reads_its_part_once(monkeypatch: pytest.MonkeyPatch):
     """On 2×2×2 devices: values as unsharded, and each half of a tensor leaves the file once."""
     config = hf.read_config(UNTIED)
-    layout = axes.Layout.of(mesh.make(mesh.MeshConfig(data=2, fsdp=2, tensor=2)), axes.TRAIN_RULES)
+    layout = axes.Layout.of(mesh.make(MeshConfig(data=2, fsdp=2, tensor=2)), axes.TRAIN_RULES)
     shardings = place.param_shardings(transformer.abstract_params(config), layout)
     fetched: dict[str, int] = {}
     fetch = safetensors_file.Tensor.fetch

@@ -36,7 +36,7 @@ def audit(event, arguments):
         written.append(Path(str(arguments[0])).name)
 sys.addaudithook(audit)
 config = hf.read_config(source)
-layout = axes.Layout.of(mesh.make(mesh.MeshConfig(fsdp=4, tensor=2)), axes.TRAIN_RULES)
+layout = axes.Layout.of(mesh.make(MeshConfig(fsdp=4, tensor=2)), axes.TRAIN_RULES)
 shardings = place.param_shardings(transformer.abstract_params(config), layout)
 params = hf.load(source, config, shardings=shardings)
 hf.save(out, params, config, max_shard_bytes=1500)

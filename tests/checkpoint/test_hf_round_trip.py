@@ -11,6 +11,7 @@ from acim_jax.checkpoint import hf
 from acim_jax.model import transformer
 from acim_jax.model.config import Dtype
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 from tests.support.hf_folders import (
     TIED,
     UNTIED,
@@ -70,7 +71,7 @@ def test_every_bit_of_every_family_and_dtype(
     tensors = write_random(tmp_path / "source", config, dtype)
     shardings = None
     if devices > 1:
-        layout = axes.Layout.of(mesh.make(mesh.MeshConfig(data=2, fsdp=2, tensor=2)), SPLIT)
+        layout = axes.Layout.of(mesh.make(MeshConfig(data=2, fsdp=2, tensor=2)), SPLIT)
         shardings = place.param_shardings(transformer.abstract_params(config), layout)
     assert hf.read_config(tmp_path / "source") == config
     params = hf.load(tmp_path / "source", config, shardings=shardings)

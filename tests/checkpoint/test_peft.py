@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from acim_jax import model_folder
-from acim_jax.checkpoint import hf, peft
+from acim_jax.checkpoint import hf, model_folder, peft
 from acim_jax.model import lora, scoring, transformer
-from acim_jax.model.config import Experts
-from acim_jax.model.lora import LoraConfig
+from acim_jax.model.config import Experts, LoraConfig
 from tests.support import golden, golden_folders, tiny_models
 from tests.support.model_folders import CONFIG, write_model
 

@@ -10,7 +10,7 @@ import filelock
 import numpy as np
 import pytest
 
-from acim_jax import model_folder
+from acim_jax.checkpoint import model_folder
 from acim_jax.cli import main, options
 from acim_jax.markup import Markup
 from tests.support import tiny_models

@@ -7,6 +7,7 @@ import pytest
 from acim_jax import markup
 from acim_jax.data import generated
 from acim_jax.data.families import FAMILIES, Case
+from acim_jax.environment.config import ExecutorConfig
 from acim_jax.markup import Markup
 from acim_jax.records import ExecutionResult
 
@@ -21,7 +22,7 @@ def test_every_cell_behaves_as_its_family_says() -> None:
             cells[family, level].append(case)
     assert len(cells) == 3 * len(FAMILIES)
     cases = [case for drawn in cells.values() for case in drawn]
-    config = executor.ExecutorConfig(workers=2, cpu_seconds=0.05, memory_mb=1024)
+    config = ExecutorConfig(workers=2, cpu_seconds=0.05, memory_mb=1024)
     with executor.Executor(config) as running:
         results: list[ExecutionResult] = running.run([case.program for case in cases])
     shown = Markup(max_output_chars=64)

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from acim_jax.data import generated, problems
-from acim_jax.data.problems import DataConfig
+from acim_jax.data.config import DataConfig
 from acim_jax.records import Problem
 
 #: Real problem files: $ACIM_REAL_DATA, or `shared/data` beside the checkout.

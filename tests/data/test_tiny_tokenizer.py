@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import acim_jax
-from acim_jax import tokenizer as tokenizers
 from acim_jax.checkpoint import acim_yaml
 from acim_jax.data import demonstrations, generated
 from acim_jax.markup import Markup
-from acim_jax.tokenizer import Tokenizer
+from acim_jax.markup import tokenizer as tokenizers
+from acim_jax.markup.tokenizer import Tokenizer
 
 FOLDER = Path(acim_jax.__file__).parent / "assets" / "tiny"
 

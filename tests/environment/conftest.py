@@ -2,9 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from acim_jax.environment.answers import GraderConfig
-from acim_jax.environment.executor import Executor, ExecutorConfig
-from acim_jax.environment.grader import Grader
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor
 
 
 @pytest.fixture(scope="package")
@@ -13,10 +12,4 @@ def executor() -> Iterator[Executor]:
         workers=2, timeout_s=20.0, cpu_seconds=1.0, memory_mb=256, output_chars=400, file_mb=1
     )
     with Executor(config) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="package")
-def grader() -> Iterator[Grader]:
-    with Grader(GraderConfig(timeout_s=3.0), ExecutorConfig(workers=2)) as opened:
         yield opened

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from acim_jax.environment.executor import Executor, ExecutorConfig, ExecutorFailure
-from acim_jax.environment.sandbox import layers
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor, ExecutorFailure
+from acim_jax.environment.sandbox import protection
 from acim_jax.records import Status
 
 
@@ -19,7 +20,7 @@ from acim_jax.records import Status
 def unprotected() -> Iterator[Executor]:
     """An executor on a host that offers resource limits only."""
     config = ExecutorConfig(workers=1, timeout_s=20.0, cpu_seconds=1.0, modules=())
-    with Executor(config, leave_out=layers.LAYERS) as opened:
+    with Executor(config, leave_out=protection.LAYERS) as opened:
         yield opened
 
 
@@ -92,7 +93,7 @@ def test_a_server_killed_in_mid_run_is_replaced_and_its_program_run_again() -> N
 
 
 def test_a_program_that_always_kills_its_server_is_our_failure_not_its_own() -> None:
-    with Executor(ExecutorConfig(workers=1, modules=()), leave_out=layers.LAYERS) as executor:
+    with Executor(ExecutorConfig(workers=1, modules=()), leave_out=protection.LAYERS) as executor:
         kill = "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(5)"
         first, second = executor.run([kill, "print('next')"])
         assert first.status is Status.INFRA and "died" in first.stderr
@@ -116,15 +117,18 @@ def test_closing_ends_everything_at_once() -> None:
         executor.submit("1")
 
 
-@pytest.mark.parametrize("leave_out", ["('seccomp', 'landlock', 'private_files')", "layers.LAYERS"])
+@pytest.mark.parametrize(
+    "leave_out", ["('seccomp', 'landlock', 'private_files')", "protection.LAYERS"]
+)
 def test_children_die_with_the_process_that_holds_the_executor(
     tmp_path: Path, leave_out: str
 ) -> None:
     mark = f"{2000 + os.getpid()}.{time.monotonic_ns()}"
     script = (
         "import os, time\n"
-        "from acim_jax.environment.executor import Executor, ExecutorConfig\n"
-        "from acim_jax.environment.sandbox import layers\n"
+        "from acim_jax.environment.config import ExecutorConfig\n"
+        "from acim_jax.environment.executor import Executor\n"
+        "from acim_jax.environment.sandbox import protection\n"
         f"leave_out = {leave_out}\n"
         "executor = Executor(ExecutorConfig(workers=1, modules=()), leave_out=leave_out)\n"
         "executor.run(['1'])\n"
@@ -150,7 +154,8 @@ def test_children_die_with_the_process_that_holds_the_executor(
 
 def test_a_process_that_forgets_to_close_ends_and_leaves_nothing(tmp_path: Path) -> None:
     script = (
-        "from acim_jax.environment.executor import Executor, ExecutorConfig\n"
+        "from acim_jax.environment.config import ExecutorConfig\n"
+        "from acim_jax.environment.executor import Executor\n"
         "executor = Executor(ExecutorConfig(workers=1, modules=()))\n"
         "print(executor.run(['6 * 7'])[0].stdout, *executor.server_pids())\n"
         "executor.submit('import time\\ntime.sleep(60)')\n"

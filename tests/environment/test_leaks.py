@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import pytest
 
-from acim_jax.environment.executor import Executor, ExecutorConfig
-from acim_jax.environment.sandbox import layers
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor
+from acim_jax.environment.sandbox import protection
 
 CONFIG = ExecutorConfig(workers=2, timeout_s=30.0, cpu_seconds=2.0, file_mb=1)
 
@@ -50,7 +51,7 @@ def state(executor: Executor) -> State:
     )
 
 
-def check(count: int, leave_out: tuple[layers.Layer, ...]) -> None:
+def check(count: int, leave_out: tuple[protection.Layer, ...]) -> None:
     with Executor(CONFIG, leave_out=leave_out) as executor:
         executor.run([kind.format(i=i) for i in range(10) for kind in KINDS])
         before = state(executor)
@@ -66,8 +67,8 @@ def check(count: int, leave_out: tuple[layers.Layer, ...]) -> None:
     assert Path("/etc").is_dir()
 
 
-@pytest.mark.parametrize("leave_out", [(), layers.LAYERS], ids=["protected", "limits only"])
-def test_three_hundred_programs_leave_nothing(leave_out: tuple[layers.Layer, ...]) -> None:
+@pytest.mark.parametrize("leave_out", [(), protection.LAYERS], ids=["protected", "limits only"])
+def test_three_hundred_programs_leave_nothing(leave_out: tuple[protection.Layer, ...]) -> None:
     check(300, leave_out)
 
 

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from acim_jax.environment import measurements
-from acim_jax.environment.executor import Executor, ExecutorConfig, ExecutorFailure
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor, ExecutorFailure
 from acim_jax.environment.measurements import Ledger
-from acim_jax.environment.sandbox import layers
+from acim_jax.environment.sandbox import protection
 from acim_jax.records import Status
 
 CONFIG = ExecutorConfig(workers=1, timeout_s=60.0, cpu_seconds=20.0, modules=(), waiting=2)
@@ -98,7 +99,7 @@ def test_closing_wakes_a_giver_that_waits() -> None:
 def test_too_many_failures_of_ours_stop_the_run() -> None:
     config = ExecutorConfig(workers=1, modules=(), max_infra_rate=0.01)  # 2 of the last 200
     kill = "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(5)"
-    with Executor(config, leave_out=layers.LAYERS) as executor:
+    with Executor(config, leave_out=protection.LAYERS) as executor:
         statuses = [executor.submit(kill).result().status for _ in range(3)]
         assert statuses == [Status.INFRA] * 3
         with pytest.raises(ExecutorFailure, match="too many programs failed"):

@@ -7,8 +7,9 @@ import pytest
 
 from acim_jax.environment import executor as executors
 from acim_jax.environment import server
-from acim_jax.environment.executor import Executor, ExecutorConfig
-from acim_jax.environment.sandbox import layers
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor
+from acim_jax.environment.sandbox import protection
 from acim_jax.records import Status
 
 CONFIG = ExecutorConfig(workers=1, timeout_s=20.0, cpu_seconds=1.0, disk_mb=2, modules=())
@@ -25,11 +26,11 @@ FILTERED = ("no_new_privileges", "no_capabilities", "seccomp")
         ((*FILTERED, "landlock"), "confined"),
         ((*FILTERED, "landlock", "namespaces"), "confined"),
         ((*FILTERED, "landlock", "namespaces", "private_files"), "isolated"),
-        (layers.LAYERS, "isolated"),
+        (protection.LAYERS, "isolated"),
     ],
 )
 def test_level(held: tuple[str, ...], level: str) -> None:
-    assert layers.level({name: name in held for name in layers.LAYERS}) == level
+    assert protection.level({name: name in held for name in protection.LAYERS}) == level
 
 
 def test_a_host_below_the_wanted_level_is_refused_with_its_reasons() -> None:
@@ -41,7 +42,7 @@ def test_a_host_below_the_wanted_level_is_refused_with_its_reasons() -> None:
 
 
 def test_little_protection_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), Executor(CONFIG, leave_out=layers.LAYERS):
+    with caplog.at_level(logging.WARNING), Executor(CONFIG, leave_out=protection.LAYERS):
         assert "level 'limits' only" in caplog.text
         assert "files, processes and network" in caplog.text
     caplog.clear()

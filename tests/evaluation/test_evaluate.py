@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from acim_jax.environment.executor import Executor, ExecutorConfig
-from acim_jax.environment.grader import Grader
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import evaluate
 from acim_jax.evaluation.episode_rows import Judged, episode_row
+from acim_jax.grading.grader import Grader
 from acim_jax.records import Author, SamplingParams
 from tests.support import tiny_models
 from tests.support.tiny_models import CHATTY

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from acim_jax.explore import curate
-from acim_jax.explore.plan import ExploreConfig
+from acim_jax.explore.config import ExploreConfig
 from acim_jax.records import DecisionValues, Stop
 from tests.support.episodes import make_episode
 

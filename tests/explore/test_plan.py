@@ -5,7 +5,7 @@ import collections
 import pytest
 
 from acim_jax.explore import plan
-from acim_jax.explore.plan import ExploreConfig
+from acim_jax.explore.config import ExploreConfig
 from acim_jax.markup import Markup
 from acim_jax.records import Problem
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import fit, packing, state
-from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.improve.packing import TokenRow
-from acim_jax.improve.warmup import WarmupConfig
 from acim_jax.model import scoring
 from tests.support import tiny_models
 from tests.support.tiny_models import CONFIG

@@ -9,12 +9,12 @@ import pytest
 
 from acim_jax.checkpoint import store
 from acim_jax.improve import fit, packing, state, step
-from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.improve.packing import TokenRow
-from acim_jax.improve.warmup import WarmupConfig
 from acim_jax.model import lora
-from acim_jax.model.lora import LoraConfig
+from acim_jax.model.config import LoraConfig
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 from tests.support import tiny_models
 from tests.support.tiny_models import CONFIG
 
@@ -149,7 +149,7 @@ def test_goes_on_from_a_checkpoint_bit_for_bit(learner, tmp_path):
 
 
 def test_on_eight_devices(learner):
-    layout = axes.Layout.of(mesh.make(mesh.MeshConfig(data=2, fsdp=2, tensor=2)), axes.TRAIN_RULES)
+    layout = axes.Layout.of(mesh.make(MeshConfig(data=2, fsdp=2, tensor=2)), axes.TRAIN_RULES)
     base = place.to_layout(learner.frozen.params, layout)
     split = dataclasses.replace(learner, layout=layout, frozen=learner.frozen._replace(params=base))
     train = improve(fresh(learner), learner, 1)

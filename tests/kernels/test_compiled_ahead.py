@@ -16,8 +16,8 @@ from jax.sharding import AxisType, Mesh, PartitionSpec, SingleDeviceSharding
 
 from acim_kernels.attention import api as causal
 from acim_kernels.attention.sharding import Sharding
-from acim_kernels.decode import api as paged
-from acim_kernels.decode.pages import Pages, write
+from acim_kernels.paged_attention import api as paged
+from acim_kernels.paged_attention.pages import Pages, write
 
 NEEDS_TPU_COMPILER = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_kernels.decode import api
-from acim_kernels.decode.pages import Pages, quantize, write
+from acim_kernels.paged_attention import api
+from acim_kernels.paged_attention.pages import Pages, quantize, write
 
 B, T, N, K, G, H, M = 3, 2, 4, 2, 4, 6, 5
 #: Rows whose pages lie scattered; the last one shares its first page with the first.

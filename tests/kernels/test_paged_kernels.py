@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_kernels.decode import api, gpu, tpu
-from acim_kernels.decode.pages import Pages
+from acim_kernels.paged_attention import api, gpu, tpu
+from acim_kernels.paged_attention.pages import Pages
 from tests.support.paged import Shape, draw
 
 KERNELS = {

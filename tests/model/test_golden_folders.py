@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from acim_jax import model_folder
-from acim_jax.checkpoint import hf
+from acim_jax.checkpoint import hf, model_folder
 from acim_jax.cli import main
 from tests.support import golden, golden_folders
 from tests.support.model_folders import read_rows, write_rows

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from acim_jax.model import lora, scoring, transformer
-from acim_jax.model.config import Experts
-from acim_jax.model.lora import LoraConfig
+from acim_jax.model.config import Experts, LoraConfig
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 from tests.support import tiny_models
 from tests.support.tiny_models import CONFIG
 
@@ -204,7 +204,7 @@ def test_gradients_follow_from_those_of_the_merged_weights(base, adapters, token
 
 def test_on_eight_devices(base, adapters, token_ids):
     """Adapters are split as their weights' axes are; log-probs and merged weights are the same."""
-    layout = axes.Layout.of(mesh.make(mesh.MeshConfig(data=2, fsdp=2, tensor=2)), axes.TRAIN_RULES)
+    layout = axes.Layout.of(mesh.make(MeshConfig(data=2, fsdp=2, tensor=2)), axes.TRAIN_RULES)
     split = frozen_of(place.to_layout(base, layout))
     own = place.to_layout(adapters, layout)
     local = lambda group, name: own["blocks"][group][name].addressable_shards[0].data.shape  # noqa: E731

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax.model import layers, moe, rope, scoring, transformer
+from acim_jax.model import layers, moe, rope_scaling, scoring, transformer
 from acim_jax.model.config import Experts
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 from tests.support import tiny_models
 
 EXPERTS = Experts(count=6, per_token=2, width=10, normalize=True)
@@ -120,7 +121,7 @@ def test_sharded_equals_unsharded(rules: axes.Rules, held: tuple[int, ...]):
 
     value_and_grad = jax.jit(jax.value_and_grad(loss), static_argnums=2)
     expected = value_and_grad(params, ids, None)
-    devices = mesh.make(mesh.MeshConfig(data=2, fsdp=2, tensor=2))
+    devices = mesh.make(MeshConfig(data=2, fsdp=2, tensor=2))
     layout = axes.Layout.of(devices, axes.TRAIN_RULES | rules)
     ours = value_and_grad(place.to_layout(params, layout), place.put(ids, layout), layout)
     np.testing.assert_allclose(ours[0], expected[0], rtol=1e-5)
@@ -146,7 +147,7 @@ def test_initial_scale_of_experts():
 
 def test_tokens_split_over_the_experts_axes_are_refused():
     params, x = arrays()
-    devices = mesh.make(mesh.MeshConfig(fsdp=1, tensor=2), jax.devices()[:2])
+    devices = mesh.make(MeshConfig(fsdp=1, tensor=2), jax.devices()[:2])
     layout = axes.Layout.of(devices, axes.TRAIN_RULES | {"sequence": "tensor"})
     with pytest.raises(ValueError, match=r"would use the mesh axes \['tensor'\] twice"):
         layers.MoE(CONFIG, layout).apply({"params": params}, x)
@@ -154,7 +155,7 @@ def test_tokens_split_over_the_experts_axes_are_refused():
 
 def test_a_share_of_the_mesh_that_does_not_divide_the_experts_is_named():
     odd = dataclasses.replace(CONFIG, experts=dataclasses.replace(EXPERTS, count=5))
-    layout = axes.Layout.of(mesh.make(mesh.MeshConfig(tensor=2)), axes.TRAIN_RULES)
+    layout = axes.Layout.of(mesh.make(MeshConfig(tensor=2)), axes.TRAIN_RULES)
     with pytest.raises(ValueError, match=r"Parameter blocks/moe/w_down of shape \(2, 5, 10, 32\)"):
         place.param_shardings(transformer.abstract_params(odd), layout)
 
@@ -166,7 +167,7 @@ def test_how_layers_are_run_changes_nothing(change: dict):
         CONFIG,
         sliding_window=3,
         full_attention_layers=1,
-        rope_scaling=rope.Dynamic(factor=2.0, original_positions=4),
+        rope_scaling=rope_scaling.Dynamic(factor=2.0, original_positions=4),
     )
     params = tiny_models.make_params(config)
     ids = jnp.asarray(np.random.default_rng(4).integers(0, 600, (2, 8)), jnp.int32)

@@ -11,11 +11,12 @@ from pathlib import Path
 import jax
 import pytest
 
-from acim_jax import config, dry_run, runtime
 from acim_jax.checkpoint import hf_config
+from acim_jax.config import run as config
 from acim_jax.model import transformer
-from acim_jax.planning import memory, programs
+from acim_jax.planning import executables, memory
 from acim_jax.planning.workload import Place
+from acim_jax.run import dry_run, runtime
 from acim_jax.sharding import mesh
 
 ROOT = Path(__file__).parents[2]
@@ -101,15 +102,15 @@ def test_a_config_agrees_with_its_model_and_mesh(path: Path) -> None:
     assert chosen.lora is not None or chosen.model.param_dtype == "float32"
 
 
-def compiled(path: Path, names: tuple[str, ...]) -> dict[str, programs.Compiled]:
+def compiled(path: Path, names: tuple[str, ...]) -> dict[str, executables.Compiled]:
     """The config's programs, compiled for this process's eight virtual devices."""
     chosen = config.load(path)
     train, sample = runtime.layouts(chosen.mesh)
     shards = train.shards("batch") if train is not None else 1
     planned = dry_run.planned(chosen, model_of(path), shards=shards)
     at = Place(train, sample)
-    lowered = programs.sampling(planned, at) | programs.training(planned, at)
-    return {name: programs.measure(lowered[name]()) for name in names}
+    lowered = executables.sampling(planned, at) | executables.training(planned, at)
+    return {name: executables.measure(lowered[name]()) for name in names}
 
 
 @pytest.mark.parametrize("stem", ["qwen2.5-math-1.5b-tpu", "qwen2.5-7b-gpu"])

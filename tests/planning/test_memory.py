@@ -7,19 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-from acim_jax import runtime
 from acim_jax.improve import state as train_state
-from acim_jax.improve.config import ImproveConfig
-from acim_jax.improve.warmup import WarmupConfig
+from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.model import lora, transformer
-from acim_jax.model.config import Experts, ModelConfig
-from acim_jax.model.lora import LoraConfig
+from acim_jax.model.config import Experts, LoraConfig, ModelConfig
 from acim_jax.planning import memory, workload
 from acim_jax.planning.workload import Place, Training, Workload
+from acim_jax.run import runtime
 from acim_jax.sampling import state as sampler_state
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import mesh, place
-from acim_jax.sharding.mesh import MeshConfig
+from acim_jax.sharding.config import MeshConfig
 from tests.support.tiny_models import CONFIG
 
 MODEL = dataclasses.replace(CONFIG, dtype="bfloat16", remat=True)

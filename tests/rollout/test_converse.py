@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax import compilation
 from acim_jax.environment.executor import ExecutorFailure
 from acim_jax.model import scoring, transformer
 from acim_jax.records import (
@@ -25,6 +24,7 @@ from acim_jax.records import (
     Stop,
 )
 from acim_jax.rollout import converse
+from acim_jax.run import compilation
 from tests.support import tiny_models
 from tests.support.tiny_models import CHATTY, CONFIG, ScriptedExecutor, requests, run
 

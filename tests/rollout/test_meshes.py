@@ -6,13 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from acim_jax import runtime
-from acim_jax.config import RunConfig
+from acim_jax.config.run import RunConfig
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.records import Episode
 from acim_jax.rollout.converse import RolloutStats
+from acim_jax.run import runtime
 from acim_jax.sampling.config import SamplingConfig
-from acim_jax.sharding import mesh, place
+from acim_jax.sharding import place
+from acim_jax.sharding.config import MeshConfig
 from tests.support import episodes, tiny_models
 
 WANTED = tiny_models.requests(3, 3)
@@ -20,7 +21,7 @@ MESHES = [((8, 1, 1), 8), ((2, 2, 2), 8), ((1, 4, 2), 8), ((1, 1, 2), 2)]
 
 
 def layouts(sizes: tuple[int, int, int], devices: int):
-    train, sample = runtime.layouts(mesh.MeshConfig(*sizes), jax.devices()[:devices])
+    train, sample = runtime.layouts(MeshConfig(*sizes), jax.devices()[:devices])
     assert train is not None and sample is not None
     return train, sample
 
@@ -67,7 +68,7 @@ def test_slots_that_cannot_be_shared_are_refused(sizes, shards):
     message = rf"sampling\.slots is 10, .* into {shards} equal parts"
     with pytest.raises(ValueError, match=message):
         tiny_models.make_sampler(layout=layouts(sizes, 8)[1], slots=10)
-    config = RunConfig(mesh=mesh.MeshConfig(*sizes), sampling=SamplingConfig(slots=10))
+    config = RunConfig(mesh=MeshConfig(*sizes), sampling=SamplingConfig(slots=10))
     with pytest.raises(ValueError, match=message):
         runtime.check_rows(config)
     runtime.check_rows(dataclasses.replace(config, sampling=SamplingConfig(slots=3 * shards)))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax.model import rope, scoring
+from acim_jax.model import rope_scaling, scoring
 from acim_jax.model.config import Experts, ModelConfig
 from acim_jax.records import Author
 from tests.support import tiny_models
@@ -20,13 +20,13 @@ MIXED = dataclasses.replace(
     experts=Experts(count=6, per_token=2, width=16, normalize=True),
     sliding_window=9,
     full_attention_layers=1,
-    rope_scaling=rope.Dynamic(factor=8.0, original_positions=20),
+    rope_scaling=rope_scaling.Dynamic(factor=8.0, original_positions=20),
 )
 SLIDING = dataclasses.replace(
     tiny_models.CONFIG,
     qkv_bias=False,
     sliding_window=9,
-    rope_scaling=rope.Yarn(factor=4.0, original_positions=16),
+    rope_scaling=rope_scaling.Yarn(factor=4.0, original_positions=16),
     unroll=True,
 )
 

@@ -9,12 +9,13 @@ from jax.sharding import PartitionSpec
 from acim_jax.model import transformer
 from acim_jax.model.config import Experts
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 from tests.support import tiny_models
 
 
 @pytest.fixture(scope="module")
 def eight() -> jax.sharding.Mesh:
-    return mesh.make(mesh.MeshConfig(data=2, fsdp=2, tensor=2))
+    return mesh.make(MeshConfig(data=2, fsdp=2, tensor=2))
 
 
 def test_the_tables_give_these_partitions(eight):

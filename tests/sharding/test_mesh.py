@@ -4,20 +4,21 @@ import jax
 import pytest
 
 from acim_jax.sharding import mesh
+from acim_jax.sharding.config import MeshConfig
 
 
 @pytest.mark.parametrize(
     "config, devices, expected",
     [
-        (mesh.MeshConfig(), 8, (1, 8, 1)),
-        (mesh.MeshConfig(), 1, (1, 1, 1)),
-        (mesh.MeshConfig(2, 2, 2), 8, (2, 2, 2)),
-        (mesh.MeshConfig(-1, 2, 2), 8, (2, 2, 2)),
-        (mesh.MeshConfig(1, 1, 4), 8, (1, 1, 4)),
-        (mesh.MeshConfig(1, -1, 2), 6, (1, 3, 2)),
+        (MeshConfig(), 8, (1, 8, 1)),
+        (MeshConfig(), 1, (1, 1, 1)),
+        (MeshConfig(2, 2, 2), 8, (2, 2, 2)),
+        (MeshConfig(-1, 2, 2), 8, (2, 2, 2)),
+        (MeshConfig(1, 1, 4), 8, (1, 1, 4)),
+        (MeshConfig(1, -1, 2), 6, (1, 3, 2)),
     ],
 )
-def test_sizes(config: mesh.MeshConfig, devices: int, expected: tuple[int, int, int]):
+def test_sizes(config: MeshConfig, devices: int, expected: tuple[int, int, int]):
     made = mesh.make(config, jax.devices()[:devices])
     assert made.axis_names == ("data", "fsdp", "tensor")
     assert made.devices.shape == expected
@@ -27,13 +28,13 @@ def test_sizes(config: mesh.MeshConfig, devices: int, expected: tuple[int, int, 
 @pytest.mark.parametrize(
     "config, devices",
     [
-        (mesh.MeshConfig(2, 2, 4), 8),
-        (mesh.MeshConfig(1, 3, 1), 8),
-        (mesh.MeshConfig(3, -1, 1), 8),
-        (mesh.MeshConfig(16, -1, 1), 8),
+        (MeshConfig(2, 2, 4), 8),
+        (MeshConfig(1, 3, 1), 8),
+        (MeshConfig(3, -1, 1), 8),
+        (MeshConfig(16, -1, 1), 8),
     ],
 )
-def test_sizes_that_do_not_fit(config: mesh.MeshConfig, devices: int):
+def test_sizes_that_do_not_fit(config: MeshConfig, devices: int):
     with pytest.raises(ValueError, match=f"there are {devices}"):
         mesh.make(config, jax.devices()[:devices])
 
@@ -41,4 +42,4 @@ def test_sizes_that_do_not_fit(config: mesh.MeshConfig, devices: int):
 @pytest.mark.parametrize("sizes", [(0, 1, 1), (-2, 1, 1), (-1, -1, 1)])
 def test_sizes_that_mean_nothing(sizes: tuple[int, int, int]):
     with pytest.raises(ValueError, match="one of them may be -1"):
-        mesh.MeshConfig(*sizes)
+        MeshConfig(*sizes)

@@ -9,13 +9,14 @@ import pytest
 from acim_jax.improve import state
 from acim_jax.model import transformer
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 from tests.support import tiny_models
 from tests.support.tiny_models import CONFIG
 
 
 @pytest.fixture(scope="module")
 def eight() -> jax.sharding.Mesh:
-    return mesh.make(mesh.MeshConfig(data=2, fsdp=2, tensor=2))
+    return mesh.make(MeshConfig(data=2, fsdp=2, tensor=2))
 
 
 def shard_bytes(tree) -> int:

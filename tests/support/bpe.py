@@ -7,7 +7,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from acim_jax import tokenizer
+from acim_jax.markup import tokenizer
 
 SPECIALS = ["<|pad|>", "<|end|>", "<|im_start|>", "<|im_end|>"]
 CHATML = (

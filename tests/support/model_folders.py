@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from acim_jax import model_folder
-from acim_jax.checkpoint import hf
+from acim_jax.checkpoint import hf, model_folder
 from acim_jax.markup import Markup
 from acim_jax.model.config import ModelConfig
 from tests.support import tiny_models

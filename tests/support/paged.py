@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from acim_kernels.decode.pages import Pages, quantize
+from acim_kernels.paged_attention.pages import Pages, quantize
 
 
 class Shape(NamedTuple):

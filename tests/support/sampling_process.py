@@ -12,10 +12,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from acim_jax import compilation, runtime
 from acim_jax.records import Episode, SamplingParams
 from acim_jax.rollout import episode_bytes, processes
-from acim_jax.sharding import mesh, place
+from acim_jax.run import compilation, runtime
+from acim_jax.sharding import place
+from acim_jax.sharding.config import MeshConfig
 from tests.support import tiny_models
 
 
@@ -26,7 +27,7 @@ def main(out: Path, number: int, port: str) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
     compilation.enable_cache()
     jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=number)
-    train, sample = runtime.layouts(mesh.MeshConfig(fsdp=4, tensor=2))
+    train, sample = runtime.layouts(MeshConfig(fsdp=4, tensor=2))
     assert train is not None and sample is not None
     host = jax.device_get(tiny_models.make_params())
     shardings = place.param_shardings(host, train)
@@ -99,7 +100,7 @@ def failure(params, sampler, number: int) -> str:
 def refusals() -> list[str]:
     """Meshes on which a process cannot sample by itself."""
     found = []
-    for config, count in ((mesh.MeshConfig(tensor=8), 8), (mesh.MeshConfig(), 4)):
+    for config, count in ((MeshConfig(tensor=8), 8), (MeshConfig(), 4)):
         try:
             runtime.layouts(config, jax.devices()[:count])
         except ValueError as error:

@@ -8,16 +8,15 @@ import dataclasses
 
 import jax
 
-from acim_jax import lessons, model_folder
-from acim_jax.config import RunConfig
-from acim_jax.environment.executor import ExecutorConfig
-from acim_jax.explore.plan import ExploreConfig
-from acim_jax.improve import fit, state
-from acim_jax.improve.config import ImproveConfig
-from acim_jax.improve.warmup import WarmupConfig
+from acim_jax.checkpoint import model_folder
+from acim_jax.checkpoint.model_folder import ModelFolder
+from acim_jax.config.run import RunConfig
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.explore.config import ExploreConfig
+from acim_jax.improve import demonstration_rows, fit, state
+from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.markup import Markup
 from acim_jax.model import transformer
-from acim_jax.model_folder import ModelFolder
 from acim_jax.records import Demonstration, Problem
 from acim_jax.sampling.config import SamplingConfig
 from tests.support import tiny_models
@@ -62,10 +61,12 @@ def warmed_up(config=tiny_models.CONFIG) -> transformer.Params:
     optimiser = state.optimizer(b1=0.9, b2=0.98, weight_decay=0.0, max_grad_norm=1.0)
     learner = fit.Learner(config, optimiser)
     params = jax.jit(transformer.init, static_argnums=0)(config, jax.random.key(0))
-    rows = lessons.warmup_rows(demonstrations(), tiny_models.load_tokenizer(), MARKUP, WARMUP)
+    rows = demonstration_rows.warmup_rows(
+        demonstrations(), tiny_models.load_tokenizer(), MARKUP, WARMUP
+    )
     return fit.warmup(
         state.create(params, optimiser),
-        lessons.warmup_batches(rows, WARMUP, seed=0),
+        demonstration_rows.warmup_batches(rows, WARMUP, seed=0),
         learner,
         WARMUP,
         first=0,

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 import jax
 import numpy as np
 
-from acim_jax import model_folder, tokenizer
+from acim_jax.checkpoint import model_folder
 from acim_jax.environment.executor import Executor
-from acim_jax.markup import Markup
+from acim_jax.markup import Markup, tokenizer
 from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.records import ExecutionResult, Problem, RolloutRequest, SamplingParams, Status

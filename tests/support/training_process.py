@@ -11,16 +11,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from acim_jax import compilation, em, programs
-from acim_jax import runtime as runtimes
+from acim_jax import em
 from acim_jax.explore.curriculum import History
-from acim_jax.sharding import mesh, place
+from acim_jax.run import compilation, precompile
+from acim_jax.run import runtime as runtimes
+from acim_jax.sharding import place
+from acim_jax.sharding.config import MeshConfig
 from tests.support import small_world
 
 
 def iterations(count: int) -> list[dict[str, Any]]:
     """EM iterations over all devices of the job: what was sampled and earned, what was learnt."""
-    config = small_world.run_config(mesh=mesh.MeshConfig(fsdp=4, tensor=2))
+    config = small_world.run_config(mesh=MeshConfig(fsdp=4, tensor=2))
     runtimes.check_rows(config)
     host = jax.device_get(small_world.warmed_up())
     rows: list[dict[str, Any]] = []
@@ -35,7 +37,7 @@ def iterations(count: int) -> list[dict[str, Any]]:
             place.param_shardings(host, runtime.train_layout),
         )
         state, history = runtime.new_state(params), History()
-        programs.compile_all(state, runtime)
+        precompile.compile_all(state, runtime)
         for iteration in range(1, count + 1):
             counter.take()
             result = em.em_iteration(

@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax import compilation, em, programs, run_records
-from acim_jax import runtime as runtimes
+from acim_jax import em
+from acim_jax.explore.config import ExploreConfig
 from acim_jax.explore.curriculum import History
-from acim_jax.explore.plan import ExploreConfig
 from acim_jax.improve.state import TrainState
 from acim_jax.model import scoring
 from acim_jax.records import Author, Status
+from acim_jax.run import compilation, iteration_files, precompile
+from acim_jax.run import runtime as runtimes
 from acim_jax.sharding import place
-from acim_jax.sharding.mesh import MeshConfig
+from acim_jax.sharding.config import MeshConfig
 from tests.support import small_world
 
 EM = small_world.run_config(mesh=MeshConfig(1, 1, 1))
@@ -43,7 +44,7 @@ def run(config, start, iterations: int):
         if runtime.train_layout is not None:
             params = place.to_layout(params, runtime.train_layout)
         state, history = runtime.new_state(params), History()
-        programs.compile_all(state, runtime)
+        precompile.compile_all(state, runtime)
         results, compiled = [], []
         for iteration in range(1, iterations + 1):
             counter.take()
@@ -123,7 +124,7 @@ def test_values_and_strategies_of_every_iteration(em_run):
 
 def test_metrics_agree_with_the_records(em_run):
     for result in em_run[0]:
-        counts, row = result.curation, run_records.explore_metrics(result)
+        counts, row = result.curation, iteration_files.explore_metrics(result)
         drops = sum(v for k, v in row.items() if k.startswith("curate/dropped/"))
         assert row["curate/kept"] + drops == counts.rollouts == 48
         assert result.train_metrics["train/target_tokens"] == counts.targets

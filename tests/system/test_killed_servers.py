@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 
-from acim_jax.environment.executor import Executor, ExecutorConfig
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor
 from acim_jax.records import Status
 from tests.support.tiny_models import make_sampler, requests, run
 

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from acim_jax import compilation, em, model_folder, programs
-from acim_jax import runtime as runtimes
-from acim_jax.checkpoint import hf, peft, store
+from acim_jax import em
+from acim_jax.checkpoint import hf, model_folder, peft, store
 from acim_jax.cli import main
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.model import lora, scoring
-from acim_jax.model.lora import LoraConfig
+from acim_jax.model.config import LoraConfig
 from acim_jax.records import Author
-from acim_jax.sharding.mesh import MeshConfig
+from acim_jax.run import compilation, precompile
+from acim_jax.run import runtime as runtimes
+from acim_jax.sharding.config import MeshConfig
 from tests.support import model_folders, small_world, tiny_models
 
 LORA = LoraConfig(rank=4, alpha=8.0)
@@ -73,7 +74,7 @@ def test_em_iterations(small_model, tmp_path: Path):
         assert frozen is not None
         before = bits(frozen.params)
         state, history = runtime.new_state(runtime.new_adapters()), History()
-        programs.compile_all(state, runtime)
+        precompile.compile_all(state, runtime)
         run = lambda state, history, n: em.em_iteration(  # noqa: E731
             state, small_world.PROBLEMS, history, runtime, n, progress=0.0
         )

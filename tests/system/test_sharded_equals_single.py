@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from acim_jax import compilation
 from acim_jax.improve import fit, packing, state, step
+from acim_jax.run import compilation
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 from tests.support import episodes, tiny_models
 from tests.support.tiny_models import CONFIG
 
@@ -21,7 +22,7 @@ LENGTHS = (5, 9, 12, 7, 16)
 
 @pytest.fixture(scope="module")
 def eight() -> jax.sharding.Mesh:
-    return mesh.make(mesh.MeshConfig(data=2, fsdp=2, tensor=2))
+    return mesh.make(MeshConfig(data=2, fsdp=2, tensor=2))
 
 
 @pytest.fixture(scope="module")

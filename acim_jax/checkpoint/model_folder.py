@@ -1,0 +1,222 @@
+"""What a `--model` argument can be: `tiny`, a Hugging Face folder, a run folder, or a hub name."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import yaml
+
+from acim_jax import markup as markups
+from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, lora_base, peft, store
+from acim_jax.markup import Markup
+from acim_jax.markup import tokenizer as tokenizers
+from acim_jax.markup.tokenizer import Tokenizer
+from acim_jax.model import lora, transformer
+from acim_jax.model.config import LoraConfig, ModelConfig, ModelSource
+from acim_jax.sharding import axes, place
+
+EMBEDDED = {"tiny": Path(__file__).parents[1] / "assets" / "tiny"}
+
+#: Of a hub repository; weights as pickles are never loaded, so they are not fetched either.
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", acim_yaml.NAME]
+#: The same weights in their makers' own layouts.
+_HUB_DUPLICATES = ["original/*", "consolidated*"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelFolder:
+    """An opened model: everything but its weights, which `load_params` reads.
+
+    name: as it was asked for. folder: the Hugging Face folder that holds configuration and
+    tokenizer. run, step: the run and checkpoint the weights come from, None for `folder` itself.
+    adapted: the weights are another model's, with adapters from the run or from a PEFT folder.
+    """
+
+    name: str
+    folder: Path
+    config: ModelConfig
+    tokenizer: Tokenizer
+    markup: Markup
+    has_markup: bool
+    run: Path | None = None
+    step: int | None = None
+    adapted: "Adapted | None" = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Adapted:
+    """The model that adapters belong to, their settings, and their PEFT folder if not a run's."""
+
+    base: ModelFolder
+    settings: LoraConfig
+    folder: Path | None = None
+
+
+def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFolder:
+    """Opens what `source` names. Raises FileNotFoundError or ValueError, naming the file.
+
+    step: a run's checkpoint (the newest by default).
+    """
+    source = ModelSource(source) if isinstance(source, str) else source
+    path = EMBEDDED.get(source.path, Path(source.path))
+    if (path / "config.yaml").is_file() and not (path / "config.json").is_file():
+        return _marked_up(_open_run(source, path, step), source)
+    if not path.exists() and _is_hub_name(source.path):
+        path = _download(source.path)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"No model at {source.path!r}: give `tiny`, a folder with config.json and "
+            "*.safetensors, a run folder, or (with a network) a hub name like Qwen/Qwen2.5-0.5B."
+        )
+    if peft.is_adapter(path):
+        return _marked_up(_open_adapter(source, path), source)
+    config = overridden(hf_config.read_config(path), source)
+    tokenizer = tokenizers.load(path)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model's embedding only "
+            f"{config.vocab_size}; tokenizer and weights do not belong together."
+        )
+    markup = acim_yaml.read_markup(path)
+    chosen = markup or Markup(template="chat" if tokenizer.wrapper.chat_template else "plain")
+    model = ModelFolder(source.path, path, config, tokenizer, chosen, markup is not None)
+    return _marked_up(model, source)
+
+
+def _marked_up(model: ModelFolder, source: ModelSource) -> ModelFolder:
+    """The model with the markup that a config asks for, its own for what is not said there."""
+    if not source.markup:
+        return model
+    markup = markups.from_fields(source.markup, "model.markup", model.markup)
+    return dataclasses.replace(model, markup=markup, has_markup=True)
+
+
+def _open_run(source: ModelSource, run: Path, step: int | None) -> ModelFolder:
+    content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    section = dict(content.get("model") or {})
+    for field in ("dtype", "param_dtype", "unroll", "remat"):
+        if getattr(source, field) is not None:
+            section[field] = getattr(source, field)
+    base = open_model(ModelSource(**section))
+    wanted = store.latest(run / "checkpoints") if step is None else step
+    if wanted is None or wanted not in store.steps(run / "checkpoints"):
+        raise FileNotFoundError(
+            f"{run} holds no checkpoint{'' if step is None else f' of iteration {step}'}; it holds "
+            f"{list(store.steps(run / 'checkpoints'))}."
+        )
+    settings = _lora_section(content)
+    adapted = None if settings is None else Adapted(base, settings)
+    return dataclasses.replace(base, name=str(run), run=run, step=wanted, adapted=adapted)
+
+
+def _lora_section(content: dict[str, Any]) -> LoraConfig | None:
+    section = content.get("lora")
+    if section is None:
+        return None
+    targets = section.get("targets", LoraConfig.targets)
+    return LoraConfig(**{**section, "targets": tuple(targets)})
+
+
+def _open_adapter(source: ModelSource, folder: Path) -> ModelFolder:
+    """A PEFT folder: its base is where its config says, relative to this process."""
+    settings, where = peft.read(folder)
+    try:
+        base = open_model(dataclasses.replace(source, path=where))
+    except FileNotFoundError as error:
+        file = folder / peft.CONFIG
+        raise FileNotFoundError(f"{file}: base_model_name_or_path: {error}") from error
+    lora.check(settings, base.config)
+    markup = acim_yaml.read_markup(folder)
+    if markup is not None:
+        base = dataclasses.replace(base, markup=markup, has_markup=True)
+    adapted = Adapted(base, settings, folder)
+    return dataclasses.replace(base, name=source.path, run=None, step=None, adapted=adapted)
+
+
+def overridden(config: ModelConfig, source: ModelSource) -> ModelConfig:
+    """A folder's own configuration with what `source` states instead."""
+    fields = ("dtype", "param_dtype", "unroll", "remat")
+    chosen = {f: getattr(source, f) for f in fields if getattr(source, f) is not None}
+    return dataclasses.replace(config, **chosen)
+
+
+def _is_hub_name(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def _download(name: str) -> Path:
+    """The hub's snapshot of a model: from the cache, else over the network."""
+    import huggingface_hub  # only for hub names; slow to import
+
+    try:
+        folder = huggingface_hub.snapshot_download(
+            name, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_DUPLICATES
+        )
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{name!r} is no folder here and not in the hub's cache "
+            f"({huggingface_hub.constants.HF_HUB_CACHE}), and could not be fetched: {error} "
+            f"Without a network, run `hf download {name}` where there is one, copy the folder that "
+            "it prints, and give that folder as the model."
+        ) from error
+    return Path(folder)
+
+
+def load_params(
+    model: ModelFolder, layout: axes.Layout | None, *, init_key: jax.Array | None = None
+) -> transformer.Params:
+    """The weights, in the layout's sharding. init_key: make random ones instead of reading."""
+    abstract = transformer.abstract_params(model.config)
+    shardings = None if layout is None else place.param_shardings(abstract, layout)
+    if init_key is not None:
+        make: Callable[[jax.Array], transformer.Params] = jax.jit(
+            lambda key: transformer.init(model.config, key), out_shardings=shardings
+        )
+        return make(init_key)
+    if model.adapted is not None:
+        return _load_merged(model, model.adapted, layout)
+    if model.run is not None:
+        assert model.step is not None
+        like = {"params": _with_shardings(abstract, shardings)}
+        restored, _ = store.restore(model.run / "checkpoints", model.step, like, partial=True)
+        return restored["params"]
+    dtype = model.config.param_dtype
+    return hf_import.load(model.folder, model.config, shardings=shardings, dtype=dtype)
+
+
+def _load_merged(
+    model: ModelFolder, adapted: Adapted, layout: axes.Layout | None
+) -> transformer.Params:
+    adapters = load_adapters(model, layout)
+    base = load_params(adapted.base, layout)
+    if model.run is not None:
+        lora_base.check(model.run, base)
+    frozen = lora.Frozen(base, jnp.float32(adapted.settings.scale))
+    return lora.merge(adapters, frozen, layout=layout, donate=True)
+
+
+def load_adapters(model: ModelFolder, layout: axes.Layout | None) -> lora.Params:
+    """The adapters of a LoRA run or a PEFT folder. Raises ValueError if there are none."""
+    if model.adapted is None:
+        raise ValueError(f"{model.name} has no adapters: it was not trained with `lora`.")
+    settings, folder = model.adapted.settings, model.adapted.folder
+    abstract = lora.abstract(settings, transformer.abstract_params(model.config))
+    shardings = None if layout is None else place.param_shardings(abstract, layout)
+    if folder is not None:
+        where = jax.devices()[0] if shardings is None else shardings
+        return jax.device_put(peft.load(folder, settings, model.config), where)
+    assert model.run is not None and model.step is not None
+    like = {"params": _with_shardings(abstract, shardings)}
+    restored, _ = store.restore(model.run / "checkpoints", model.step, like, partial=True)
+    return restored["params"]
+
+
+def _with_shardings(abstract: transformer.Params, shardings: transformer.Params | None):
+    if shardings is None:
+        return abstract
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
+    )

@@ -1,0 +1,185 @@
+"""Spelling of answers: LaTeX dressing removed, units and percent signs split from numbers.
+
+Strings in, strings out; what an answer is worth is decided in `answers.py`.
+"""
+
+import functools
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+from acim_jax.grading import exact, units
+
+_CHARACTERS = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "×": "*",
+        "·": "*",
+        "÷": "/",
+        "π": "\\pi ",
+        "∞": "\\infty ",
+        "²": "^2",
+        "³": "^3",
+        "\u00a0": " ",
+        "\u202f": " ",
+        "≤": "\\le ",
+        "≥": "\\ge ",
+        "∪": "\\cup ",
+        "½": "\\frac{1}{2}",
+        "¢": " cents",
+        "∅": "\\emptyset ",
+        "ℝ": "\\mathbb{R}",
+        "≠": "\\neq ",
+        "≈": "\\approx ",
+        "∈": "\\in ",
+        "⁄": "/",
+    }
+)
+_DEGREE = r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|°"
+_REWRITES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\(?:left|right|displaystyle|limits|big|Big|bigl|bigr|Bigl|Bigr)(?![A-Za-z])", ""),
+        (r",\\!\s*", ","),
+        # Not behind a backslash: two of them end a row of a matrix.
+        (r"(?<!\\)\\[!,;:>]|\\(?:quad|qquad|thinspace)(?![A-Za-z])", ""),
+        (r"(?<!\\)\\ |~", " "),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (
+            r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|underline|operatorname)\s*\{([^{}]*)\}",
+            r" \1 ",
+        ),
+        (r"\\overline\s*\{([A-Z]{2})\}", r"\1"),
+        (r"\\(?:text)?color\s*\{[a-z]{1,20}\}", ""),
+        (r"(?<=\S)\s*\\tag\{[^{}]*\}\s*$", ""),
+        (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
+        (r"(?i:^\s*infinity\s*$)", r"\\infty "),
+        (r"(?i:^\s*all real numbers\s*$)", r"\\mathbb{R}"),
+        (r"(?<=\S)\s+\^", "^"),
+        (r"√\s*(\d{1,50}|[a-z])", r"\\sqrt{\1}"),
+        (r"√\s*[({]([^(){}]{1,100})[)}]", r"\\sqrt{\1}"),
+        (rf"(?<=[\d}}])\s*(?:{_DEGREE})\s*[CF]?\s*$", " degrees"),
+        (_DEGREE, " "),
+        (r"\\(?:leq|le|leqslant)(?![A-Za-z])", r"\\le "),
+        (r"\\(?:geq|ge|geqslant)(?![A-Za-z])", r"\\ge "),
+        (r"^\s*\\?\$\s*([\d,]{1,50}(?:\.\d{1,20})?)[.,]?\s*$", r"\1 dollars"),
+        (r"\\[$€£]|[$€£]", ""),
+        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"^\s*(?:\\approx(?![A-Za-z])|approximately\s|about\s|=)", ""),
+        (r"(?i:^\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*:)\s)", ""),
+        (r"\\%", "%"),
+        (r"\{,\}", ","),
+        (r"\*\*", "^"),
+    )
+]
+_ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_ANGLE = re.compile(rf"(\d{{1,10}})\s*(?:{_DEGREE})")
+_FENCES = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
+_SPACED_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
+_SHORT_GROUP = re.compile(r"([_^])\{([A-Za-z0-9])\}")
+_NAMED = (
+    r"[A-Za-z](?:_\{?\w{1,5}\}?)?'{0,3}"  # x, x_1, f'
+    r"|[A-Za-z]\([\w, ]{1,20}\)"  # f(x), P(A)
+    r"|(?:\\[a-z]{1,20}\s*)?\|?[A-Z]{2,5}\|?"  # \angle ABC, AB
+    r"|\\[a-z]{1,20}"  # \theta
+    r"|[A-Za-z][A-Za-z ]{2,40}"  # area
+)
+_ASSIGNED = re.compile(
+    rf"\s*(?:{_NAMED})\s*(?:=|\\in(?![A-Za-z]))\s*(?P<value>.+)|(?P<first>[^=]+)=\s*[A-Za-z]\s*"
+)
+_UNIT_WORD = r"[A-Za-z]{1,20}\.?(?:\^\{?[23]\}?)?"
+_WITH_UNIT = re.compile(
+    rf"(?P<number>.*?[\d}}).!])(?P<gap>\s*)(?P<unit>{_UNIT_WORD}(?:(?:\s*/\s*|\s+){_UNIT_WORD}){{0,4}})"
+)
+
+
+_CHOICE = re.compile(r"(?:[Oo]ption |[Cc]hoice )?\(?([A-J])(?:(\)|\.|:)(?:\s*(.*))?)?")
+_OTHER_CHOICE = re.compile(r"\b[A-J]\b|\b(?:and|or)\b")
+
+
+class Quantity(NamedTuple):
+    """A number as it was written. unit: "" without one. decimals: digits behind the point if it is
+    written with one, so possibly rounded; else None."""
+
+    value: Fraction
+    unit: str
+    is_percent: bool
+    decimals: int | None
+
+
+@functools.lru_cache(maxsize=4096)
+def clean(text: str) -> str:
+    """An answer without dressing: delimiters, spacing, fonts, money and degree signs."""
+    text = text.translate(_CHARACTERS).strip()
+    trimmed = True
+    while trimmed:
+        trimmed = False
+        for begin, end in _FENCES:
+            if text.startswith(begin) and text.endswith(end) and len(text) > len(begin + end):
+                inner = text[len(begin) : -len(end)]
+                if begin not in inner and end not in inner:
+                    text, trimmed = inner.strip(), True
+    if _ANGLE_FUNCTION.search(text):
+        text = _ANGLE.sub(r"{\\frac{\1\\pi}{180}}", text)
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    text = _SHORT_GROUP.sub(r"\1\2", text.strip().rstrip(".,;:").strip())
+    if _SPACED_THOUSANDS.fullmatch(text):
+        text = text.replace(" ", "")
+    if not re.search(r"[(\[{]", text):
+        text = _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
+    return text
+
+
+def key(text: str) -> str:
+    """What two answers of the same spelling share; `text` is cleaned."""
+    # A space between digits stays: 1 1/2 is not 11/2.
+    compact = re.sub(r"\s+(?!\d)|(?<!\d)\s+", "", text)
+    if choice := re.fullmatch(r"\(([A-Za-z])\)", compact):
+        return choice.group(1)
+    # Words are compared without regard to case, symbols are not.
+    return compact.casefold() if is_words(text) else compact
+
+
+def choice(text: str) -> str | None:
+    """The letter of a cleaned answer to a multiple choice: `B`, `(B)`, `(B) 32`, `B. 32`."""
+    match = _CHOICE.fullmatch(text)
+    if match is None:
+        return None
+    letter, _, rest = match.groups()
+    return None if rest and _OTHER_CHOICE.search(rest) else letter
+
+
+def is_words(text: str) -> bool:
+    """Whether a cleaned answer is plain words (three letters or more), not mathematics."""
+    return len(text) >= 3 and re.fullmatch(r"[A-Za-z]{2,}(?:[ '-]+[A-Za-z]+)*", text) is not None
+
+
+def unassigned(text: str) -> str:
+    """The value in `x = …`, `f(x) = …`, `area = …`, `x \\in …`, `… = x`; other texts unchanged."""
+    if text.count("=") + text.count("\\in ") != 1:
+        return text
+    match = _ASSIGNED.fullmatch(text)
+    return (match["value"] or match["first"]).strip() if match else text
+
+
+def quantity(text: str) -> Quantity | None:
+    """The number that a cleaned answer states, with its unit or percent sign, else None."""
+    is_percent = text.endswith("%")
+    number = text.removesuffix("%").rstrip()
+    value = exact.rational(number)
+    unit = ""
+    if value is None and len(text) <= exact.MAX_CHARS:
+        match = _WITH_UNIT.fullmatch(text)
+        if match is None:
+            return None
+        number = match["number"].strip()
+        unit = units.canonical(match["unit"], is_apart=bool(match["gap"]))
+        value = exact.rational(number) if unit else None
+        is_percent = unit in ("percent", "percentage")
+        unit = "" if is_percent else unit
+    if value is None:
+        return None
+    return Quantity(value, unit, is_percent, exact.decimals(number))

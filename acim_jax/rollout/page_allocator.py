@@ -1,0 +1,82 @@
+"""Who owns which page and row of the cache: the host's side of `sampling/state.py`."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from acim_jax.sampling.config import SamplingConfig
+from acim_kernels.paged_attention.pages import TRASH
+
+
+@dataclasses.dataclass
+class Prompt:
+    """Tokens that several conversations begin with, in the cache once a shard.
+
+    Its last page, partly filled, is copied for each conversation; the others are read by all.
+    users: conversations in rows that read them. awaited: conversations still to come.
+    """
+
+    token_ids: np.ndarray  # [n] int32
+    pages: list[int]
+    users: int = 0
+    awaited: int = 0
+
+    @property
+    def cached(self) -> int:
+        """All but the last token: a row's newest token is processed when the row decodes."""
+        return len(self.token_ids) - 1
+
+
+@dataclasses.dataclass
+class Shard:
+    """One shard's rows and pages. Page 0 is the trash page and belongs to nobody."""
+
+    index: int
+    free_rows: list[int]
+    free_pages: list[int]
+    prompts: dict[bytes, Prompt] = dataclasses.field(default_factory=dict[bytes, Prompt])
+
+    def take_pages(self, count: int) -> list[int]:
+        """Free pages; prompts that only waiting conversations need give theirs up for rows."""
+        for key in [key for key, prompt in self.prompts.items() if prompt.users == 0]:
+            if count <= len(self.free_pages):
+                break
+            self._forget(key)
+        if count > len(self.free_pages):
+            raise RuntimeError(
+                f"The page pool has {len(self.free_pages)} free pages, {count} are needed: rows "
+                "hold more than SamplingConfig.pages plans for."
+            )
+        return [self.free_pages.pop() for _ in range(count)]
+
+    def leave(self, key: bytes) -> None:
+        """One user less of a shared prompt; when nobody needs it any more its pages are free."""
+        prompt = self.prompts[key]
+        prompt.users -= 1
+        if prompt.users == 0 and prompt.awaited == 0:
+            self._forget(key)
+
+    def _forget(self, key: bytes) -> None:
+        self.free_pages += self.prompts.pop(key).pages
+
+
+def make_shards(config: SamplingConfig, count: int) -> list[Shard]:
+    """All rows and pages free, low numbers first."""
+    rows, pages = config.rows(count), config.pages(count)
+    return [
+        Shard(i, list(range(rows - 1, -1, -1)), list(range(pages - 1, TRASH, -1)))
+        for i in range(count)
+    ]
+
+
+def table(pages: Iterable[int], width: int) -> np.ndarray:
+    """A row's page table [M] int32, filled up with the trash page."""
+    row = np.full((width,), TRASH, np.int32)
+    pages = list(pages)
+    row[: len(pages)] = pages
+    return row
+
+
+def pages_for(tokens: int, page_size: int) -> int:
+    return -(-tokens // page_size)

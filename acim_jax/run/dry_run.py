@@ -1,0 +1,157 @@
+"""What a run would take, computed from its configuration: nothing is allocated or compiled."""
+
+from pathlib import Path
+
+import jax
+import rich.table
+
+from acim_jax import markup as markups
+from acim_jax.checkpoint import hf_config, model_folder
+from acim_jax.config.run import RunConfig
+from acim_jax.model import lora, transformer
+from acim_jax.model.config import ModelConfig
+from acim_jax.planning import device_memory, memory
+from acim_jax.planning.device_memory import human
+from acim_jax.planning.memory import Exploring, Improving
+from acim_jax.planning.workload import Place, Training, Workload
+from acim_jax.records import DECISIONS
+from acim_jax.rollout.sampler import Sampler
+from acim_jax.run import runtime
+from acim_jax.run.training import Prepared
+from acim_jax.sharding import axes
+
+
+def workload(
+    config: RunConfig, model: ModelConfig, *, prefixes: int, prefix_width: int, shards: int
+) -> Workload:
+    """The shapes of a run's programs.
+
+    prefixes: the most that a decision has. prefix_width: columns of prompts with their prefixes.
+    shards: parts of the batch axes.
+    """
+    explore, improve = config.explore, config.improve
+
+    def table(problems: int) -> tuple[int, int, int, int]:
+        return (-(-problems // shards) * shards, len(DECISIONS), prefixes, prefix_width)
+
+    decides = explore.guided_rollouts > 0 and improve.decision_weight > 0
+    training = Training(
+        improve,
+        scored=table(runtime.POLICY_ROWS),
+        decisions=table(-(-explore.problems // improve.minibatches)) if decides else None,
+        warmup=config.warmup if config.warmup.steps else None,
+        lora=config.lora,
+    )
+    return Workload(model, config.sampling, training)
+
+
+def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
+    """The shapes of a run, from its config and a folder with the model's config.json alone.
+
+    The problems are not read: prompts with their prefix are taken to fill the widest prefill
+    bucket. Raises as `hf_config.read_config` does.
+    """
+    model = model_folder.overridden(hf_config.read_config(folder), config.model)
+    markup = markups.from_fields(config.model.markup, "model.markup")
+    return workload(
+        config,
+        model,
+        prefixes=max(len(markup.prefixes(decision)) for decision in DECISIONS),
+        prefix_width=config.sampling.prefill_buckets[-1],
+        shards=shards,
+    )
+
+
+def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
+    """Bytes per device of both phases, on the mesh of this process's devices."""
+    config, model = prepared.config, prepared.model
+    train, sample = runtime.layouts(config.mesh)
+    asked = [*prepared.train, *prepared.validation, *prepared.test]
+    shapes = workload(
+        config,
+        model.config,
+        prefixes=max(len(model.markup.prefixes(decision)) for decision in DECISIONS),
+        prefix_width=runtime.prefix_width(model, asked),
+        shards=1 if train is None else train.shards("batch"),
+    )
+    at = Place(train, sample)
+    scores = memory.holds_scores(model.config, jax.default_backend())
+    return memory.exploring(shapes, at, scores=scores), memory.improving(shapes, at, scores=scores)
+
+
+def check(prepared: Prepared) -> str:
+    """What the sampler takes, in one line. ValueError where the run cannot fit its devices."""
+    exploring, improving = needed(prepared)
+    limit = device_memory.available()
+    device_memory.check(exploring, improving, limit)
+    return device_memory.describe(exploring, limit)
+
+
+def check_sampler(sampler: Sampler) -> str:
+    """`check` where a model is only sampled from."""
+    shapes, limit = Workload(sampler.model, sampler.config), device_memory.available()
+    scores = memory.holds_scores(sampler.model, jax.default_backend())
+    exploring = memory.exploring(shapes, Place(None, sampler.layout), scores=scores)
+    device_memory.check(exploring, None, limit)
+    return device_memory.describe(exploring, limit)
+
+
+def table(prepared: Prepared) -> rich.table.Table:
+    """Counts, bytes per device and programs of a run."""
+    config, model = prepared.config, prepared.model.config
+    params = transformer.abstract_params(model)
+    count = sum(x.size for x in jax.tree.leaves(params))
+    rows: list[tuple[str, str]] = [("model", f"{prepared.model.name}, {count:,} parameters")]
+    if config.lora is not None:
+        adapters = lora.abstract(config.lora, params)
+        trained = sum(x.size for x in jax.tree.leaves(adapters))
+        rows.append(("adapters", f"{trained:,} parameters of rank {config.lora.rank}"))
+    rows.append(("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"))
+    rows.append(("mesh", _mesh(runtime.layouts(config.mesh)[0])))
+    rows.append(("problems", _sizes(prepared)))
+    explore = config.explore
+    per_iteration = min(explore.problems, len(prepared.train)) * explore.rollouts_per_problem
+    rows.append(("rollouts", f"{per_iteration} × {config.run.iterations} iterations"))
+    rows.append(("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"))
+    rows += _memory(prepared)
+    programs = 3 + len(config.sampling.prefill_buckets)
+    per_bucket = 2 if config.improve.replay_weight else 1
+    programs += 4 + per_bucket * len(config.improve.buckets)
+    rows.append(("programs to compile, about", str(programs)))
+    result = rich.table.Table(title=f"{config.method}, seed {config.seed}", show_header=False)
+    for name, value in rows:
+        result.add_row(name, value)
+    return result
+
+
+def _memory(prepared: Prepared) -> list[tuple[str, str]]:
+    """Per device, while rollouts are sampled and while gradients are computed."""
+    exploring, improving = needed(prepared)
+    limit = device_memory.available()
+    rows = [
+        ("exploring, per device, about", human(exploring.total)),
+        ("  held by training", human(exploring.held)),
+        ("  sampler's weights", human(exploring.weights)),
+        ("  key/value cache", human(exploring.pages)),
+        ("  working memory, about", human(exploring.working)),
+        ("improving, per device, about", human(improving.total)),
+        ("  weights", human(improving.weights + improving.base)),
+        ("  moments", human(improving.moments)),
+        ("  gradients", human(improving.gradients)),
+        ("  activations, about", human(improving.activations)),
+        ("  logits, about", human(improving.logits)),
+    ]
+    fits = max(exploring.total, improving.total) <= limit
+    verdict = "fits" if fits else "does not fit"
+    return [*rows, ("a device of this machine has", f"{human(limit)}: {verdict}")]
+
+
+def _mesh(layout: axes.Layout | None) -> str:
+    if layout is None:
+        return "one device"
+    return " × ".join(f"{axis} {size}" for axis, size in layout.mesh.shape.items())
+
+
+def _sizes(prepared: Prepared) -> str:
+    train, validation, test = prepared.train, prepared.validation, prepared.test
+    return f"{len(train)} train, {len(validation)} validation, {len(test)} test"

@@ -1,0 +1,76 @@
+"""Starting one run, and going on with one, from the input's check to the report."""
+
+import logging
+import sys
+from pathlib import Path
+
+import jax
+
+from acim_jax import bad_input
+from acim_jax.checkpoint import store
+from acim_jax.config import run as config
+from acim_jax.config.run import RunConfig
+from acim_jax.environment import executor
+from acim_jax.report import write as report
+from acim_jax.run import dry_run, training
+from acim_jax.run import folder as run_folder
+from acim_jax.run import manifest as manifests
+from acim_jax.run.training import Prepared
+from acim_jax.run.warm_up import Display
+
+log = logging.getLogger(__name__)
+
+
+def start(prepared: Prepared, out: Path, display: Display) -> None:
+    """One run in a new folder. Raises `BadInput` if `out` cannot be used, or if
+    the devices cannot hold the run."""
+    with bad_input.reading():
+        run_folder.check_usable(out)
+        log.info(dry_run.check(prepared))
+        manifest = manifests.collect(
+            data_files=prepared.data_files,
+            devices=device_names(),
+            command=sys.argv,
+            executor=executor.probe(prepared.config.executor),
+        )
+    with run_folder.create(out, config.dump(prepared.config), manifest) as folder:
+        training.run(prepared, folder, display, resume=False)
+    write_report(out)
+
+
+def resume(path: Path, display: Display) -> None:
+    """Goes on with the run at `path` after its newest checkpoint. A finished run only gets its
+    report written again. Raises `BadInput` if the folder holds no run or is in use, or if the
+    devices cannot hold the run."""
+    with bad_input.reading():
+        run_folder.read_manifest(path)
+        prepared = training.prepare(config.load(path / "config.yaml"))
+        log.info(dry_run.check(prepared))
+        protection = executor.probe(prepared.config.executor)
+        opened = run_folder.resume(
+            path, devices=device_names(), command=sys.argv, executor=protection
+        )
+        folder = opened.__enter__()
+    try:
+        for change in folder.changes:
+            log.warning("%s: %s; numbers may differ from here on", path, change)
+        training.run(prepared, folder, display, resume=True)
+    finally:
+        opened.__exit__(None, None, None)
+    write_report(path)
+
+
+def write_report(path: Path) -> None:
+    page = report.write_report([path], path / "report.html")
+    log.info("report: %s", page)
+
+
+def device_names() -> list[str]:
+    return [f"{device.platform}:{device.device_kind}" for device in jax.devices()]
+
+
+def is_finished(path: Path, run: RunConfig) -> bool:
+    """Whether the last iteration is checkpointed and the final evaluation made."""
+    done = store.latest(path / "checkpoints") == run.run.iterations
+    evaluated = (path / "evaluation" / "final" / "results.json").is_file()
+    return done and (evaluated or not run.evaluation.final)

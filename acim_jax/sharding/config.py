@@ -1,0 +1,24 @@
+"""The `mesh` section of a run."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Sizes of the mesh axes. One of them may be -1: whatever devices are left.
+
+    data: replicas of the parameters. fsdp: shards of the parameters, and of the batch. tensor:
+    shards of heads, feed-forward (or experts) and vocabulary.
+    """
+
+    data: int = 1
+    fsdp: int = -1
+    tensor: int = 1
+
+    def __post_init__(self) -> None:
+        sizes = (self.data, self.fsdp, self.tensor)
+        if any(size < 1 and size != -1 for size in sizes) or sizes.count(-1) > 1:
+            raise ValueError(
+                f"Mesh axes must be positive, one of them may be -1; got data={self.data}, "
+                f"fsdp={self.fsdp}, tensor={self.tensor}."
+            )

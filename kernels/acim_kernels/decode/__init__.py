@@ -1,1 +1,0 @@
-"""Attention of a few new tokens over a paged key/value cache: decoding, and later turns."""

@@ -1,0 +1,93 @@
+"""Paged decoding in plain jnp whose cost follows every row's own length.
+
+The (row, page) pairs that some query sees are put one behind another and worked off in groups of a
+fixed size; then each row joins the softmaxes of its pages, in the order of the pages.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from acim_kernels.paged_attention.pages import TRASH, Pages
+from acim_kernels.paged_attention.reference import fetch
+
+#: Pairs a group: its keys and values should stay in the cache of a core.
+GROUP = 64
+#: Pages a table at most. What each page gave is kept for whole tables and joined over them: that
+#: costs more on a CPU than it saves where rows are much shorter than tables of more pages.
+WIDEST = 64
+_NONE = jnp.finfo(jnp.float32).min
+
+
+def attention(
+    q_BNH: Float[Array, "B N H"],
+    pages: Pages,
+    tables_BM: Int[Array, "B M"],
+    positions_B: Int[Array, "B"],
+    window: int | Array | None = None,
+) -> Float[Array, "B N H"]:
+    """softmax(q·k/√H) v of one query a row over the key positions that it sees; sums in float32.
+
+    A row's pairs are computed apart from those of other rows and joined in a fixed order, so that
+    its result does not depend, to the last bit, on the rows beside it.
+    """
+    B, N, H = q_BNH.shape
+    (K, G), M = pages.k.shape[1:3], tables_BM.shape[1]
+    q = (q_BNH * H**-0.5).reshape(B, K, N // K, H)
+    first_B = jnp.zeros_like(positions_B)
+    if window is not None:
+        first_B = jnp.maximum(positions_B - window + 1, 0) // G
+    counts_B = jnp.minimum(positions_B // G, M - 1) - first_B + 1
+    ends_B = jnp.cumsum(counts_B)
+    pairs = jnp.arange(-(-B * M // GROUP) * GROUP)
+    row = jnp.minimum(jnp.searchsorted(ends_B, pairs, side="right"), B - 1)
+    page = pairs - (ends_B - counts_B - first_B)[row]
+    is_pair = pairs < ends_B[-1]
+    numbers = jnp.where(is_pair, tables_BM[row, jnp.clip(page, 0, M - 1)], TRASH)
+    key_positions = page[:, None] * G + jnp.arange(G)
+    seen = (key_positions <= positions_B[row, None]) & is_pair[:, None]
+    if window is not None:
+        seen &= key_positions > positions_B[row, None] - window
+    queries = q[row]
+
+    def group(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        def part(x: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(x, i * GROUP, GROUP)
+
+        results = _page_softmax(part(queries), pages, part(numbers), part(seen))
+        return jax.tree.map(
+            lambda all_pairs, new: jax.lax.dynamic_update_slice_in_dim(
+                all_pairs, new, i * GROUP, 0
+            ),
+            carry,
+            results,
+        )
+
+    shape = (len(pairs), K, N // K)
+    start = (jnp.full(shape, _NONE), jnp.zeros(shape), jnp.zeros((*shape, H)))
+    best, total, summed = jax.lax.fori_loop(0, -(-ends_B[-1] // GROUP), group, start)
+    mine_BM = jnp.minimum((ends_B - counts_B)[:, None] + jnp.arange(M), len(pairs) - 1)
+    is_mine = (jnp.arange(M) < counts_B[:, None])[..., None, None]
+    best = jnp.where(is_mine, best[mine_BM], _NONE)
+    weights = jnp.where(is_mine, jnp.exp(best - jnp.max(best, axis=1, keepdims=True)), 0.0)
+    total = jnp.sum(weights * total[mine_BM], axis=1)
+    summed = jnp.sum(weights[..., None] * summed[mine_BM], axis=1)
+    return (summed / total[..., None]).astype(q_BNH.dtype).reshape(B, N, H)
+
+
+def _page_softmax(
+    q: Float[Array, "W K R H"], pages: Pages, numbers: Int[Array, "W"], seen: Array
+) -> tuple[Array, Array, Array]:
+    """Of each pair: the best score, the sum of exp(score − best), and the values' weighted sum."""
+    k, v = fetch(pages, numbers, q.dtype)
+    # A product with keys that lie [H, G] takes half the time of one with [G, H] on a CPU, the
+    # transposition included; the barrier keeps the compiler from undoing it.
+    k = jax.lax.optimization_barrier(k.swapaxes(2, 3))
+    scores = jnp.einsum("WKRH,WKHG->WKRG", q, k, preferred_element_type=jnp.float32)
+    scores = jnp.where(seen[:, None, None], scores, _NONE)
+    best = jnp.max(scores, axis=-1)
+    weights = jnp.where(seen[:, None, None], jnp.exp(scores - best[..., None]), 0.0)
+    summed = jnp.einsum(
+        "WKRG,WKGH->WKRH", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
+    )
+    return best, jnp.sum(weights, axis=-1), summed

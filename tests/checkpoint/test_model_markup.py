@@ -1,0 +1,51 @@
+"""The `model.markup` of a run config: a template by name over what the model's folder says."""
+
+from pathlib import Path
+
+import pytest
+
+from acim_jax.bad_input import BadInput
+from acim_jax.checkpoint import acim_yaml, model_folder
+from acim_jax.config import run as config
+from acim_jax.markup import TEMPLATES
+from tests.support import model_folders, tiny_models
+
+RETOOL = "model: {path: %s, markup: {name: retool, max_turns: 3, system: null, stop: ['Q:']}}"
+
+
+def test_a_template_by_name(tmp_path: Path):
+    folder = model_folders.write_model(tmp_path / "m")
+    run = config.loads(RETOOL % folder)
+    assert config.loads(config.dump(run)) == run
+    model = model_folder.open_model(run.model)
+    markup = model.markup
+    assert model.has_markup
+    assert (markup.code_open, markup.max_turns, markup.stop) == ("<code>\n", 3, ("Q:",))
+    assert markup.user == TEMPLATES["retool"].user
+
+
+def test_fields_override_those_of_the_folder(tmp_path: Path):
+    folder = model_folders.write_model(tmp_path / "m")
+    run = config.loads(f"model: {{path: {folder}}}", overrides=[("model.markup.max_turns", "5")])
+    markup = model_folder.open_model(run.model).markup
+    assert (markup.max_turns, markup.code_open) == (5, tiny_models.CHATTY.code_open)
+    plain = config.loads(f"model: {{path: {folder}}}")
+    assert model_folder.open_model(plain.model).markup == tiny_models.CHATTY
+
+
+def test_the_folder_may_name_one_too(tmp_path: Path):
+    folder = model_folders.write_model(tmp_path / "m")
+    (folder / acim_yaml.NAME).write_text("name: tora\nmax_turns: 2\n")
+    run = config.loads(f"model: {{path: {folder}, markup: {{max_output_chars: 99}}}}")
+    markup = model_folder.open_model(run.model).markup
+    assert markup.template == "<|user|>\n{problem}\n<|assistant|>\n"
+    assert (markup.max_turns, markup.max_output_chars) == (2, 99)
+
+
+def test_what_is_refused(tmp_path: Path):
+    folder = model_folders.write_model(tmp_path / "m")
+    wrong = config.loads(f"model: {{path: {folder}, markup: {{name: retol}}}}")
+    with pytest.raises(ValueError, match=r"model\.markup: name: no template .* mean 'retool'"):
+        model_folder.open_model(wrong.model)
+    with pytest.raises(BadInput, match=r"model\.markup\.stop"):
+        config.loads(f"model: {{path: {folder}, markup: {{stop: [1]}}}}")

@@ -1,0 +1,107 @@
+"""What is read in a response, and what is decided without a computer algebra system."""
+
+import time
+from fractions import Fraction
+
+import pytest
+
+from acim_jax.grading import answers, exact
+from acim_jax.grading.extraction import extract_answer
+
+EXTRACTED = [
+    (r"so \boxed{5}", "5"),
+    (r"First \boxed{3}, but then \boxed{5}.", "5"),
+    (r"\boxed{\frac{1}{2}} and more", r"\frac{1}{2}"),
+    (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+    (r"\boxed{\boxed{7}}", "7"),
+    (r"\boxed{1} then \boxed{2", "1"),
+    (r"\fbox{9}", "9"),
+    (r"\boxed 12$", "12"),
+    (r"\boxed{}", ""),
+    (r"\boxed{1", None),
+    ("It follows.\n#### 1,234", "1,234"),
+    ("The answer is 12.", "12"),
+    ("Thus the final answer is: $\\frac{3}{4}$.", "$\\frac{3}{4}$"),
+    ("The answer is 3.5 dollars. Good.", "3.5 dollars"),
+    ("Answer: B", "B"),
+    ("The answer is 4, because 2+2=4.", "4"),
+    ("the answer to this question is 8", "8"),
+    ("42", "42"),
+    (" -3/4 \n", "-3/4"),
+    ("x^2 + 1", "x^2 + 1"),
+    ("12 apples", "12 apples"),
+    ("9" * 1000, "9" * 1000),
+    ("", None),
+    ("We first add the two numbers and then stop.", None),
+    ("7\n8", None),
+]
+
+
+@pytest.mark.parametrize(("text", "answer"), EXTRACTED)
+def test_extraction(text: str, answer: str | None) -> None:
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12", Fraction(12)),
+        ("-0.125", Fraction(-1, 8)),
+        ("3/4/2", Fraction(3, 8)),
+        (r"\frac{1+2}{2^3}", Fraction(3, 8)),
+        (r"3\frac{1}{7}", Fraction(22, 7)),
+        (r"3\frac{7}{1}", Fraction(21)),
+        ("2^-2", Fraction(1, 4)),
+        ("2^3^2", Fraction(512)),
+        (r"0.\overline{142857}", Fraction(1, 7)),
+        ("1e-2", Fraction(1, 100)),
+        ("1/2(3)", None),
+        ("2 3", None),
+        ("3!!", Fraction(720)),
+        ("1/0", None),
+        ("0^0", None),
+        ("2^(1/2)", None),
+        ("10^99999999", None),
+        ("2^10000 * 2^10000 * 2^10000 * 2^10000 * 2^10000", None),
+        ("2000!", None),
+        ("1e9999", None),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_rational(text: str, value: Fraction | None) -> None:
+    assert exact.rational(text) == value
+
+
+def test_what_is_decided_without_a_computer_algebra_system() -> None:
+    assert answers.decide(r"\sqrt{20}", r"2\sqrt{5}") is None
+    assert answers.decide("6", "5") == ("exact", False)
+    assert answers.decide(None, "5") == ("none", False)
+
+
+def test_wrong_numbers_never_reach_the_symbolic_step() -> None:
+    predictions = [
+        "4",
+        "-5",
+        "5.5",
+        r"\frac{1}{3}",
+        "5x",
+        "x",
+        "",
+        "none",
+        "5,6",
+        "5/0",
+        r"\text{no}",
+    ]
+    for prediction in predictions:
+        assert answers.decide(prediction, "5") is not None, prediction
+
+
+@pytest.mark.parametrize(
+    "text", ["answer is" + "\n" * 200_000, "\\boxed{" * 100_000, "^" + " " * 10**6]
+)
+def test_hostile_responses_cost_little(text: str) -> None:
+    begin = time.process_time()
+    verdict = answers.decide(extract_answer(text), "5")
+    assert verdict is None or not verdict[1]
+    assert time.process_time() - begin < 2.0  # quadratic work would take minutes
