@@ -56,6 +56,17 @@ class Stop(enum.StrEnum):
     INFRA = "infra"  # the executor failed on our side: dropped from training, and counted
 
 
+class DropReason(enum.StrEnum):
+    """Why curation did not keep a rollout for training."""
+
+    ALL_AGREE = "all_agree"  # every rollout of its group has the same reward
+    NOT_DRAWN = "not_drawn"  # the draw by strategy chose others
+    NO_SIGNAL = "no_signal"  # its problem has no strategy
+    TOO_LONG = "too_long"  # no batch row holds it
+    PROMPT = "prompt"  # `Stop.PROMPT`
+    INFRA = "infra"  # `Stop.INFRA`
+
+
 @dataclasses.dataclass(frozen=True)
 class InputOutput:
     """A test of a whole program: what it reads on standard input, and what it must print."""
@@ -240,7 +251,7 @@ class CurationCounts:
 
     rollouts: int
     kept: int
-    dropped: Mapping[str, int]
+    dropped: Mapping[DropReason, int]
     queries: int
     targets: int
 

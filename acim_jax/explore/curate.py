@@ -12,6 +12,7 @@ from acim_jax.records import (
     DECISIONS,
     CurationCounts,
     DecisionValues,
+    DropReason,
     Episode,
     Example,
     Stop,
@@ -47,7 +48,7 @@ def examples(
     sampled the decision themselves, so it is the query's mean over both. Groups whose rollouts all
     agree have no gradient and are dropped.
     """
-    dropped: collections.Counter[str] = collections.Counter()
+    dropped: collections.Counter[DropReason] = collections.Counter()
     kept: list[Example] = []
     groups = group_by_problem(episodes)
     for one in values:
@@ -56,7 +57,7 @@ def examples(
         guided = [[e for e in usable if e.guide == decision] for decision in DECISIONS]
         strategy = strategies.get(one.problem_id)
         if strategy is None:
-            dropped["no_signal"] += sum(len(group) for group in guided)
+            dropped[DropReason.NO_SIGNAL] += sum(len(group) for group in guided)
             continue
         draw = rng.host(seed, iteration, "curate", one.problem_id)
         wanted = draw.multinomial(config.keep, strategy)
@@ -66,11 +67,11 @@ def examples(
                 weight = float(strategy[c]) * len(DECISIONS)
                 weighed = [Example(e.episode, e.advantage, weight) for e in candidates]
                 kept += weighed if weight > 0 else []
-                dropped["not_drawn"] += 0 if weight > 0 else len(weighed)
+                dropped[DropReason.NOT_DRAWN] += 0 if weight > 0 else len(weighed)
                 continue
             chosen = {id(group[i]) for i in draw.permutation(len(group))[: wanted[c]]}
             drawn = [example for example in candidates if id(example.episode) in chosen]
-            dropped["not_drawn"] += len(candidates) - len(drawn)
+            dropped[DropReason.NOT_DRAWN] += len(candidates) - len(drawn)
             kept += drawn
     counts = CurationCounts(
         rollouts=len(episodes),
@@ -83,27 +84,29 @@ def examples(
 
 
 def _usable(
-    group: Sequence[Episode], fits: Callable[[Episode], bool], dropped: collections.Counter[str]
+    group: Sequence[Episode],
+    fits: Callable[[Episode], bool],
+    dropped: collections.Counter[DropReason],
 ) -> list[Episode]:
     """Without episodes that our executor failed, that never began, or that no row can hold."""
     usable = []
     for episode in group:
         if episode.stop in (Stop.INFRA, Stop.PROMPT):
-            dropped[episode.stop.value] += 1
+            dropped[DropReason(episode.stop.value)] += 1
         elif not fits(episode):
-            dropped["too_long"] += 1
+            dropped[DropReason.TOO_LONG] += 1
         else:
             usable.append(episode)
     return usable
 
 
 def _advantages(
-    group: Sequence[Episode], name: AdvantageName, dropped: collections.Counter[str]
+    group: Sequence[Episode], name: AdvantageName, dropped: collections.Counter[DropReason]
 ) -> list[Example]:
     """Every episode of a group with (r − mean), scaled by its std if asked; none if all agree."""
     rewards = np.array([episode.reward for episode in group], np.float64)
     if len(rewards) == 0 or np.ptp(rewards) == 0:
-        dropped["all_agree"] += len(rewards)
+        dropped[DropReason.ALL_AGREE] += len(rewards)
         return []
     centred = rewards - rewards.mean()
     scale = rewards.std() + STD_FLOOR if name == "normalised" else 1.0

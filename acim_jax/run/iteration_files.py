@@ -9,7 +9,7 @@ import numpy as np
 from acim_jax import em
 from acim_jax.evaluation import episode_rows
 from acim_jax.files import jsonl
-from acim_jax.records import Status, Stop
+from acim_jax.records import DropReason, Status, Stop
 from acim_jax.run.folder import RunFolder
 from acim_jax.run.runtime import Runtime
 
@@ -45,7 +45,7 @@ def explore_metrics(result: em.Iteration) -> dict[str, float | None]:
     for stop in Stop:
         row[f"explore/stop/{stop}"] = float(sum(e.stop is stop for e in episodes))
     row["curate/kept"] = float(counts.kept)
-    for reason in ("all_agree", "not_drawn", "no_signal", "too_long", "prompt", "infra"):
+    for reason in DropReason:
         row[f"curate/dropped/{reason}"] = float(counts.dropped.get(reason, 0))
     return row
 
