@@ -98,8 +98,8 @@ class Problem:
     extra: Mapping[str, object] = dataclasses.field(default_factory=dict[str, object])
 
     @property
-    def cell(self) -> str:
-        """Family and level, the unit of per-cell tables: `subject/level`."""
+    def stratum(self) -> str:
+        """Family and level, the unit of tables by stratum: `subject/level`."""
         return f"{self.subject or 'all'}/{self.level or '-'}"
 
 

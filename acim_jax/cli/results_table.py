@@ -14,13 +14,13 @@ def experiment(path: Path) -> rich.table.Table:
     table = rich.table.Table(
         title=f"{start['n']} held-out problems, greedy; mean ± standard error over seeds"
     )
-    for column in ("", "rollouts", "accuracy", "selection", "per cell", "code rate"):
+    for column in ("", "rollouts", "accuracy", "selection", "per stratum", "code rate"):
         table.add_column(column, justify="left" if not column else "right")
     names = {
         "text": "start, always text",
         "code": "start, always code",
         "native": "start, decides itself",
-        "oracle": "start, oracle per cell",
+        "oracle": "start, oracle per stratum",
     }
     for key, name in names.items():
         table.add_row(name, "0", f"{start[key]['accuracy']:.3f}", "", "", "")
@@ -29,15 +29,15 @@ def experiment(path: Path) -> rich.table.Table:
         table.add_row(
             arm["label"],
             str(arm["rollouts"]),
-            _cell(arm["accuracy"]),
-            _cell(arm["selection_accuracy"]),
-            _cell(arm["cell_selection_accuracy"]),
-            _cell(arm["code_rate"]),
+            _figure(arm["accuracy"]),
+            _figure(arm["selection_accuracy"]),
+            _figure(arm["stratum_selection_accuracy"]),
+            _figure(arm["code_rate"]),
         )
     return table
 
 
-def _cell(measure: dict[str, Any]) -> str:
+def _figure(measure: dict[str, Any]) -> str:
     if measure["mean"] is None:
         return "–"
     spread = "" if measure["stderr"] is None else f" ± {measure['stderr']:.3f}"

@@ -26,7 +26,7 @@ NAMES = ("arithmetic",)
 #: Of 20 hash buckets, 14 are train, 3 validation, 3 test.
 _BUCKETS: tuple[Split, ...] = (*SPLITS[:1] * 14, *SPLITS[1:2] * 3, *SPLITS[2:] * 3)
 #: How often a problem that came already is drawn again before a repetition is accepted: the
-#: smallest cells hold fewer different questions than a large set asks of them.
+#: smallest strata hold fewer different questions than a large set asks of them.
 _MAX_REPEATS = 30
 
 
@@ -38,7 +38,7 @@ def split_of(family: str, key: tuple[int | str, ...]) -> Split:
 
 def generate(split: str, n: int, *, seed: int) -> list[Problem]:
     """The first `n` problems of a split; a larger `n` only appends. A question comes once unless
-    its cell is exhausted. ValueError for an unknown split or a negative count."""
+    its stratum is exhausted. ValueError for an unknown split or a negative count."""
     problems: list[Problem] = []
     seen: set[str] = set()
     for index in range(_checked(split, n)):

@@ -58,7 +58,7 @@ def training_row(
         "iteration": iteration,
         "question": problem.question,
         "gold": problem.answer,
-        "cell": problem.cell,
+        "stratum": problem.stratum,
         "advantage": advantage,
     }
 

@@ -46,24 +46,24 @@ def judge(chose_code: np.ndarray, text_solves: np.ndarray, code_solves: np.ndarr
 def better_decisions(
     problems: Sequence[Problem], text_rewards: Sequence[float], code_rewards: Sequence[float]
 ) -> dict[str, DecisionName]:
-    """The decision with the higher mean reward in each cell (family and level); ties go to text."""
+    """The decision with the higher mean reward in each stratum; ties go to text."""
     totals: dict[str, np.ndarray] = {}
     for problem, text, code in zip(problems, text_rewards, code_rewards, strict=True):
-        totals.setdefault(problem.cell, np.zeros((len(DECISIONS),)))
-        totals[problem.cell] += (text, code)
-    return {cell: DECISIONS[int(total[1] > total[0])] for cell, total in totals.items()}
+        totals.setdefault(problem.stratum, np.zeros((len(DECISIONS),)))
+        totals[problem.stratum] += (text, code)
+    return {stratum: DECISIONS[int(total[1] > total[0])] for stratum, total in totals.items()}
 
 
 def oracle_rewards(
     problems: Sequence[Problem],
     text_rewards: Sequence[float],
     code_rewards: Sequence[float],
-    by_cell: Mapping[str, DecisionName],
+    by_stratum: Mapping[str, DecisionName],
 ) -> np.ndarray:
-    """The per-cell oracle selector's reward on each problem; text in a cell it does not know."""
+    """The oracle selector's reward on each problem; text in a stratum that it does not know."""
     return np.array(
         [
-            code if by_cell.get(problem.cell) == "code" else text
+            code if by_stratum.get(problem.stratum) == "code" else text
             for problem, text, code in zip(problems, text_rewards, code_rewards, strict=True)
         ]
     )

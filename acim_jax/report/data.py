@@ -36,8 +36,8 @@ class MetricsRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
-    """One family and level of cells.json. `values`: text, code, policy_code, … in [0, 1]."""
+class Stratum:
+    """One family and level of strata.json. `values`: text, code, policy_code, … in [0, 1]."""
 
     family: str
     level: str
@@ -60,13 +60,13 @@ class Evaluation:
     """What one of `evaluation/start` and `evaluation/final` holds.
 
     native: measures of the native results.json entry (accuracy, code_rate, …, n), perhaps empty.
-    policy_code: π̂(code|x) of each problem. problem_cells: problem id → `family/level`.
+    policy_code: π̂(code|x) of each problem. problem_strata: problem id → `family/level`.
     """
 
     native: Mapping[str, float]
-    cells: tuple[Cell, ...]
+    strata: tuple[Stratum, ...]
     policy_code: tuple[float, ...]
-    problem_cells: Mapping[str, str]
+    problem_strata: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,18 +235,18 @@ def _pair(value: object, path: Path, line: int, key: str) -> tuple[float | None,
 
 def _read_evaluation(folder: Path) -> Evaluation:
     policy: list[float] = []
-    problem_cells: dict[str, str] = {}
+    problem_strata: dict[str, str] = {}
     problems = folder / "problems.jsonl"
     for _, row in jsonl.read(problems) if problems.is_file() else []:
-        problem_cells[str(row.get("problem_id"))] = str(row.get("cell") or "all/-")
+        problem_strata[str(row.get("problem_id"))] = str(row.get("stratum") or "all/-")
         if (probability := number(row.get("policy_code"))) is not None:
             policy.append(probability)
     results = folder / "results.json"
     return Evaluation(
         native=_native(readers.read_object(results)) if results.is_file() else {},
-        cells=_read_cells(folder / "cells.json"),
+        strata=_read_strata(folder / "strata.json"),
         policy_code=tuple(policy),
-        problem_cells=problem_cells,
+        problem_strata=problem_strata,
     )
 
 
@@ -275,20 +275,20 @@ def _native(results: Mapping[str, object]) -> dict[str, float]:
     return measures
 
 
-def _read_cells(path: Path) -> tuple[Cell, ...]:
+def _read_strata(path: Path) -> tuple[Stratum, ...]:
     if not path.is_file():
         return ()
     content = readers.read_json(path)
     if not isinstance(content, list):
-        raise ValueError(f"{path} must hold a list of cells, got {type(content).__name__}.")
-    cells: list[Cell] = []
+        raise ValueError(f"{path} must hold a list of strata, got {type(content).__name__}.")
+    strata: list[Stratum] = []
     for position, entry in enumerate(content):
         row = mapping(entry)
-        family, slash, level = str(row.get("cell", "")).rpartition("/")
+        family, slash, level = str(row.get("stratum", "")).rpartition("/")
         if not slash:
             raise ValueError(
-                f"{path}: cell {position} needs 'cell' as family/level, got {entry!r}."
+                f"{path}: stratum {position} needs 'stratum' as family/level, got {entry!r}."
             )
         values = {key: n for key, value in row.items() if (n := number(value)) is not None}
-        cells.append(Cell(family, level, int(values.pop("n", 0)), values))
-    return tuple(cells)
+        strata.append(Stratum(family, level, int(values.pop("n", 0)), values))
+    return tuple(strata)

@@ -105,7 +105,7 @@ def _page_row(
     """What the page shows of an episode; short keys are spelled out in templates/report.js."""
     problem = _field(row, "problem_id", where)
     final = run.evaluations.get("final")
-    evaluated_cell = final.problem_cells.get(problem, "all/-") if final else "all/-"
+    evaluated_stratum = final.problem_strata.get(problem, "all/-") if final else "all/-"
     segments, executions = row.get("segments"), row.get("executions")
     if not isinstance(segments, list) or not isinstance(executions, list):
         raise ValueError(f"{where}: 'segments' and 'executions' must be lists.")
@@ -114,7 +114,7 @@ def _page_row(
         "seed": run.seed,
         "iteration": "final evaluation" if iteration == _FINAL else str(iteration),
         "problem": problem,
-        "cell": str(row.get("cell") or evaluated_cell),
+        "stratum": str(row.get("stratum") or evaluated_stratum),
         "guide": _field(row, "guide", where),
         "decision": _field(row, "decision", where),
         "reward": reward,

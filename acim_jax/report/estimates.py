@@ -1,4 +1,4 @@
-"""The statistics of the report: curves over seeds, binned rates, cells, and the final figures."""
+"""The statistics of the report: curves over seeds, binned rates, strata, and the final figures."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from acim_jax.report.readers import mapping, number
 MEASURES = (
     "accuracy",
     "selection_accuracy",
-    "cell_selection_accuracy",
+    "stratum_selection_accuracy",
     "code_rate",
     "executions_per_problem",
 )
@@ -231,20 +231,20 @@ def calibration(runs: Sequence[Run], iterations: Sequence[int]) -> Calibration |
     )
 
 
-def mean_cells(runs: Sequence[Run], when: When) -> list[data.Cell]:
-    """cells.json averaged over the runs that have it; `n` is that of the first."""
-    tables = [run.evaluations[when].cells for run in runs if when in run.evaluations]
-    grouped: dict[tuple[str, str], list[data.Cell]] = {}
-    for cell in (cell for table in tables for cell in table):
-        grouped.setdefault((cell.family, cell.level), []).append(cell)
+def mean_strata(runs: Sequence[Run], when: When) -> list[data.Stratum]:
+    """strata.json averaged over the runs that have it; `n` is that of the first."""
+    tables = [run.evaluations[when].strata for run in runs if when in run.evaluations]
+    grouped: dict[tuple[str, str], list[data.Stratum]] = {}
+    for stratum in (stratum for table in tables for stratum in table):
+        grouped.setdefault((stratum.family, stratum.level), []).append(stratum)
     means = []
-    for (family, level), cells in sorted(grouped.items()):
-        keys = sorted({key for cell in cells for key in cell.values})
+    for (family, level), strata in sorted(grouped.items()):
+        keys = sorted({key for stratum in strata for key in stratum.values})
         values = {}
         for key in keys:
-            present = [cell.values[key] for cell in cells if key in cell.values]
+            present = [stratum.values[key] for stratum in strata if key in stratum.values]
             values[key] = sum(present) / len(present)
-        means.append(data.Cell(family, level, cells[0].n, values))
+        means.append(data.Stratum(family, level, strata[0].n, values))
     return means
 
 

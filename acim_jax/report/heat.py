@@ -1,30 +1,30 @@
-"""Heat maps of what each decision is worth, family by level, with the numbers in the cells."""
+"""Heat maps of what each decision is worth, family by level, with the numbers written in."""
 
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from acim_jax.report.data import Cell
+from acim_jax.report.data import Stratum
 from acim_jax.report.figures import plain
 
 _SCALE = [[i / 4, f"var(--heat-{i})"] for i in range(5)]
-#: Numbers on cells above this value are written in the other ink; both themes' scales meet it.
+#: Numbers above this value are written in the other ink; both themes' scales meet it.
 _INK_CHANGES = 0.62
 
 Grid = Sequence[Sequence[float | None]]
 
 
-def heat_maps(rows: Sequence[tuple[str, Sequence[Cell]]]) -> tuple[go.Figure, int]:
-    """A row of maps for each (title, cells), and the height in pixels.
+def heat_maps(rows: Sequence[tuple[str, Sequence[Stratum]]]) -> tuple[go.Figure, int]:
+    """A row of maps for each (title, strata), and the height in pixels.
 
     Columns: Q̂(text), Q̂(code), π(code), and native accuracy where it is recorded.
     """
     columns = {"text": "Q̂(text)", "code": "Q̂(code)", "policy_code": "π(code | x)"}
-    if any("native" in cell.values for _, cells in rows for cell in cells):
+    if any("native" in stratum.values for _, strata in rows for stratum in strata):
         columns["native"] = "native accuracy"
-    families = sorted({cell.family for _, cells in rows for cell in cells}, reverse=True)
-    levels = sorted({cell.level for _, cells in rows for cell in cells}, key=_natural)
+    families = sorted({stratum.family for _, strata in rows for stratum in strata}, reverse=True)
+    levels = sorted({stratum.level for _, strata in rows for stratum in strata}, key=_natural)
     fig = make_subplots(
         rows=len(rows),
         cols=len(columns),
@@ -35,12 +35,12 @@ def heat_maps(rows: Sequence[tuple[str, Sequence[Cell]]]) -> tuple[go.Figure, in
         subplot_titles=[f"{title}: {name}" for title, _ in rows for name in columns.values()],
     )
     x, y = [f"level {plain(level)}" for level in levels], [plain(family) for family in families]
-    for row, (_, cells) in enumerate(rows, start=1):
-        table = {(cell.family, cell.level): cell for cell in cells}
+    for row, (_, strata) in enumerate(rows, start=1):
+        table = {(stratum.family, stratum.level): stratum for stratum in strata}
         grid = [[table.get((family, level)) for level in levels] for family in families]
-        n = [[cell and cell.n for cell in line] for line in grid]
+        n = [[stratum and stratum.n for stratum in line] for line in grid]
         for column, (key, name) in enumerate(columns.items(), start=1):
-            z = [[cell and cell.values.get(key) for cell in line] for line in grid]
+            z = [[stratum and stratum.values.get(key) for stratum in line] for line in grid]
             fig.add_trace(_map(x, y, z, n, name), row=row, col=column)
             for numbers in _numbers(x, y, z):
                 fig.add_trace(numbers, row=row, col=column)
@@ -77,7 +77,7 @@ def _map(
 
 
 def _numbers(x: Sequence[str], y: Sequence[str], z: Grid) -> list[go.Scatter]:
-    """The cells' values as text: one trace for each ink."""
+    """The values as text: one trace for each ink."""
     traces = []
     for ink, high in (("low", False), ("high", True)):
         written = [

@@ -19,7 +19,7 @@ def build(experiment: Experiment, episodes: Mapping[Path, RunEpisodes]) -> list[
         _accuracy(experiment),
         _decisions(experiment),
         _code_rates(experiment, episodes),
-        _cells(experiment),
+        _strata(experiment),
         _calibration(experiment),
         ledger.counts(experiment),
         ledger.time(experiment),
@@ -166,21 +166,21 @@ def _with_legend(figure: go.Figure) -> go.Figure:
     )
 
 
-def _cells(experiment: Experiment) -> Section:
+def _strata(experiment: Experiment) -> Section:
     views, notes = {}, []
     for label, _, runs in arms(experiment):
         names = {"start": "before", "final": "after"}
         tables = [
-            (names[when], cells) for when in WHENS if (cells := numbers.mean_cells(runs, when))
+            (names[when], strata) for when in WHENS if (strata := numbers.mean_strata(runs, when))
         ]
         if tables:
             figure, height = heat.heat_maps(tables)
             views[label] = [Panel("", figure, height, wide=True)]
         else:
-            notes.append(f"{label}: no cells.json under evaluation/.")
+            notes.append(f"{label}: no strata.json under evaluation/.")
     text = (
         "Q̂ is the accuracy when the decision is forced, π(code | x) what the policy would choose "
-        "itself; each cell is a family of problems at one level, averaged over seeds. Hover for "
+        "itself; each stratum is a family of problems at one level, averaged over seeds. Hover for "
         "the number of problems."
     )
     return Section("values", "Values", "What each decision is worth, before and after", text,

@@ -11,7 +11,7 @@ MISSING = "\u2013"
 _NAMES = {
     "accuracy": "accuracy",
     "selection_accuracy": "selection accuracy",
-    "cell_selection_accuracy": "selection accuracy per cell",
+    "stratum_selection_accuracy": "selection accuracy per stratum",
     "code_rate": "code rate",
     "executions_per_problem": "programs per problem",
 }
@@ -35,7 +35,7 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of (head, cells); `note` says where the figures come from."""
+    """Rows of (head, figures); `note` says where the figures come from."""
 
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[str]]]
@@ -78,7 +78,7 @@ def tiles(
                 value = f"{spread.mean:.3f}"
                 shown.append(Tile(title, value, _range(spread), colours.get(result.arm, "")))
     if "oracle" in start:
-        shown.append(Tile("Oracle selector", f"{start['oracle']:.3f}", "of the start, per cell"))
+        shown.append(Tile("Oracle selector", f"{start['oracle']:.3f}", "of the start, per stratum"))
     if "native" in start:
         forced = [f"always {n} {start[n]:.3f}" for n in ("text", "code") if n in start]
         shown.append(Tile("At the start", f"{start['native']:.3f}", ", ".join(forced)))
@@ -98,8 +98,8 @@ def table(experiment: Experiment, results: Sequence[numbers.ArmResult]) -> Table
             rows.append((title, [MISSING, MISSING, *accuracy, *[MISSING] * (len(used) - 1)]))
     for result in results:
         seeds = max((len(spread.per_seed) for spread in result.measures.values()), default=0)
-        cells = [_with_stderr(result.measures.get(measure)) for measure in used]
-        rows.append((result.label, [_rollouts(result), str(seeds), *cells]))
+        figures = [_with_stderr(result.measures.get(measure)) for measure in used]
+        rows.append((result.label, [_rollouts(result), str(seeds), *figures]))
     sources = sorted({result.source for result in results if result.measures})
     problems = sorted({result.problems for result in results if result.problems})
     several = any(len(s.per_seed) > 1 for result in results for s in result.measures.values())

@@ -251,10 +251,10 @@ class _Loop:
 
     def _start(self, one: Conversation, program: str) -> None:
         assert self.executor is not None
-        cells = [e.code for e in one.executions if e.status is Status.OK]
+        earlier = [e.code for e in one.executions if e.status is Status.OK]
         try:
-            if self.sampler.markup.stateful and cells:
-                one.program = self.executor.submit(program, earlier=cells)
+            if self.sampler.markup.stateful and earlier:
+                one.program = self.executor.submit(program, earlier=earlier)
             else:
                 one.program = self.executor.submit(program)
         except ExecutorFailure as failure:

@@ -23,13 +23,13 @@ from acim_jax.run.warm_up import Display
 
 log = logging.getLogger(__name__)
 
-#: A cell of the starting checkpoint favours a decision if their mean rewards differ by more.
+#: A stratum of the starting checkpoint favours a decision if their mean rewards differ by more.
 CLEAR_GAP = 0.15
 SETTINGS = "experiment.yaml"
 MEASURES = (
     "accuracy",
     "selection_accuracy",
-    "cell_selection_accuracy",
+    "stratum_selection_accuracy",
     "code_rate",
     "executions_per_problem",
 )
@@ -137,7 +137,7 @@ def summarise(
             **{key: _over_seeds([measures[key] for measures in per_seed]) for key in MEASURES},
         }
     mean = lambda key: float(np.mean([row[key] for row in start]))  # noqa: E731
-    oracle = [row["code" if better.get(row["cell"]) == "code" else "text"] for row in start]
+    oracle = [row["code" if better.get(row["stratum"]) == "code" else "text"] for row in start]
     return {
         "arms": arms,
         "start": {
@@ -159,7 +159,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _better(validation: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The better decision of each cell, from the starting checkpoint's validation runs."""
+    """The better decision of each stratum, from the starting checkpoint's validation runs."""
     problems = [
         Problem(row["problem_id"], "", "", subject=row["family"], level=row["level"])
         for row in validation
@@ -168,14 +168,18 @@ def _better(validation: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return dict(selection.better_decisions(problems, text, code))
 
 
-def clear_cells(validation: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The better decision of the cells in which the two differ by more than CLEAR_GAP."""
+def clear_strata(validation: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The better decision of the strata in which the two differ by more than CLEAR_GAP."""
     rewards: dict[str, list[tuple[float, float]]] = {}
     for row in validation:
-        rewards.setdefault(row["cell"], []).append((row["text"], row["code"]))
-    gaps = {cell: float(np.mean([c - t for t, c in pairs])) for cell, pairs in rewards.items()}
+        rewards.setdefault(row["stratum"], []).append((row["text"], row["code"]))
+    gaps = {
+        stratum: float(np.mean([c - t for t, c in pairs])) for stratum, pairs in rewards.items()
+    }
     return {
-        cell: "code" if gap > 0 else "text" for cell, gap in gaps.items() if abs(gap) > CLEAR_GAP
+        stratum: "code" if gap > 0 else "text"
+        for stratum, gap in gaps.items()
+        if abs(gap) > CLEAR_GAP
     }
 
 
@@ -184,16 +188,16 @@ def _final_measures(
 ) -> dict[str, float | None]:
     final = folder / "evaluation" / "final"
     results = json.loads((final / "results.json").read_text(encoding="utf-8"))["data"]["test"]
-    clear = clear_cells(validation)
+    clear = clear_strata(validation)
     hits = [
-        row["decision"] == clear[row["cell"]]
+        row["decision"] == clear[row["stratum"]]
         for row in _rows(final / "problems.jsonl")
-        if row["cell"] in clear
+        if row["stratum"] in clear
     ]
     return {
         "accuracy": results["native"]["accuracy"],
         "selection_accuracy": results["decisions"]["selection_accuracy"],
-        "cell_selection_accuracy": float(np.mean(hits)) if hits else None,
+        "stratum_selection_accuracy": float(np.mean(hits)) if hits else None,
         "code_rate": results["native"]["code_rate"],
         "executions_per_problem": results["native"]["executions_per_problem"],
     }

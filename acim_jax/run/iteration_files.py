@@ -81,7 +81,7 @@ def write(result: em.Iteration, runtime: Runtime, folder: RunFolder, iteration: 
         [
             {
                 "problem_id": value.problem_id,
-                "cell": by_id[value.problem_id].cell,
+                "stratum": by_id[value.problem_id].stratum,
                 "counts": [int(n) for n in value.counts],
                 "value": plain(value.value),
                 "stderr": plain(value.stderr),

@@ -25,14 +25,14 @@ Done = Callable[[], None]
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reference:
     """What the starting checkpoint can do, by forced runs: rewards per problem of each decision,
-    and the better decision of each cell on the validation problems."""
+    and the better decision of each stratum on the validation problems."""
 
     text: Mapping[str, float]
     code: Mapping[str, float]
-    by_cell: Mapping[str, DecisionName]
+    by_stratum: Mapping[str, DecisionName]
 
     def favours_code(self, problem: Problem) -> bool:
-        return self.by_cell.get(problem.cell) == "code"
+        return self.by_stratum.get(problem.stratum) == "code"
 
 
 def _rollouts(
@@ -94,7 +94,7 @@ def full(
     jsonl.write(folder / "episodes.jsonl", rows["test"])
     jsonl.write(folder / "problems.jsonl", test_rows)
     jsonl.write(folder / "validation.jsonl", validation_rows)
-    _write_json(folder / "cells.json", cells(test_rows))
+    _write_json(folder / "strata.json", strata(test_rows))
     data = {name: _data_table([Judged.of_row(row) for row in rows[name]]) for name in rows}
     results = {
         "model": runtime.model.name,
@@ -125,7 +125,7 @@ def _problem_rows(
     for i, problem in enumerate(problems):
         row: dict[str, Any] = {
             "problem_id": problem.id,
-            "cell": problem.cell,
+            "stratum": problem.stratum,
             "family": problem.subject,
             "level": problem.level,
             "policy_code": float(policy.policy[i, DECISIONS.index("code")]),
@@ -141,16 +141,16 @@ def _problem_rows(
     return rows
 
 
-def cells(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def strata(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Means per family and level, in the order of first appearance sorted by name."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(row["cell"], []).append(row)
+        groups.setdefault(row["stratum"], []).append(row)
     table = []
-    for cell, group in sorted(groups.items()):
+    for stratum, group in sorted(groups.items()):
         mean = lambda key, group=group: float(np.mean([row[key] for row in group]))  # noqa: E731
         entry: dict[str, Any] = {
-            "cell": cell,
+            "stratum": stratum,
             "family": group[0]["family"],
             "level": group[0]["level"],
             "n": len(group),
@@ -194,15 +194,15 @@ def read_reference(folder: Path, validation: Sequence[Problem]) -> Reference:
     rows = {row["problem_id"]: row for _, row in jsonl.read(folder / "validation.jsonl")}
     text = {problem.id: float(rows[problem.id]["text"]) for problem in validation}  # pyright: ignore[reportArgumentType]
     code = {problem.id: float(rows[problem.id]["code"]) for problem in validation}  # pyright: ignore[reportArgumentType]
-    by_cell = selection.better_decisions(validation, list(text.values()), list(code.values()))
-    return Reference(text, code, by_cell)
+    by_stratum = selection.better_decisions(validation, list(text.values()), list(code.values()))
+    return Reference(text, code, by_stratum)
 
 
 def starting_lines(problems: Sequence[Problem], reference: Reference) -> dict[str, float]:
-    """Always-text, always-code and the per-cell oracle selector of the starting checkpoint."""
+    """Always-text, always-code and the per-stratum oracle selector of the starting checkpoint."""
     text = [reference.text[p.id] for p in problems]
     code = [reference.code[p.id] for p in problems]
-    oracle = selection.oracle_rewards(problems, text, code, reference.by_cell)
+    oracle = selection.oracle_rewards(problems, text, code, reference.by_stratum)
     return {
         "eval/always_text": float(np.mean(text)),
         "eval/always_code": float(np.mean(code)),

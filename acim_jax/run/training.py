@@ -244,7 +244,7 @@ def _finish(
     config, where = prepared.config, folder.evaluation("final")
     if not config.evaluation.final or (where / "results.json").is_file():
         return
-    # Only a warm-up's final evaluation is the start of other runs, which judge by its cells.
+    # Only a warm-up's final evaluation is the start of other runs, which judge by its strata.
     validation = prepared.validation if config.method == "sft" else []
     size = measure.full_size(prepared.test, validation)
     with display.task("evaluate the end", size) as advance:

@@ -60,24 +60,24 @@ def test_known_problem_of_a_known_seed() -> None:
     assert [(p.id, p.question, p.answer) for p in first] == PINNED
 
 
-def test_ids_differ_and_cells_are_told(splits: dict[str, list[Problem]]) -> None:
+def test_ids_differ_and_strata_are_told(splits: dict[str, list[Problem]]) -> None:
     problems = [p for problems in splits.values() for p in problems]
     assert len({p.id for p in problems}) == len(problems)
-    counts = collections.Counter(p.cell for p in problems)
+    counts = collections.Counter(p.stratum for p in problems)
     assert len(counts) == 33
     families = len({p.subject for p in problems})
-    for cell, count in counts.items():
-        share = {"0": 0.25, "1": 0.5, "2": 0.25}[cell[-1]] / families
+    for stratum, count in counts.items():
+        share = {"0": 0.25, "1": 0.5, "2": 0.25}[stratum[-1]] / families
         expected = share * len(problems)
         assert abs(count - expected) < 5 * expected**0.5  # five standard deviations
 
 
-def test_questions_repeat_only_in_cells_that_are_exhausted(
+def test_questions_repeat_only_in_strata_that_are_exhausted(
     splits: dict[str, list[Problem]],
 ) -> None:
     for problems in splits.values():
         counts = collections.Counter(p.question for p in problems)
-        repeated = {p.cell for p in problems if counts[p.question] > 1}
+        repeated = {p.stratum for p in problems if counts[p.question] > 1}
         endless = {f"{family}/{level}" for family in ENDLESS for level in (1, 2)}
         assert not repeated & endless
         assert len(counts) > 0.8 * len(problems)
@@ -91,11 +91,11 @@ def test_bad_requests_are_refused(split: str, n: int, part: str) -> None:
 
 def test_demonstrations_show_both_decisions_of_train_problems() -> None:
     shown = list(generated.demonstrations(2200, seed=1, markup=MARKUP))
-    cells: dict[str, set[str]] = collections.defaultdict(set)
+    strata: dict[str, set[str]] = collections.defaultdict(set)
     for one in shown:
-        cells[one.id[: one.id.index("-") + 2]].add(one.decision)
-    assert len(cells) == 33
-    assert set(map(frozenset, cells.values())) == {frozenset({"text", "code"})}
+        strata[one.id[: one.id.index("-") + 2]].add(one.decision)
+    assert len(strata) == 33
+    assert set(map(frozenset, strata.values())) == {frozenset({"text", "code"})}
     for split in ("validation", "test"):
         held_out = {p.question for p in generated.generate(split, 1000, seed=1)}
         assert not held_out & {one.question for one in shown}

@@ -12,16 +12,16 @@ from acim_jax.markup import Markup
 from acim_jax.records import ExecutionResult
 
 executor = pytest.importorskip("acim_jax.environment.executor", exc_type=ImportError)
-PER_CELL = 3
+PER_STRATUM = 3
 
 
-def test_every_cell_behaves_as_its_family_says() -> None:
-    cells: dict[tuple[str, int], list[Case]] = collections.defaultdict(list)
+def test_every_stratum_behaves_as_its_family_says() -> None:
+    strata: dict[tuple[str, int], list[Case]] = collections.defaultdict(list)
     for family, level, case in generated.cases("validation", 1500, seed=7):
-        if len(cells[family, level]) < PER_CELL:
-            cells[family, level].append(case)
-    assert len(cells) == 3 * len(FAMILIES)
-    cases = [case for drawn in cells.values() for case in drawn]
+        if len(strata[family, level]) < PER_STRATUM:
+            strata[family, level].append(case)
+    assert len(strata) == 3 * len(FAMILIES)
+    cases = [case for drawn in strata.values() for case in drawn]
     config = ExecutorConfig(workers=2, cpu_seconds=0.05, memory_mb=1024)
     with executor.Executor(config) as running:
         results: list[ExecutionResult] = running.run([case.program for case in cases])

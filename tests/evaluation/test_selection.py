@@ -57,13 +57,13 @@ def problem(name: str, level: str) -> Problem:
     return Problem(name, "q", "a", subject="mul", level=level)
 
 
-def test_the_better_decision_of_a_cell():
+def test_the_better_decision_of_a_stratum():
     """Means decide, not single problems; a tie is text's."""
     problems = [problem(f"p{i}", level) for i, level in enumerate("112223")]
     text = [1.0, 0.0, 1.0, 0.0, 0.0, 0.5]
     code = [0.0, 1.0, 0.0, 1.0, 1.0, 0.5]
-    by_cell = selection.better_decisions(problems, text, code)
-    assert by_cell == {"mul/1": "text", "mul/2": "code", "mul/3": "text"}
+    by_stratum = selection.better_decisions(problems, text, code)
+    assert by_stratum == {"mul/1": "text", "mul/2": "code", "mul/3": "text"}
     new = [problem("a", "1"), problem("b", "2"), problem("c", "9")]
-    rewards = selection.oracle_rewards(new, [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], by_cell)
+    rewards = selection.oracle_rewards(new, [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], by_stratum)
     assert rewards.tolist() == [0.1, 0.5, 0.3]

@@ -144,17 +144,19 @@ def test_histogram_of_native_code_rates(experiment: Path, figures: dict[str, Any
     assert len(counts) > 1
 
 
-def test_heat_map_cells_are_means_over_seeds(experiment: Path, figures: dict[str, Any]) -> None:
+def test_heat_map_numbers_are_means_over_seeds(experiment: Path, figures: dict[str, Any]) -> None:
     tables = []
     for seed in (0, 1):
-        cells = json.loads((experiment / f"em-seed{seed}/evaluation/final/cells.json").read_text())
-        tables.append({cell["cell"]: cell["policy_code"] for cell in cells})
+        strata = json.loads(
+            (experiment / f"em-seed{seed}/evaluation/final/strata.json").read_text()
+        )
+        tables.append({stratum["stratum"]: stratum["policy_code"] for stratum in strata})
     traces = [t for t in figures["plot-values-0-0"]["data"] if t["type"] == "heatmap"]
     after = traces[4 + 2]  # second row, third column: π(code | x) after
     for family, line in zip(after["y"], after["z"], strict=True):
         for level, value in zip(after["x"], line, strict=True):
-            cell = f"{family}/{level.removeprefix('level ')}"
-            assert value == pytest.approx((tables[0][cell] + tables[1][cell]) / 2)
+            stratum = f"{family}/{level.removeprefix('level ')}"
+            assert value == pytest.approx((tables[0][stratum] + tables[1][stratum]) / 2)
     assert after["y"] == ["mul", "lastdigit", "gcd"]
 
 
@@ -258,7 +260,7 @@ def test_metrics_alone_give_a_page_with_notes(single: Path, tmp_path: Path) -> N
     (bare / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     page = _parse(report.write_report([bare], tmp_path / "r.html"))
     assert "bare scores 0.250 in native accuracy" in page.text
-    for note in ("no cells.json", "no values/", "No episodes/", "no times recorded",
+    for note in ("no strata.json", "no values/", "No episodes/", "no times recorded",
                  "Selection accuracy: no run has eval/selection_accuracy"):  # fmt: skip
         assert note in page.text
     assert json.loads(page.by_id["figures"]).keys() == {"plot-accuracy-0-0"}
@@ -282,7 +284,7 @@ def test_runs_of_equal_arm_and_seed_are_told_apart(single: Path, tmp_path: Path)
         ("metrics.jsonl", '{"iteration": 3, "a": "b"}', r"metrics\.jsonl:4: 'a' must be a number"),
         ("values/iteration_0002.jsonl", '{"value": [1]}', r"0002\.jsonl:25: 'value' must be"),
         ("episodes/iteration_0002.jsonl", '{"reward": 1}', r"0002\.jsonl:33: 'decision' must be"),
-        ("evaluation/final/cells.json", "]", r"cells\.json:1: not valid JSON"),
+        ("evaluation/final/strata.json", "]", r"strata\.json:1: not valid JSON"),
         ("manifest.json", "]", r"manifest\.json:1: not valid JSON"),
         ("config.yaml", "a: [", r"config\.yaml is not valid YAML"),
     ],

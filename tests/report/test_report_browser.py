@@ -88,11 +88,13 @@ def test_search_selects_and_shows_hostile_text_as_text(page: chromium.Page) -> N
 
 
 def test_arm_selector_swaps_the_plots(page: chromium.Page) -> None:
-    cell = "(id => document.getElementById(id)?.data?.filter(t => t.type === 'heatmap')[6].z[0][0])"
-    assert page.evaluate(f"{cell}('plot-values-1-0')") is None
+    number = (
+        "(id => document.getElementById(id)?.data?.filter(t => t.type === 'heatmap')[6].z[0][0])"
+    )
+    assert page.evaluate(f"{number}('plot-values-1-0')") is None
     page.evaluate("document.querySelectorAll('[data-section=values]')[1].click()")
-    assert page.evaluate(f"{cell}('plot-values-1-0')") == pytest.approx(0.02)
-    assert page.evaluate(f"{cell}('plot-values-0-0')") > 0.9
+    assert page.evaluate(f"{number}('plot-values-1-0')") == pytest.approx(0.02)
+    assert page.evaluate(f"{number}('plot-values-0-0')") > 0.9
     assert page.evaluate("document.getElementById('view-values-0').hidden") is True
     assert page.complaints() == []
 

@@ -266,7 +266,7 @@ def test_a_dead_executor_ends_its_episodes_only():
 def test_a_stateful_markup_sends_the_earlier_programs_that_ended_well():
     sent: list[tuple[str, tuple[str, ...]]] = []
 
-    class Cells(ScriptedExecutor):
+    class Interpreter(ScriptedExecutor):
         def submit(
             self, code: str, timeout_s: float | None = None, *, earlier: Sequence[str] = ()
         ) -> Future[ExecutionResult]:
@@ -274,7 +274,7 @@ def test_a_stateful_markup_sends_the_earlier_programs_that_ended_well():
             return super().submit(code, timeout_s)
 
     stateful = dataclasses.replace(CHATTY, stateful=True, max_turns=4)
-    episodes, _ = run(tiny_models.make_sampler(markup=stateful), requests(), Cells())
+    episodes, _ = run(tiny_models.make_sampler(markup=stateful), requests(), Interpreter())
     expected = set()
     for episode in episodes:
         for nth, execution in enumerate(episode.executions):

@@ -82,7 +82,8 @@ def write_run(
         _evaluation(folder / "evaluation" / when, learned, families, random)
     _lines(folder / "evaluation/final/episodes.jsonl", [
         {k: v for k, v in _episode(method, 1.0, 1, k, families, random).items()
-         if k not in ("question", "gold", "cell", "advantage", "iteration")} | {"guide": "native"}
+         if k not in ("question", "gold", "stratum", "advantage", "iteration")}
+        | {"guide": "native"}
         for k in range(4)
     ])  # fmt: skip
     return folder
@@ -177,7 +178,7 @@ def _episode(
         segments[-1]["text"] = f"{HOSTILE}\n{CLOSING}"
     return {
         "iteration": iteration, "file": "generated:arithmetic", "sample": k % 4,
-        "problem_id": f"{family}-{level}-{k // 4}", "cell": f"{family}/{level}",
+        "problem_id": f"{family}-{level}-{k // 4}", "stratum": f"{family}/{level}",
         "question": CLOSING if k == 2 else f"What is {a} * {b}?", "gold": gold, "guide": guide,
         "decision": decision, "reward": float(right), "answer": answer if right else None,
         "stop": "eos" if k % 16 else "length", "segments": segments, "executions": executions,
@@ -198,7 +199,7 @@ def _values(
     family, level, gain = _pick(4 * k, families)
     policy = _policy(learned, gain)
     row: dict[str, object] = {
-        "problem_id": f"{family}-{level}-{k}", "cell": f"{family}/{level}",
+        "problem_id": f"{family}-{level}-{k}", "stratum": f"{family}/{level}",
         "policy": [1 - policy, policy], "mass": 0.97, "strategy": None,
     }  # fmt: skip
     if method != "em":
@@ -212,25 +213,25 @@ def _values(
 def _evaluation(
     folder: Path, learned: float, families: dict[str, float], random: np.random.Generator
 ) -> None:
-    cells, problems = [], []
+    strata, problems = [], []
     for family, gain in families.items():
         for level in LEVELS:
             code = float(np.clip(0.5 + gain / 2 - 0.04 * int(level), 0, 1))
             text = float(np.clip(0.5 - gain / 2, 0, 1))
             policy = _policy(learned, gain)
-            cells.append({
-                "cell": f"{family}/{level}", "family": family, "level": level, "n": 40,
+            strata.append({
+                "stratum": f"{family}/{level}", "family": family, "level": level, "n": 40,
                 "text": text, "text_stderr": 0.05, "code": code, "code_stderr": 0.05,
                 "policy_code": policy, "mass": 0.95, "code_rate": round(policy),
                 "native": policy * code + (1 - policy) * text,
             })  # fmt: skip
             problems += [
-                {"problem_id": f"{family}-{level}-{k}", "cell": f"{family}/{level}",
+                {"problem_id": f"{family}-{level}-{k}", "stratum": f"{family}/{level}",
                  "policy_code": float(np.clip(policy + random.normal(0, 0.02), 0, 1)),
                  "text": 1.0, "code": 0.0, "native": 1.0, "decision": "text"}
                 for k in range(8)
             ]  # fmt: skip
-    _dump(folder / "cells.json", cells)
+    _dump(folder / "strata.json", strata)
     _lines(folder / "problems.jsonl", problems)
     accuracy = 0.42 + 0.48 * learned + 0.02 * random.random()
     _dump(folder / "results.json", {

@@ -8,8 +8,8 @@
   const detail = document.getElementById("detail");
 
   const isRight = (e) => e.reward > 0.5;
-  const family = (e) => e.cell.slice(0, e.cell.lastIndexOf("/"));
-  const level = (e) => e.cell.slice(e.cell.lastIndexOf("/") + 1);
+  const family = (e) => e.stratum.slice(0, e.stratum.lastIndexOf("/"));
+  const level = (e) => e.stratum.slice(e.stratum.lastIndexOf("/") + 1);
   const statuses = (e) => {
     const seen = [...new Set(e.executions.map((execution) => execution.status))];
     return seen.length ? seen : ["none"];
@@ -82,7 +82,7 @@
     const top = element("div", "row-top");
     top.append(
       element("span", isRight(episode) ? "right" : "wrong", isRight(episode) ? "✓" : "✗"),
-      element("span", "", `${episode.decision} · ${episode.cell}`),
+      element("span", "", `${episode.decision} · ${episode.stratum}`),
       element("span", "fine", `${labels[episode.arm] ?? episode.arm} seed ${episode.seed}, `
         + `${episode.iteration === "final evaluation" ? "final" : `iteration ${episode.iteration}`}`),
     );
@@ -96,14 +96,14 @@
     const strip = element("div", "strip");
     const known = segment.logprobs.filter((value) => value !== null);
     segment.logprobs.forEach((value, position) => {
-      const cell = element("i");
+      const mark = element("i");
       if (value !== null) {
         const strength = Math.min(1, -value / 3).toFixed(3);
-        cell.style.background = `color-mix(in srgb, var(--forced) ${100 * strength}%, var(--grid))`;
-        cell.title = `token ${position + 1}, id ${segment.ids[position] ?? "?"}: log-prob `
+        mark.style.background = `color-mix(in srgb, var(--forced) ${100 * strength}%, var(--grid))`;
+        mark.title = `token ${position + 1}, id ${segment.ids[position] ?? "?"}: log-prob `
           + `${value.toFixed(3)}, probability ${Math.exp(value).toFixed(3)}`;
       }
-      strip.append(cell);
+      strip.append(mark);
     });
     const sum = known.reduce((total, value) => total + value, 0);
     const note = `log-probs: sum ${sum.toFixed(2)}, least likely token has probability `
@@ -152,7 +152,7 @@
     }
     add("guide → decision", `${episode.guide} → ${episode.decision}`);
     add("stop", episode.stop);
-    add("problem", `${episode.problem} (${episode.cell})`);
+    add("problem", `${episode.problem} (${episode.stratum})`);
     detail.append(facts, ...episode.segments.map(segmentBox));
     detail.append(...episode.executions.map(executionBox));
     detail.scrollTop = 0;
