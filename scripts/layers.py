@@ -100,7 +100,7 @@ ROOMS: dict[str, Room] = {
             "bad_input", "records", "files", "markup", "environment", "grading", "data", "sharding",
             "model", "sampling", "explore", "rollout",
         ),
-        without_jax=("config",),
+        without_jax=("config", "over_seeds", "selection"),
     ),
     "config": Room(
         "the whole config of a run or an experiment: read, checked, written, described",

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from acim_jax import bad_input
-from acim_jax.cli import console, results_table
+from acim_jax.cli import console, report, results_table
 from acim_jax.config import run as config
 from acim_jax.run import compilation, experiment
 
@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("runs") / chosen.name
     args.resume_hint = f"acim experiment {args.file} --out {out} --resume"
     with console.Display() as display:
-        experiment.run(chosen, out, display, resume=args.resume)
+        experiment.run(chosen, out, display, resume=args.resume, on_finished=report.write_in_folder)
+    report.write_in_folder(out)
     console.console().print(results_table.experiment(out / "results.json"))
     console.console().print(f"report: {out / 'report.html'}", soft_wrap=True)
     return 0

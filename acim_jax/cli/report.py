@@ -1,8 +1,12 @@
 """`acim report RUN [RUN …] --out FILE.html`: one self-contained page from run folders."""
 
 import argparse
+import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 _EXAMPLE = """\
 example:
@@ -29,13 +33,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.set_defaults(run=run)
 
 
+def write_in_folder(folder: Path) -> None:
+    """The report of a run or an experiment, as report.html in its own folder."""
+    log.info("report: %s", _write([folder], folder / "report.html", None))
+
+
 def run(args: argparse.Namespace) -> int:
     """Writes the page; FileNotFoundError and ValueError are bad input."""
-    # plotly and jinja2 are imported by this command only.
-    from acim_jax.report import write as report
-
     if args.out.is_dir():
         raise ValueError(f"--out {args.out} is a folder; give the name of the HTML file to write.")
-    page = report.write_report(args.runs, args.out, title=args.title or report.TITLE)
+    page = _write(args.runs, args.out, args.title)
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
     return 0
+
+
+def _write(runs: Sequence[Path], out: Path, title: str | None) -> Path:
+    # plotly and jinja2 take a second of CPU to import, which only a page is worth.
+    from acim_jax.report import write
+
+    return write.write_report(runs, out, title=title or write.TITLE)

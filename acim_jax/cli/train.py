@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from acim_jax import bad_input
-from acim_jax.cli import console
+from acim_jax.cli import console, report
 from acim_jax.config import run as config
 from acim_jax.run import compilation, dry_run, launch, training
 from acim_jax.run import folder as run_folder
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         args.resume_hint = f"acim train --resume {args.resume}"
         with console.Display() as display:
             launch.resume(args.resume, display)
+        report.write_in_folder(args.resume)
         return 0
     with bad_input.reading():
         chosen = config.load(args.config, args.overrides)
@@ -71,4 +72,5 @@ def run(args: argparse.Namespace) -> int:
     args.resume_hint = f"acim train --resume {out}"
     with console.Display() as display:
         launch.start(prepared, out, display)
+    report.write_in_folder(out)
     return 0

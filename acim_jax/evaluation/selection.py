@@ -6,11 +6,12 @@ both work. MisAlign: the rest. All are shares of the queries that either decisio
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from acim_jax.records import DECISIONS, DecisionName, Problem
+from acim_jax.records import DecisionName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,27 +44,30 @@ def judge(chose_code: np.ndarray, text_solves: np.ndarray, code_solves: np.ndarr
     )
 
 
+def gaps(
+    strata: Sequence[str], text_rewards: Sequence[float], code_rewards: Sequence[float]
+) -> dict[str, float]:
+    """Mean code reward minus mean text reward of the problems in each stratum."""
+    differences: dict[str, list[float]] = {}
+    for stratum, text, code in zip(strata, text_rewards, code_rewards, strict=True):
+        differences.setdefault(stratum, []).append(code - text)
+    return {stratum: math.fsum(found) / len(found) for stratum, found in differences.items()}
+
+
 def better_decisions(
-    problems: Sequence[Problem], text_rewards: Sequence[float], code_rewards: Sequence[float]
+    strata: Sequence[str], text_rewards: Sequence[float], code_rewards: Sequence[float]
 ) -> dict[str, DecisionName]:
     """The decision with the higher mean reward in each stratum; ties go to text."""
-    totals: dict[str, np.ndarray] = {}
-    for problem, text, code in zip(problems, text_rewards, code_rewards, strict=True):
-        totals.setdefault(problem.stratum, np.zeros((len(DECISIONS),)))
-        totals[problem.stratum] += (text, code)
-    return {stratum: DECISIONS[int(total[1] > total[0])] for stratum, total in totals.items()}
+    found = gaps(strata, text_rewards, code_rewards)
+    return {stratum: "code" if gap > 0 else "text" for stratum, gap in found.items()}
 
 
 def oracle_rewards(
-    problems: Sequence[Problem],
-    text_rewards: Sequence[float],
-    code_rewards: Sequence[float],
-    by_stratum: Mapping[str, DecisionName],
+    strata: Sequence[str],
+    text_rewards: Sequence[float] | np.ndarray,
+    code_rewards: Sequence[float] | np.ndarray,
+    better: Mapping[str, DecisionName],
 ) -> np.ndarray:
-    """The oracle selector's reward on each problem; text in a stratum that it does not know."""
-    return np.array(
-        [
-            code if by_stratum.get(problem.stratum) == "code" else text
-            for problem, text, code in zip(problems, text_rewards, code_rewards, strict=True)
-        ]
-    )
+    """The oracle's reward on each problem; text in a stratum that `better` lacks."""
+    takes_code = [better.get(stratum) == "code" for stratum in strata]
+    return np.where(takes_code, code_rewards, text_rewards)

@@ -1,4 +1,4 @@
-"""Starting one run, and going on with one, from the input's check to the report."""
+"""Starting one run, and going on with one, from the input's check to the last evaluation."""
 
 import logging
 import sys
@@ -11,7 +11,6 @@ from acim_jax.checkpoint import store
 from acim_jax.config import run as config
 from acim_jax.config.run import RunConfig
 from acim_jax.environment import executor
-from acim_jax.report import write as report
 from acim_jax.run import dry_run, training
 from acim_jax.run import folder as run_folder
 from acim_jax.run import manifest as manifests
@@ -35,13 +34,13 @@ def start(prepared: Prepared, out: Path, display: Display) -> None:
         )
     with run_folder.create(out, config.dump(prepared.config), manifest) as folder:
         training.run(prepared, folder, display, resume=False)
-    write_report(out)
 
 
 def resume(path: Path, display: Display) -> None:
-    """Goes on with the run at `path` after its newest checkpoint. A finished run only gets its
-    report written again. Raises `BadInput` if the folder holds no run or is in use, or if the
-    devices cannot hold the run."""
+    """Goes on with the run at `path` after its newest checkpoint.
+
+    Raises `BadInput` if the folder holds no run or is in use, or if the devices cannot hold it.
+    """
     with bad_input.reading():
         run_folder.read_manifest(path)
         prepared = training.prepare(config.load(path / "config.yaml"))
@@ -57,12 +56,6 @@ def resume(path: Path, display: Display) -> None:
         training.run(prepared, folder, display, resume=True)
     finally:
         opened.__exit__(None, None, None)
-    write_report(path)
-
-
-def write_report(path: Path) -> None:
-    page = report.write_report([path], path / "report.html")
-    log.info("report: %s", page)
 
 
 def device_names() -> list[str]:

@@ -194,15 +194,17 @@ def read_reference(folder: Path, validation: Sequence[Problem]) -> Reference:
     rows = {row["problem_id"]: row for _, row in jsonl.read(folder / "validation.jsonl")}
     text = {problem.id: float(rows[problem.id]["text"]) for problem in validation}  # pyright: ignore[reportArgumentType]
     code = {problem.id: float(rows[problem.id]["code"]) for problem in validation}  # pyright: ignore[reportArgumentType]
-    by_stratum = selection.better_decisions(validation, list(text.values()), list(code.values()))
+    strata = [problem.stratum for problem in validation]
+    by_stratum = selection.better_decisions(strata, list(text.values()), list(code.values()))
     return Reference(text, code, by_stratum)
 
 
 def starting_lines(problems: Sequence[Problem], reference: Reference) -> dict[str, float]:
-    """Always-text, always-code and the per-stratum oracle selector of the starting checkpoint."""
+    """Always-text, always-code and the oracle of the starting checkpoint."""
     text = [reference.text[p.id] for p in problems]
     code = [reference.code[p.id] for p in problems]
-    oracle = selection.oracle_rewards(problems, text, code, reference.by_stratum)
+    strata = [problem.stratum for problem in problems]
+    oracle = selection.oracle_rewards(strata, text, code, reference.by_stratum)
     return {
         "eval/always_text": float(np.mean(text)),
         "eval/always_code": float(np.mean(code)),

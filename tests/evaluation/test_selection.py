@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from acim_jax.evaluation import selection
-from acim_jax.records import Problem
 
 #: (chose code, text solves, code solves) -> what it is called; None where neither solves.
 KINDS = {
@@ -53,17 +52,15 @@ def test_of_nothing_there_is_no_rate():
     assert judge([]) == selection.Selection(None, None, None, None, None)
 
 
-def problem(name: str, level: str) -> Problem:
-    return Problem(name, "q", "a", subject="mul", level=level)
-
-
 def test_the_better_decision_of_a_stratum():
     """Means decide, not single problems; a tie is text's."""
-    problems = [problem(f"p{i}", level) for i, level in enumerate("112223")]
+    strata = [f"mul/{level}" for level in "112223"]
     text = [1.0, 0.0, 1.0, 0.0, 0.0, 0.5]
     code = [0.0, 1.0, 0.0, 1.0, 1.0, 0.5]
-    by_stratum = selection.better_decisions(problems, text, code)
+    by_stratum = selection.better_decisions(strata, text, code)
     assert by_stratum == {"mul/1": "text", "mul/2": "code", "mul/3": "text"}
-    new = [problem("a", "1"), problem("b", "2"), problem("c", "9")]
+    gaps = selection.gaps(strata, text, code)
+    assert gaps == pytest.approx({"mul/1": 0.0, "mul/2": 1 / 3, "mul/3": 0.0})
+    new = ["mul/1", "mul/2", "mul/9"]
     rewards = selection.oracle_rewards(new, [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], by_stratum)
     assert rewards.tolist() == [0.1, 0.5, 0.3]
