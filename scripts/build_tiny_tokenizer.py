@@ -12,10 +12,9 @@ import tokenizers
 import transformers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from acim_jax import markup as markup_module
 from acim_jax.checkpoint import acim_yaml
-from acim_jax.data import demonstrations, generated
-from acim_jax.markup import Markup
+from acim_jax.data import generated
+from acim_jax.markup import Markup, form, outputs
 
 SPECIAL_TOKENS = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")  # ids 0, 1, 2, 3
 CHAT_TEMPLATE = (
@@ -57,7 +56,7 @@ def texts(markup: Markup, count: int, seed: int) -> Iterator[str]:
     """Prompts, and responses cut as training and sampling cut them, without special tokens."""
     for demonstration in generated.demonstrations(count, seed=seed, markup=markup):
         yield demonstration.question
-        for _, piece in demonstrations.split_response(demonstration.response, markup):
+        for _, piece in outputs.split_by_author(demonstration.response, markup):
             yield piece
 
 
@@ -87,7 +86,7 @@ def main() -> None:
     markup = acim_yaml.read_markup(args.out)
     if markup is None:
         parser.error(f"{args.out} holds no acim.yaml")
-    prompt = markup_module.prompt_text("7", markup)
+    prompt = form.prompt_text("7", markup)
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=train(markup, args.demonstrations, args.seed),
         pad_token=SPECIAL_TOKENS[0],

@@ -87,7 +87,7 @@ ROOMS: dict[str, Room] = {
     ),
     "improve": Room(
         "M-step and warm-up: objectives, batches, replay, optimiser step",
-        ("records", "rng", "markup", "data", "sharding", "model"),
+        ("records", "rng", "markup", "sharding", "model"),
         without_jax=("config",),
     ),
     "rollout": Room(

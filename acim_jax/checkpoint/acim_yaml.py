@@ -5,8 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from acim_jax import markup as markups
-from acim_jax.markup import Markup
+from acim_jax.markup import Markup, templates
 
 NAME = "acim.yaml"
 
@@ -26,7 +25,7 @@ def read_markup(folder: Path) -> Markup | None:
         raise ValueError(f"{file} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} must hold the fields of a markup, got {content!r}.")
-    return markups.from_fields({str(name): value for name, value in content.items()}, str(file))
+    return templates.from_fields({str(name): value for name, value in content.items()}, str(file))
 
 
 def write_markup(folder: Path, markup: Markup) -> None:

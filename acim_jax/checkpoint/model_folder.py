@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import yaml
 
-from acim_jax import markup as markups
 from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, lora_base, peft, store
-from acim_jax.markup import Markup
+from acim_jax.markup import Markup, templates
 from acim_jax.markup import tokenizer as tokenizers
 from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.model import lora, transformer
@@ -90,7 +89,7 @@ def _marked_up(model: ModelFolder, source: ModelSource) -> ModelFolder:
     """The model with the markup that a config asks for, its own for what is not said there."""
     if not source.markup:
         return model
-    markup = markups.from_fields(source.markup, "model.markup", model.markup)
+    markup = templates.from_fields(source.markup, "model.markup", model.markup)
     return dataclasses.replace(model, markup=markup, has_markup=True)
 
 

@@ -7,11 +7,11 @@ import logging
 import math
 from collections.abc import Sequence
 
-from acim_jax import markup as markups
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.markup import Body, Markup
+from acim_jax.markup import Markup, templates
+from acim_jax.markup.form import Body
 from acim_jax.model.config import ModelSource
 from acim_jax.records import SamplingParams
 from acim_jax.run import runtime
@@ -153,7 +153,7 @@ def overridden(markup: Markup, settings: Sequence[str]) -> Markup:
             fields[name] = text if name in {"name", *texts} else json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"--markup {name} needs JSON, got {text!r}: {error.msg}.") from error
-    return markups.from_fields(fields, "--markup", markup)
+    return templates.from_fields(fields, "--markup", markup)
 
 
 def check_text(text: str, where: str) -> None:

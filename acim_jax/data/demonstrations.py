@@ -12,7 +12,7 @@ from typing import cast
 from acim_jax.data import generated, rows
 from acim_jax.files import jsonl
 from acim_jax.markup import Markup
-from acim_jax.records import Author, Demonstration
+from acim_jax.records import Demonstration
 
 
 def load(
@@ -43,37 +43,6 @@ def load(
         lines[demonstration.id] = number
         loaded.append(demonstration)
     return loaded[:limit]
-
-
-def split_response(response: str, markup: Markup) -> list[tuple[Author, str]]:
-    """Cuts a response where authorship or tokenisation has a border, as sampling does.
-
-    Pieces are the decision prefix (if the response begins with one), what the model writes (its
-    closing fence included), and interpreter outputs with both of their fences. Only MODEL pieces
-    are targets; every piece is encoded by itself. The pieces joined are the response. An output
-    fence that is never closed was not written by the interpreter and is MODEL.
-    """
-    pieces: list[tuple[Author, str]] = []
-    prefixes = (p for p in markup.text_prefixes + markup.code_prefixes if response.startswith(p))
-    position = len(next(prefixes, ""))
-    _append(pieces, Author.MODEL, response[:position])
-    while True:
-        start = response.find(markup.output_open, position)
-        inside = start + len(markup.output_open)
-        close = response.find(markup.output_close, inside) if start >= 0 else -1
-        if close < 0:
-            break
-        end = close + len(markup.output_close)
-        _append(pieces, Author.MODEL, response[position:start])
-        _append(pieces, Author.OUTPUT, response[start:end])
-        position = end
-    _append(pieces, Author.MODEL, response[position:])
-    return pieces
-
-
-def _append(pieces: list[tuple[Author, str]], author: Author, text: str) -> None:
-    if text:
-        pieces.append((author, text))
 
 
 def _from_row(row: Mapping[str, object], where: str, markup: Markup) -> Demonstration:

@@ -10,10 +10,9 @@ import random
 from collections.abc import Iterator
 from typing import Literal
 
-from acim_jax import markup as markup_module
 from acim_jax.data import families
 from acim_jax.data.families import Case
-from acim_jax.markup import Markup
+from acim_jax.markup import Markup, outputs
 from acim_jax.records import DECISIONS, DecisionName, Demonstration, Problem, Status
 
 #: Sources that begin so name a generator.
@@ -77,7 +76,7 @@ def response(case: Case, decision: DecisionName, markup: Markup) -> str:
     prefix = markup.prefixes(decision)[0]
     if decision == "text":
         return f"{prefix}{case.chain} \\boxed{{{case.answer}}}"
-    output = markup_module.render_output(case.outcome, markup)
+    output = outputs.render_output(case.outcome, markup)
     if case.outcome.status is Status.OK:
         ending = f"\\boxed{{{case.outcome.stdout.strip()}}}"
     else:

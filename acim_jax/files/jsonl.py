@@ -1,20 +1,22 @@
-"""JSON Lines files, UTF-8, `.jsonl` or `.jsonl.gz`; written whole or not at all."""
+"""JSON Lines files: one object a line, UTF-8, `.jsonl` or `.jsonl.gz`."""
 
 import contextlib
 import gzip
-import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import IO, cast
+
+from acim_jax.files import atomic
 
 
-def read(path: str | Path) -> list[tuple[int, dict[str, object]]]:
-    """All rows with their line numbers (from 1); empty lines are passed over.
+def read(path: str | Path, *, growing: bool = False) -> list[tuple[int, dict[str, object]]]:
+    """All records with their line numbers (from 1). Empty lines are skipped.
 
-    FileNotFoundError if there is no such file; ValueError, beginning with `FILE:LINE:`, for a line
-    that is not UTF-8, not JSON, or not an object, and for a broken gzip stream.
+    growing: the file is appended to, so a last line without a newline was cut off by a crash; it
+    is left out. FileNotFoundError if there is no such file. ValueError, beginning with
+    `FILE:LINE:`, for a line that is not UTF-8, not JSON, or not an object, and for a broken gzip
+    stream.
     """
     path = Path(path)
     if not path.is_file():
@@ -26,47 +28,37 @@ def read(path: str | Path) -> list[tuple[int, dict[str, object]]]:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, ValueError) as error:
             raise ValueError(f"{path} is not a whole gzip file: {error}.") from error
-    rows = enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1)
-    return [(number, _parse(line, path, number)) for number, line in rows if line.strip()]
+    lines = raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    numbered = enumerate(lines[:-1] if growing else lines, start=1)
+    return [(number, _parse(line, path, number)) for number, line in numbered if line.strip()]
 
 
-def write(path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Writes one object a line; `path` appears (or is replaced) only when all rows are written.
-
-    A `.gz` ending compresses. Floats that JSON lacks (nan, inf) are refused with a ValueError.
-    """
+def write(path: str | Path, records: Iterable[Mapping[str, object]]) -> None:
+    """Writes a file whole or not at all; a `.gz` ending compresses. ValueError as in `line`."""
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as raw, contextlib.ExitStack() as stack:
-            file: io.BufferedIOBase = raw
-            if path.suffix == ".gz":
-                # No time stamp and no file name inside: equal rows give equal bytes.
-                file = stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
-            for row in rows:
-                line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-                file.write(line.encode() + b"\n")
-        _allow_reading(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with atomic.replacing(path) as raw, contextlib.ExitStack() as stack:
+        file: IO[bytes] = raw
+        if path.suffix == ".gz":
+            # No time stamp and no file name inside: equal records give equal bytes.
+            file = cast(
+                IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
+            )
+        for record in records:
+            file.write(line(record).encode())
 
 
-def _parse(line: bytes, path: Path, number: int) -> dict[str, object]:
+def line(record: Mapping[str, object]) -> str:
+    """A record as a line with its newline. ValueError for floats that JSON lacks (nan, inf)."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _parse(content: bytes, path: Path, number: int) -> dict[str, object]:
     try:
-        row = json.loads(line.decode("utf-8"))
+        record: object = json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}:{number}: not UTF-8: {error.reason}.") from error
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}:{number}: not a JSON object: {error}.") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{path}:{number}: needed a JSON object, got {type(row).__name__}.")
-    return row
-
-
-def _allow_reading(temporary: str) -> None:
-    """mkstemp makes files private; give them the mode that a plain `open` would."""
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(temporary, 0o666 & ~mask)
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}:{number}: needed a JSON object, got {type(record).__name__}.")
+    return cast(dict[str, object], record)

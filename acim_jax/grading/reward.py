@@ -7,11 +7,10 @@ nothing: the model has to state it.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from acim_jax import markup as markup_form
 from acim_jax.environment.executor import Executor
 from acim_jax.grading import unit_tests
 from acim_jax.grading.grader import Grader
-from acim_jax.markup import Markup
+from acim_jax.markup import Markup, outputs
 from acim_jax.records import Episode, Problem, Stop
 
 
@@ -78,10 +77,10 @@ def model_text(episode: Episode, markup: Markup) -> str:
     kept: list[str] = []
     rest = episode.text
     for execution in episode.executions:
-        before, found, after = rest.partition(markup_form.render_output(execution, markup))
+        before, found, after = rest.partition(outputs.render_output(execution, markup))
         if not found:
             break
         kept.append(before)
         rest = after
-    text = markup_form.strip_outputs("\n".join([*kept, rest]), markup)
+    text = outputs.strip_outputs("\n".join([*kept, rest]), markup)
     return text.partition(markup.output_open)[0]

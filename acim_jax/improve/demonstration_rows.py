@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from acim_jax import rng
-from acim_jax.data import demonstrations
 from acim_jax.improve import packing
 from acim_jax.improve.config import WarmupConfig
 from acim_jax.improve.packing import TokenBatch, TokenRow
-from acim_jax.markup import Markup
+from acim_jax.markup import Markup, outputs
 from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.records import DECISIONS, Author, Demonstration
 
@@ -29,14 +28,7 @@ def demonstration_row(
     Interpreter output is no target. The decision prefix weighs `prefix_weight` per token, what
     follows it 1; the end token is a target.
     """
-    prefix = next(
-        (
-            p
-            for p in markup.prefixes(demonstration.decision)
-            if demonstration.response.startswith(p)
-        ),
-        "",
-    )
+    prefix = markup.prefix_of(demonstration.response, demonstration.decision)
     ids = [tokenizer.prompt_ids(demonstration.question, markup)]
     weights = [np.zeros((len(ids[0]),), np.float32)]
 
@@ -47,7 +39,7 @@ def demonstration_row(
     if prefix:
         add(tokenizer.encode(prefix), prefix_weight)
     rest = demonstration.response[len(prefix) :]
-    for author, text in demonstrations.split_response(rest, markup):
+    for author, text in outputs.split_by_author(rest, markup):
         if author is Author.OUTPUT:
             add(tokenizer.output_ids(text, markup), 0.0)
         else:

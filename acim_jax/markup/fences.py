@@ -6,55 +6,28 @@ it. What the same token holds beyond the fence is the model's own text. A `\\r\\
 newline of a fence.
 """
 
-import functools
 import json
 import re
 from collections.abc import Iterable
-from typing import NamedTuple, cast
+from typing import cast
 
 from acim_jax.markup.form import Markup
 
 _INNER_FENCE = re.compile(r"\s*```(?:python|py)?[ \t]*\r?\n(.*?)(?:\r?\n)?```\s*", re.DOTALL)
 
 
-class _Fences(NamedTuple):
-    opening: re.Pattern[str]
-    closing: re.Pattern[str]
-    shared: int  # newlines that end the opening fence and may begin the closing one
+def _pattern(fence: str) -> str:
+    return "\r?\n".join(re.escape(line) for line in fence.split("\n"))
 
 
-@functools.cache
-def _fences(code_open: str, code_close: str) -> _Fences:
-    shared = 1 if code_open.endswith("\n") and code_close.startswith("\n") else 0
-    return _Fences(_pattern(code_open), _pattern(code_close), shared)
+def closed_program(text: str, before: str, markup: Markup) -> str | None:
+    """The program of the fence that the last token of `text` (a response so far) closes, else None.
 
-
-def _pattern(fence: str) -> re.Pattern[str]:
-    return re.compile("\r?\n".join(re.escape(line) for line in fence.split("\n")))
-
-
-def programs(text: str, markup: Markup) -> list[str | None]:
-    """What every fence holds that is opened and closed in `text`, in order.
-
-    None for a fence whose content is no program (a malformed call, for `json`).
+    before: `text` without its last token. None as well for a fence that holds no program, such as
+    a malformed call for `json`.
     """
-    return [_program(text[begin:end], markup) for begin, end, _ in _blocks(text, markup)]
-
-
-def closed_program(text: str, markup: Markup, *, before: str | None = None) -> str | None:
-    """The program of the fence that the end of `text` (a response so far) closes, else None.
-
-    before: `text` without its last token, which then must have completed the fence. Without it,
-    the fence must end the text, blanks aside.
-    """
-    blocks = _blocks(text, markup)
-    if before is None:
-        if not blocks or text[blocks[-1][2] :].strip(" \r\n"):
-            return None
-        closed = blocks[-1:]
-    else:
-        closed = blocks[len(_blocks(before, markup)) :]
-    return _program(text[closed[0][0] : closed[0][1]], markup) if closed else None
+    closed = _blocks(text, markup)[len(_blocks(before, markup)) :]
+    return _program(text[slice(*closed[0])], markup) if closed else None
 
 
 def completes_fence(text: str, before: str, markup: Markup) -> bool:
@@ -62,49 +35,43 @@ def completes_fence(text: str, before: str, markup: Markup) -> bool:
 
     Both may be cut at the left, if at the same place and `before` is longer than the fence.
     """
-    closing = _fences(markup.code_open, markup.code_close).closing
-    return _ends_beyond(closing, text, before)
+    return _ends_beyond(_pattern(markup.code_close), text, before)
 
 
-def ends_response(text: str, stops: Iterable[str], *, before: str) -> bool:
+def ends_response(text: str, before: str, stops: Iterable[str]) -> bool:
     """Whether one of `stops` ends in `text` beyond `before`.
 
     text: what the model wrote, up to its last token; before: the same without that token. Both may
     be cut at the left, if at the same place and `before` is as long as the longest stop text.
     """
-    return any(_ends_beyond(re.compile(re.escape(stop)), text, before) for stop in stops)
+    return any(_ends_beyond(re.escape(stop), text, before) for stop in stops)
 
 
-def _ends_beyond(pattern: re.Pattern[str], text: str, before: str) -> bool:
-    """Counting shows it: half a character at the end of `before` has no length to compare with."""
-    return len(_starts(pattern, text)) > len(_starts(pattern, before))
-
-
-def _starts(pattern: re.Pattern[str], text: str) -> list[int]:
-    """Where the pattern begins to match, overlapping matches included."""
-    starts: list[int] = []
-    found = pattern.search(text)
-    while found is not None:
-        starts.append(found.start())
-        found = pattern.search(text, found.start() + 1)
-    return starts
+def _ends_beyond(pattern: str, text: str, before: str) -> bool:
+    """Whether `text` has more matches, overlapping ones included. Their places would not tell: half
+    a character at the end of `before` has no length to compare with."""
+    starts = re.compile(f"(?={pattern})")
+    return len(starts.findall(text)) > len(starts.findall(before))
 
 
 def count_opened(text: str, markup: Markup) -> int:
     """How many code fences a response opens, closed or not."""
-    return len(_fences(markup.code_open, markup.code_close).opening.findall(text))
+    return len(re.findall(_pattern(markup.code_open), text))
 
 
-def _blocks(text: str, markup: Markup) -> list[tuple[int, int, int]]:
-    """Begin and end of each fence's content, and the end of its closing fence."""
-    fences = _fences(markup.code_open, markup.code_close)
-    blocks: list[tuple[int, int, int]] = []
+def _blocks(text: str, markup: Markup) -> list[tuple[int, int]]:
+    """Begin and end of what stands between each opening fence and its closing one."""
+    opening = re.compile(_pattern(markup.code_open))
+    closing = re.compile(_pattern(markup.code_close))
+    # A program of no lines shares its newline with both fences.
+    shared = int(markup.code_open.endswith("\n") and markup.code_close.startswith("\n"))
+    blocks: list[tuple[int, int]] = []
     position = 0
-    while opened := fences.opening.search(text, position):
-        closed = fences.closing.search(text, opened.end() - fences.shared)
+    while opened := opening.search(text, position):
+        closed = closing.search(text, opened.end() - shared)
         if closed is None:
             break
-        blocks.append((opened.end(), max(closed.start(), opened.end()), closed.end()))
+        blocks.append((opened.end(), max(closed.start(), opened.end())))
         position = closed.end()
     return blocks
 

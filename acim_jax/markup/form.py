@@ -97,6 +97,11 @@ class Markup:
         """The prefixes that lead to `decision` (`text` or `code`)."""
         return self.code_prefixes if decision == "code" else self.text_prefixes
 
+    def prefix_of(self, response: str, decision: str | None = None) -> str:
+        """The prefix (one of `decision`, if given) that a response begins with, else ""."""
+        prefixes = self.prefixes(decision) if decision else self.text_prefixes + self.code_prefixes
+        return next((prefix for prefix in prefixes if response.startswith(prefix)), "")
+
 
 def prompt_text(question: str, markup: Markup) -> str:
     """The prompt as text, for the `plain` and custom templates (`chat` needs the tokenizer)."""

@@ -1,40 +1,40 @@
-"""What the interpreter said, as the model is shown it, and how it is taken out of a response."""
+"""What the interpreter printed: how the model is shown it, and where it stands in a response."""
 
 import re
 
 from acim_jax.markup.form import Markup
-from acim_jax.records import ExecutionResult, Status
+from acim_jax.records import Author, ExecutionResult, Status
 
-FENCE = "```"
 _LINE = re.compile(r'^\s*File "<program>", line (\d+)', re.M)
 _MARK = re.compile(r"<[^<>\s]+>|[^<>\s]{2,}")
+_REMARKS = {
+    Status.TIMEOUT: "[timed out]",
+    Status.MEMORY: "[out of memory]",
+    Status.BLOCKED: "[blocked]",
+    Status.KILLED: "[killed]",
+    Status.INFRA: "[killed]",
+}
 
 
 def render_output(result: ExecutionResult, markup: Markup) -> str:
-    """What the model is shown of a result: output, else the last line of the error, in its fence.
+    """What the model is shown of a result, between the output fences: what the program printed,
+    then why it did not end well.
 
-    The fences' own marks inside the output are broken up, so a program cannot close its fence, open
+    Marks of the fences inside the output are broken up, so a program cannot close its fence, open
     another one, or end the turn.
     """
-    match result.status:
-        case Status.OK:
-            shown = result.stdout.rstrip("\n") or "[no output]"
-        case Status.TIMEOUT:
-            shown = _with_output(result.stdout, "[timed out]")
-        case Status.MEMORY:
-            shown = _with_output(result.stdout, "[out of memory]")
-        case Status.ERROR:
-            shown = _with_output(result.stdout, _error(result.stderr, markup))
-        case Status.BLOCKED:
-            shown = _with_output(result.stdout, "[blocked]")
-        case _:
-            shown = _with_output(result.stdout, "[killed]")
+    printed = result.stdout.rstrip("\n")
+    if result.status is Status.OK:
+        shown = printed or "[no output]"
+    else:
+        remark = _REMARKS.get(result.status) or _error(result.stderr, markup)
+        shown = f"{printed}\n{remark}" if printed else remark
     shown = _broken_up(cut_middle(shown, markup.max_output_chars), markup)
     return markup.output_open + shown + markup.output_close
 
 
 def _error(stderr: str, markup: Markup) -> str:
-    """The last line of a traceback and, if wanted, the program's line that it was raised in."""
+    """The last line of a traceback and, if wanted, the program's line that raised the error."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     if not lines:
         return "[error]"
@@ -43,8 +43,8 @@ def _error(stderr: str, markup: Markup) -> str:
 
 
 def _broken_up(shown: str, markup: Markup) -> str:
-    """Every tag and every other mark of the fences, words excepted, gets a blank inside."""
-    shown = shown.replace(FENCE, "'''")
+    """A blank goes into every tag and every other mark of the fences, words excepted."""
+    shown = shown.replace("```", "'''")
     fences = (markup.code_open, markup.code_close, markup.output_open, markup.output_close)
     marks = {mark for fence in fences for mark in _MARK.findall(fence) if not mark.isalnum()}
     for mark in sorted(marks):
@@ -52,13 +52,8 @@ def _broken_up(shown: str, markup: Markup) -> str:
     return shown
 
 
-def _with_output(stdout: str, remark: str) -> str:
-    out = stdout.rstrip("\n")
-    return f"{out}\n{remark}" if out else remark
-
-
 def cut_middle(text: str, limit: int) -> str:
-    """At most about `limit` characters: head and tail are kept, the count of what was cut shown."""
+    """About `limit` characters at most: head and tail stay, and the length of the cut is shown."""
     if len(text) <= limit:
         return text
     half = max(limit // 2, 1)
@@ -66,6 +61,29 @@ def cut_middle(text: str, limit: int) -> str:
 
 
 def strip_outputs(text: str, markup: Markup) -> str:
-    """A response without what the interpreter wrote, so that only MODEL text can be graded."""
-    pattern = re.escape(markup.output_open) + r".*?" + re.escape(markup.output_close)
-    return re.sub(pattern, "\n", text, flags=re.S)
+    """A response without interpreter outputs, so that only the model's own text is graded."""
+    return _output(markup).sub("\n", text)
+
+
+def split_by_author(response: str, markup: Markup) -> list[tuple[Author, str]]:
+    """The pieces of a response, cut where sampling has a border of authors or of tokens.
+
+    Pieces are the decision prefix (if the response begins with one), what the model writes (its
+    closing fence included), and interpreter outputs with both of their fences. Only MODEL pieces
+    are targets; every piece is encoded by itself. The pieces joined are the response. An output
+    fence that is never closed was not written by the interpreter and is MODEL.
+    """
+    position = len(markup.prefix_of(response))
+    pieces = [(Author.MODEL, response[:position])]
+    for output in _output(markup).finditer(response, position):
+        pieces.append((Author.MODEL, response[position : output.start()]))
+        pieces.append((Author.OUTPUT, output.group()))
+        position = output.end()
+    pieces.append((Author.MODEL, response[position:]))
+    return [(author, text) for author, text in pieces if text]
+
+
+def _output(markup: Markup) -> re.Pattern[str]:
+    """Matches an output with both of its fences."""
+    begin, end = re.escape(markup.output_open), re.escape(markup.output_close)
+    return re.compile(f"{begin}.*?{end}", re.DOTALL)

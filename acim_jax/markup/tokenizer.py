@@ -15,8 +15,8 @@ import jinja2
 import numpy as np
 import tokenizers
 
-from acim_jax import markup as markups
-from acim_jax.markup import Markup
+from acim_jax.markup import fences, form
+from acim_jax.markup.form import Markup
 
 # Stands for the question while a template is rendered; a private-use character no text contains.
 _PLACE = "\ue000problem\ue000"
@@ -41,7 +41,6 @@ class Tokenizer:
     bos_ids: tuple[int, ...]
     end_ids: tuple[int, ...]
     eos_id: int
-    pad_id: int
     vocab_size: int
 
     def encode(self, text: str, *, begins: bool = False) -> np.ndarray:
@@ -91,7 +90,7 @@ class Tokenizer:
     def output_ids(self, text: str, markup: Markup) -> np.ndarray:
         """Ids [n] int32 of a rendered output: its fences are ours, what they hold is foreign.
 
-        text: as `markup.render_output` makes it; anything else is encoded as foreign altogether.
+        text: as `outputs.render_output` makes it; anything else is encoded as foreign altogether.
         The whole is encoded at once, so that tokens may span the fences' borders, unless a fence
         spells a special token.
         """
@@ -135,10 +134,10 @@ class Tokenizer:
         complete a closing fence has the whole response decoded; others cost a few tokens.
         """
         end, before = self._end(token_ids, len(markup.code_close) + 1)
-        if not markups.completes_fence(end, before, markup):
+        if not fences.completes_fence(end, before, markup):
             return None
         text, before = self.decode(token_ids), self.decode(token_ids[:-1])
-        return markups.closed_program(text, markup, before=before)
+        return fences.closed_program(text, before, markup)
 
     def ends_response(self, token_ids: np.ndarray, markup: Markup) -> bool:
         """Whether the last token completes a stop text.
@@ -149,7 +148,7 @@ class Tokenizer:
         if not stops:
             return False
         end, before = self._end(token_ids, max(map(len, stops)))
-        return markups.ends_response(end, stops, before=before)
+        return fences.ends_response(end, before, stops)
 
     def _end(self, token_ids: np.ndarray, least: int) -> tuple[str, str]:
         """The text of the last tokens, with and without the last one: at least `least` characters
@@ -174,17 +173,17 @@ class Tokenizer:
 
     def _render(self, question: str, markup: Markup) -> str:
         if markup.template != "chat":
-            return markups.prompt_text(question, markup)
+            return form.prompt_text(question, markup)
         if not self.wrapper.chat_template:
             raise ValueError(
                 "markup.template is 'chat', but the tokenizer has no chat template; use 'plain' or "
                 "a template that contains '{problem}'."
             )
-        messages = markups.messages(question, markup)
+        messages = form.messages(question, markup)
         prompt = self._applied(messages, None)
         if not markup.tools:
             return prompt
-        with_tools = self._applied(messages, [markups.PYTHON_TOOL])
+        with_tools = self._applied(messages, [form.PYTHON_TOOL])
         if with_tools == prompt:
             raise ValueError(
                 "markup.tools is true, but the tokenizer's chat template says nothing of tools; "
@@ -246,7 +245,6 @@ def load(folder: Path) -> Tokenizer:
         bos_ids=tuple(begin[:1]) if begin and begin[0] == wrapper.bos_token_id else (),
         end_ids=end_ids,
         eos_id=eos_id,
-        pad_id=eos_id if wrapper.pad_token_id is None else wrapper.pad_token_id,
         vocab_size=len(wrapper),
     )
 

@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from acim_jax import markup
 from acim_jax.files import jsonl
+from acim_jax.markup import outputs
 from acim_jax.report import data, readers
 from acim_jax.report.readers import mapping, number
 
@@ -153,7 +153,7 @@ def _execution(execution: Row) -> dict[str, object]:
 
 
 def _cut(text: object) -> str | None:
-    return None if text is None else markup.cut_middle(str(text), MAX_CHARS)
+    return None if text is None else outputs.cut_middle(str(text), MAX_CHARS)
 
 
 def _rounded(value: object) -> float | None:

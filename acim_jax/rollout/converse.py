@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import jax
 
-from acim_jax import markup as markups
 from acim_jax import rng
 from acim_jax.environment.executor import Executor, ExecutorFailure
+from acim_jax.markup import fences, outputs
 from acim_jax.model import transformer
 from acim_jax.records import (
     Author,
@@ -88,7 +88,7 @@ def _close(
     if conversation.stop is Stop.EOS and sampler.ends[ids[-1]]:
         ids = ids[:-1]
     text = sampler.tokenizer.decode(ids)
-    opened = markups.count_opened(text, sampler.markup)
+    opened = fences.count_opened(text, sampler.markup)
     return conversation.finish(text, opened, sampling, iteration)
 
 
@@ -192,7 +192,7 @@ class _Loop:
         self.running = still
 
     def _resume(self, one: Conversation, result: ExecutionResult) -> None:
-        output = markups.render_output(result, self.sampler.markup)
+        output = outputs.render_output(result, self.sampler.markup)
         ids = self.sampler.tokenizer.output_ids(output, self.sampler.markup)
         if one.length + len(ids) >= one.limit:
             self._leave(one, Stop.LENGTH)

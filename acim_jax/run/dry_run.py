@@ -5,9 +5,9 @@ from pathlib import Path
 import jax
 import rich.table
 
-from acim_jax import markup as markups
 from acim_jax.checkpoint import hf_config, model_folder
 from acim_jax.config.run import RunConfig
+from acim_jax.markup import templates
 from acim_jax.model import lora, transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.planning import device_memory, memory
@@ -52,7 +52,7 @@ def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
     bucket. Raises as `hf_config.read_config` does.
     """
     model = model_folder.overridden(hf_config.read_config(folder), config.model)
-    markup = markups.from_fields(config.model.markup, "model.markup")
+    markup = templates.from_fields(config.model.markup, "model.markup")
     return workload(
         config,
         model,

@@ -7,7 +7,7 @@ import pytest
 from acim_jax.bad_input import BadInput
 from acim_jax.checkpoint import acim_yaml, model_folder
 from acim_jax.config import run as config
-from acim_jax.markup import TEMPLATES
+from acim_jax.markup.templates import TEMPLATES
 from tests.support import model_folders, tiny_models
 
 RETOOL = "model: {path: %s, markup: {name: retool, max_turns: 3, system: null, stop: ['Q:']}}"

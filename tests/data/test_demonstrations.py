@@ -5,7 +5,7 @@ import pytest
 
 from acim_jax.data import demonstrations, generated
 from acim_jax.markup import Markup
-from acim_jax.records import Author, Demonstration
+from acim_jax.records import Demonstration
 
 MARKUP = Markup(text_prefixes=("Think.\n",), code_prefixes=("Code.\n```python\n",))
 CODE = "Code.\n```python\nprint(6*7)\n```\n```output\n42\n```\n\\boxed{42}"
@@ -75,48 +75,3 @@ def test_bad_sources_are_refused() -> None:
         demonstrations.load("generated:arithmetic", markup=MARKUP)
     with pytest.raises(ValueError, match="generated are arithmetic"):
         demonstrations.load("generated:algebra", markup=MARKUP, limit=1)
-
-
-MODEL, OUTPUT = Author.MODEL, Author.OUTPUT
-
-
-@pytest.mark.parametrize(
-    ("response", "pieces"),
-    [
-        (
-            CODE,
-            [
-                (MODEL, "Code.\n```python\n"),
-                (MODEL, "print(6*7)\n```"),
-                (OUTPUT, "\n```output\n42\n```\n"),
-                (MODEL, "\\boxed{42}"),
-            ],
-        ),
-        ("Think.\n2. \\boxed{2}", [(MODEL, "Think.\n"), (MODEL, "2. \\boxed{2}")]),
-        ("No prefix.", [(MODEL, "No prefix.")]),
-        ("Think.\n", [(MODEL, "Think.\n")]),
-        ("", []),
-        # Two programs, the second output empty; the text between belongs to the model.
-        (
-            "a\n```\n```output\n1\n```\nb\n```\n```output\n\n```\n",
-            [
-                (MODEL, "a\n```"),
-                (OUTPUT, "\n```output\n1\n```\n"),
-                (MODEL, "b\n```"),
-                (OUTPUT, "\n```output\n\n```\n"),
-            ],
-        ),
-        # The interpreter closes what it opens: an open fence is the model's own writing.
-        ("a\n```output\n1", [(MODEL, "a\n```output\n1")]),
-    ],
-)
-def test_responses_are_cut_by_author(response: str, pieces: list[tuple[Author, str]]) -> None:
-    assert demonstrations.split_response(response, MARKUP) == pieces
-
-
-def test_generated_responses_hold_one_output_and_join_again() -> None:
-    for one in generated.demonstrations(300, seed=4, markup=MARKUP):
-        pieces = demonstrations.split_response(one.response, MARKUP)
-        assert "".join(text for _, text in pieces) == one.response
-        assert [a for a, _ in pieces].count(OUTPUT) == (one.decision == "code")
-        assert pieces[0][1] == MARKUP.prefixes(one.decision)[0]

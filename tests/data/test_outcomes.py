@@ -4,11 +4,10 @@ import collections
 
 import pytest
 
-from acim_jax import markup
 from acim_jax.data import generated
 from acim_jax.data.families import FAMILIES, Case
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.markup import Markup
+from acim_jax.markup import Markup, outputs
 from acim_jax.records import ExecutionResult
 
 executor = pytest.importorskip("acim_jax.environment.executor", exc_type=ImportError)
@@ -29,4 +28,4 @@ def test_every_stratum_behaves_as_its_family_says() -> None:
     for case, result in zip(cases, results, strict=True):
         assert result.status == case.outcome.status, (case.program, result)
         assert result.stdout == case.outcome.stdout
-        assert markup.render_output(result, shown) == markup.render_output(case.outcome, shown)
+        assert outputs.render_output(result, shown) == outputs.render_output(case.outcome, shown)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import acim_jax
 from acim_jax.checkpoint import acim_yaml
-from acim_jax.data import demonstrations, generated
-from acim_jax.markup import Markup
+from acim_jax.data import generated
+from acim_jax.markup import Markup, outputs
 from acim_jax.markup import tokenizer as tokenizers
 from acim_jax.markup.tokenizer import Tokenizer
 
@@ -78,7 +78,7 @@ def test_lengths_are_as_documented(tokenizer, markup: Markup) -> None:
     assert len(tokenizer.encode(markup.code_prefixes[0])) == 10
     longest: dict[str, int] = {"prompt": 0, "text": 0, "code": 0}
     for one in generated.demonstrations(4000, seed=1, markup=markup):
-        pieces = demonstrations.split_response(one.response, markup)
+        pieces = outputs.split_by_author(one.response, markup)
         response = sum(len(tokenizer.encode(text)) for _, text in pieces) + 1
         prompt = len(tokenizer.encode(one.question)) + 2
         longest["prompt"] = max(longest["prompt"], prompt)

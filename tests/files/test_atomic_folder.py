@@ -18,7 +18,7 @@ OLD, NEW = {"a": "old a", "b": "old b"}, {"a": "new a", "c": "new c", "deep/d": 
 CHILD = """
 import json, os, signal, sys
 from pathlib import Path
-from acim_jax.checkpoint import atomic_folder
+from acim_jax.files import atomic_folder
 folder, content = Path(sys.argv[1]), json.loads(sys.argv[2])
 touching = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.scandir")
 left = -1

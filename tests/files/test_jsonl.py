@@ -22,6 +22,16 @@ def test_empty_lines_count_but_are_passed_over(tmp_path: Path) -> None:
     assert jsonl.read(path) == [(1, {"id": 1}), (4, {"id": 2})]
 
 
+def test_a_growing_file_may_end_in_half_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "grows.jsonl"
+    path.write_text(jsonl.line({"id": 1}) + jsonl.line({"id": 2})[:-1])
+    assert jsonl.read(path, growing=True) == [(1, {"id": 1})]
+    path.write_text(jsonl.line({"id": 1}) + '{"id"')
+    assert jsonl.read(path, growing=True) == [(1, {"id": 1})]
+    with pytest.raises(ValueError, match=r"grows\.jsonl:2: not a JSON object"):
+        jsonl.read(path)
+
+
 @pytest.mark.parametrize(
     ("line", "part"),
     [

@@ -8,7 +8,8 @@ import pytest
 from acim_jax.environment.executor import Executor
 from acim_jax.grading import reward, unit_tests
 from acim_jax.grading.grader import Grader
-from acim_jax.markup import Markup, render_output
+from acim_jax.markup import Markup
+from acim_jax.markup.outputs import render_output
 from acim_jax.records import (
     Author,
     Episode,

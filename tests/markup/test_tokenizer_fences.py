@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acim_jax.markup import TEMPLATES, Markup, tokenizer
+from acim_jax.markup import Markup, tokenizer
+from acim_jax.markup.templates import TEMPLATES
 from tests.support import bpe
 
 #: Each is what one tokenizer merges. The first merges nothing at all.
