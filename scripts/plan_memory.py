@@ -78,17 +78,17 @@ def plan(
     from acim_jax.config import run as config
     from acim_jax.planning import executables, memory, topology
     from acim_jax.planning.workload import Place
-    from acim_jax.run import dry_run, runtime
+    from acim_jax.run import dry_run
     from acim_jax.sharding import mesh
 
     chosen = config.load(path)
     devices: list[Any] = [None]
     if compiler is None:
-        train, sample = runtime.layouts_of(mesh.abstract(chosen.mesh, count))
+        train, sample = mesh.layouts_of(mesh.abstract(chosen.mesh, count))
     else:
         devices = jax.devices() if compiler == "cpu" else topology.devices(hardware)
         # A mesh even of one device, which tells the kernels what is compiled for.
-        train, sample = runtime.layouts_of(mesh.make(chosen.mesh, devices))
+        train, sample = mesh.layouts_of(mesh.make(chosen.mesh, devices))
     at = Place(train, sample, devices[0])
     workload = dry_run.planned(chosen, model, shards=train.shards("batch") if train else 1)
     estimates = {

@@ -178,10 +178,7 @@ def load_params(
     if model.adapted is not None:
         return _load_merged(model, model.adapted, layout)
     if model.run is not None:
-        assert model.step is not None
-        like = {"params": _with_shardings(abstract, shardings)}
-        restored, _ = store.restore(model.run / "checkpoints", model.step, like, partial=True)
-        return restored["params"]
+        return _from_run(model, abstract, layout)
     dtype = model.config.param_dtype
     return hf_import.load(model.folder, model.config, shardings=shardings, dtype=dtype)
 
@@ -202,20 +199,17 @@ def load_adapters(model: ModelFolder, layout: axes.Layout | None) -> lora.Params
     if model.adapted is None:
         raise ValueError(f"{model.name} has no adapters: it was not trained with `lora`.")
     settings, folder = model.adapted.settings, model.adapted.folder
-    abstract = lora.abstract(settings, transformer.abstract_params(model.config))
-    shardings = None if layout is None else place.param_shardings(abstract, layout)
     if folder is not None:
-        where = jax.devices()[0] if shardings is None else shardings
-        return jax.device_put(peft.load(folder, settings, model.config), where)
+        return place.to_layout(peft.load(folder, settings, model.config), layout)
+    abstract = lora.abstract(settings, transformer.abstract_params(model.config))
+    return _from_run(model, abstract, layout)
+
+
+def _from_run(
+    model: ModelFolder, abstract: transformer.Params, layout: axes.Layout | None
+) -> transformer.Params:
+    """What a run trained, from the checkpoint that was asked for."""
     assert model.run is not None and model.step is not None
-    like = {"params": _with_shardings(abstract, shardings)}
+    like = {"params": place.param_shapes(abstract, layout)}
     restored, _ = store.restore(model.run / "checkpoints", model.step, like, partial=True)
     return restored["params"]
-
-
-def _with_shardings(abstract: transformer.Params, shardings: transformer.Params | None):
-    if shardings is None:
-        return abstract
-    return jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
-    )

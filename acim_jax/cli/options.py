@@ -14,9 +14,8 @@ from acim_jax.markup import Markup, templates
 from acim_jax.markup.form import Body
 from acim_jax.model.config import ModelSource
 from acim_jax.records import SamplingParams
-from acim_jax.run import runtime
 from acim_jax.sampling.config import SamplingConfig, check_truncation
-from acim_jax.sharding import axes
+from acim_jax.sharding import axes, mesh
 from acim_jax.sharding.config import MeshConfig
 
 log = logging.getLogger(__name__)
@@ -193,5 +192,5 @@ def sampling_config(
 
 def sample_layout() -> tuple[axes.Layout | None, int]:
     """The sampler's layout over all devices, and how many shares the rows are split into."""
-    _, layout = runtime.layouts(MeshConfig())
+    _, layout = mesh.layouts(MeshConfig())
     return layout, 1 if layout is None else layout.shards("batch")

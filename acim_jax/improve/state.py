@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from acim_jax.improve.config import ImproveConfig
 from acim_jax.model import transformer
 from acim_jax.sharding import axes, place
 
@@ -18,6 +19,16 @@ class TrainState(NamedTuple):
     params: transformer.Params
     opt_state: optax.OptState
     step: Int[Array, ""]
+
+
+def optimizer_of(config: ImproveConfig) -> optax.GradientTransformation:
+    """The M-step's optimiser."""
+    return optimizer(
+        b1=config.b1,
+        b2=config.b2,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+    )
 
 
 def optimizer(
@@ -56,27 +67,43 @@ def create(
     """A fresh state; moments are sharded as their parameters are."""
     if layout is None:
         # Committed to a device like the parameters, as every later state is: a state that differs
-        # only in this would compile its programs a second time.
+        # only in this would compile its functions a second time.
         fresh = (jax.jit(optimiser.init)(params), jnp.zeros((), jnp.int32))
         return TrainState(params, *jax.device_put(fresh, place.device_of(params)))
-    shardings = state_shardings(params, optimiser, layout)
-    init = jax.jit(optimiser.init, out_shardings=shardings.opt_state)
-    step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)
+    planned = shardings(params, optimiser, layout)
+    init = jax.jit(optimiser.init, out_shardings=planned.opt_state)
+    step = jax.device_put(jnp.zeros((), jnp.int32), planned.step)
     return TrainState(params, init(params), step)
 
 
-def state_shardings(
+def abstract(
+    params: transformer.Params,
+    optimiser: optax.GradientTransformation,
+    layout: axes.Layout | None = None,
+) -> TrainState:
+    """Shapes, dtypes and shardings of the state that `create` makes of such parameters; without a
+    layout no shardings. params: arrays or shapes."""
+    shapes = TrainState(
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params),
+        jax.eval_shape(optimiser.init, params),
+        cast(Any, jax.ShapeDtypeStruct((), jnp.int32)),
+    )
+    if layout is None:
+        return shapes
+    return place.shapes(shapes, shardings(params, optimiser, layout))
+
+
+def shardings(
     params: transformer.Params, optimiser: optax.GradientTransformation, layout: axes.Layout
 ) -> TrainState:
-    """A TrainState of shardings (also for restoring a checkpoint onto another mesh)."""
-    param_shardings = place.param_shardings(params, layout)
+    """A TrainState of shardings: the moments' are those of their parameters."""
+    of_params = place.param_shardings(params, layout)
     whole = place.replicated(layout)
-    abstract = jax.eval_shape(optimiser.init, params)
-    opt_shardings = optax.tree_map_params(
+    of_moments = optax.tree_map_params(
         optimiser,
         lambda _, sharding: sharding,
-        abstract,
-        param_shardings,
+        jax.eval_shape(optimiser.init, params),
+        of_params,
         transform_non_params=lambda _: whole,
     )
-    return TrainState(param_shardings, opt_shardings, cast(Any, whole))
+    return TrainState(of_params, of_moments, cast(Any, whole))

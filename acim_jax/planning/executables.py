@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.stages import Lowered
 
+from acim_jax.improve import state as train_state
 from acim_jax.improve import step
 from acim_jax.improve.packing import DecisionBatch
 from acim_jax.model import lora, scoring
@@ -112,7 +113,7 @@ def training(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
             **shared,
         ),
         "optimiser": lambda: step.apply.lower(
-            state, gradients, number, optimiser=workloads.optimiser(chosen)
+            state, gradients, number, optimiser=train_state.optimizer_of(improve)
         ),
     }
     if improve.replay_weight > 0:

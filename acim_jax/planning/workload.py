@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import SingleDeviceSharding
 
 from acim_jax.improve import state as train_state
@@ -56,39 +55,18 @@ class Place:
     def put(self, tree: Any, logical: tuple[str, ...] = (), *, train: bool = True) -> Any:
         """The tree's shapes with their first axes sharded as named, or on the one device."""
         layout = self.train if train else self.sample
-        return with_shardings(tree, self._one if layout is None else layout.sharding(logical))
+        return place.shapes(tree, self._one if layout is None else layout.sharding(logical))
 
     def params(self, tree: Any, *, train: bool = True) -> Any:
         """The tree's shapes, sharded as parameters are."""
         layout = self.train if train else self.sample
         if layout is None:
-            return with_shardings(tree, self._one)
-        return with_shardings(tree, place.param_shardings(tree, layout))
+            return place.shapes(tree, self._one)
+        return place.shapes(tree, place.param_shardings(tree, layout))
 
     @property
     def _one(self) -> SingleDeviceSharding:
         return SingleDeviceSharding(jax.devices()[0] if self.device is None else self.device)
-
-
-def with_shardings(tree: Any, shardings: Any) -> Any:
-    """Shapes and dtypes of `tree` with one sharding for all leaves, or a tree of them."""
-    if isinstance(shardings, jax.sharding.Sharding):
-        shardings = jax.tree.map(lambda _: shardings, tree)
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        tree,
-        shardings,
-    )
-
-
-def optimiser(training: Training) -> optax.GradientTransformation:
-    chosen = training.improve
-    return train_state.optimizer(
-        b1=chosen.b1,
-        b2=chosen.b2,
-        weight_decay=chosen.weight_decay,
-        max_grad_norm=chosen.max_grad_norm,
-    )
 
 
 def model_params(workload: Workload, at: Place) -> transformer.Params:
@@ -124,18 +102,9 @@ def frozen(workload: Workload, at: Place) -> lora.Frozen | None:
 def state(workload: Workload, at: Place) -> TrainState:
     """The training state, sharded as `improve.state.create` does."""
     assert workload.training is not None
-    make = optimiser(workload.training)
-    params = trained_params(workload, at)
-    moments = jax.eval_shape(make.init, params)
-    step = _shape((), jnp.int32)
-    if at.train is None:
-        return TrainState(params, at.put(moments), at.put(step))
-    shardings = train_state.state_shardings(params, make, at.train)
-    return TrainState(
-        params,
-        with_shardings(moments, shardings.opt_state),
-        with_shardings(step, shardings.step),
-    )
+    optimiser = train_state.optimizer_of(workload.training.improve)
+    found = train_state.abstract(trained_params(workload, at), optimiser, at.train)
+    return at.put(found) if at.train is None else found
 
 
 def token_batch(rows: int, width: int, at: Place) -> TokenBatch:
@@ -168,7 +137,7 @@ def sampler(workload: Workload, at: Place) -> SamplerState:
         return placed
     layout = at.sample
     pool = jax.tree.map(lambda x: layout.sharding(cache.POOL[: x.ndim]), shapes.pages)
-    return placed._replace(pages=with_shardings(shapes.pages, pool))
+    return placed._replace(pages=place.shapes(shapes.pages, pool))
 
 
 def _shape(shape: tuple[int, ...], dtype: Any) -> Any:

@@ -18,7 +18,7 @@ from acim_jax.records import DECISIONS
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run import runtime
 from acim_jax.run.training import Prepared
-from acim_jax.sharding import axes
+from acim_jax.sharding import axes, mesh
 
 
 def workload(
@@ -65,7 +65,7 @@ def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
 def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
     """Bytes per device of both phases, on the mesh of this process's devices."""
     config, model = prepared.config, prepared.model
-    train, sample = runtime.layouts(config.mesh)
+    train, sample = mesh.layouts(config.mesh)
     asked = [*prepared.train, *prepared.validation, *prepared.test]
     shapes = workload(
         config,
@@ -107,7 +107,7 @@ def table(prepared: Prepared) -> rich.table.Table:
         trained = sum(x.size for x in jax.tree.leaves(adapters))
         rows.append(("adapters", f"{trained:,} parameters of rank {config.lora.rank}"))
     rows.append(("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"))
-    rows.append(("mesh", _mesh(runtime.layouts(config.mesh)[0])))
+    rows.append(("mesh", _mesh(mesh.layouts(config.mesh)[0])))
     rows.append(("problems", _sizes(prepared)))
     explore = config.explore
     per_iteration = min(explore.problems, len(prepared.train)) * explore.rollouts_per_problem

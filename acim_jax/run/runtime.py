@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh
 
 from acim_jax import bad_input, rng
 from acim_jax.checkpoint import model_folder
@@ -28,7 +27,6 @@ from acim_jax.model import lora, transformer
 from acim_jax.records import DECISIONS, Problem, SamplingParams
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.sharding import axes, mesh, place
-from acim_jax.sharding.config import MeshConfig
 
 #: Demonstrations that replay draws from.
 REPLAY_POOL = 8192
@@ -155,12 +153,8 @@ class Runtime:
         """A LoRA run's adapters, drawn from its seed, in the training layout."""
         config, frozen, layout = self.config.lora, self.learner.frozen, self.train_layout
         assert config is not None and frozen is not None
-        if layout is None:
-            where = place.device_of(frozen.params)
-        else:
-            where = place.param_shardings(lora.abstract(config, frozen.params), layout)
         make = jax.jit(functools.partial(lora.init, config, frozen.params))
-        return jax.device_put(make(jax.random.key(self.config.seed)), where)
+        return place.to_layout(make(jax.random.key(self.config.seed)), layout)
 
     def new_state(self, params: transformer.Params) -> TrainState:
         return train_state.create(params, self.learner.optimiser, self.train_layout)
@@ -170,42 +164,12 @@ class Runtime:
         params = transformer.abstract_params(self.model.config)
         if self.config.lora is not None:
             params = lora.abstract(self.config.lora, params)
-        abstract = TrainState(
-            params,
-            jax.eval_shape(self.learner.optimiser.init, params),
-            cast(Any, jax.ShapeDtypeStruct((), np.int32)),
-        )
-        if self.train_layout is None:
-            return abstract
-        shardings = train_state.state_shardings(params, self.learner.optimiser, self.train_layout)
-        return jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
-        )
-
-
-def layouts(
-    config: MeshConfig, devices: Sequence[Any] | None = None
-) -> tuple[axes.Layout | None, axes.Layout | None]:
-    """Training and sampling layouts of a mesh over `devices` (all of this job's by default); None
-    on a single device, where they say nothing. Sampling is over this process's devices.
-
-    ValueError for a mesh that does not fit the devices, or the processes (`mesh.local`).
-    """
-    made = mesh.make(config, devices)
-    own = mesh.local(made)
-    if made.size == 1:
-        return None, None
-    return axes.Layout.of(made, axes.TRAIN_RULES), axes.Layout.of(own, axes.SAMPLE_RULES)
-
-
-def layouts_of(made: Mesh | AbstractMesh) -> tuple[axes.Layout, axes.Layout]:
-    """Training and sampling layouts of a mesh, which may be abstract."""
-    return axes.Layout.of(made, axes.TRAIN_RULES), axes.Layout.of(made, axes.SAMPLE_RULES)
+        return train_state.abstract(params, self.learner.optimiser, self.train_layout)
 
 
 def check_rows(config: RunConfig) -> None:
     """ValueError, naming the field, for rows that the mesh's batch axes cannot share evenly."""
-    train, sample = layouts(config.mesh)
+    train, sample = mesh.layouts(config.mesh)
     config.sampling.check_shards(1 if sample is None else sample.shards("batch"))
     shards = 1 if train is None else train.shards("batch")
     for name, rows in (
@@ -237,14 +201,7 @@ def open_runtime(
 
     The base of a LoRA run is read here (`BadInput` where that fails).
     """
-    train_layout, sample_layout = layouts(config.mesh)
-    improve = config.improve
-    optimiser = train_state.optimizer(
-        b1=improve.b1,
-        b2=improve.b2,
-        weight_decay=improve.weight_decay,
-        max_grad_norm=improve.max_grad_norm,
-    )
+    train_layout, sample_layout = mesh.layouts(config.mesh)
     frozen = None
     if config.lora is not None:
         with bad_input.reading():
@@ -260,7 +217,9 @@ def open_runtime(
             sampler=Sampler(
                 model.config, config.sampling, model.tokenizer, model.markup, sample_layout
             ),
-            learner=Learner(model.config, optimiser, train_layout, frozen),
+            learner=Learner(
+                model.config, train_state.optimizer_of(config.improve), train_layout, frozen
+            ),
             executor=executor,
             grader=grader,
             train_layout=train_layout,

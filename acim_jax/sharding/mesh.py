@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
+from acim_jax.sharding import axes
 from acim_jax.sharding.config import MeshConfig
 
 AXES = ("data", "fsdp", "tensor")
@@ -65,3 +66,23 @@ def local(mesh: Mesh) -> Mesh:
 def abstract(config: MeshConfig, count: int) -> AbstractMesh:
     """A mesh over `count` devices that need not exist: enough for shapes and shardings."""
     return AbstractMesh(sizes(config, count), AXES, axis_types=_AXIS_TYPES)
+
+
+def layouts(
+    config: MeshConfig, devices: Sequence[Any] | None = None
+) -> tuple[axes.Layout | None, axes.Layout | None]:
+    """Training and sampling layouts over `devices` (all of this job's by default); None on a
+    single device, where they say nothing. Each process samples on its own devices.
+
+    ValueError for a mesh that does not fit the devices, or the processes (`local`).
+    """
+    made = make(config, devices)
+    own = local(made)
+    if made.size == 1:
+        return None, None
+    return axes.Layout.of(made, axes.TRAIN_RULES), axes.Layout.of(own, axes.SAMPLE_RULES)
+
+
+def layouts_of(made: Mesh | AbstractMesh) -> tuple[axes.Layout, axes.Layout]:
+    """Training and sampling layouts of one mesh, which may be abstract."""
+    return axes.Layout.of(made, axes.TRAIN_RULES), axes.Layout.of(made, axes.SAMPLE_RULES)

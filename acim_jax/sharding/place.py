@@ -49,9 +49,25 @@ def device_of(params: Any) -> jax.sharding.Sharding:
     return jax.tree.leaves(params)[0].sharding
 
 
-def to_layout(params: Any, layout: axes.Layout) -> Any:
-    """Parameters of one device, or on the host, in a layout's sharding."""
-    return jax.device_put(params, param_shardings(params, layout))
+def shapes(tree: Any, shardings: Any) -> Any:
+    """Shapes and dtypes of `tree`, with one sharding for all leaves or a tree of them."""
+    if isinstance(shardings, jax.sharding.Sharding):
+        shardings = jax.tree.map(lambda _: shardings, tree)
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings
+    )
+
+
+def param_shapes(params: Any, layout: axes.Layout | None) -> Any:
+    """Shapes and dtypes of parameters, with the layout's shardings where there is one."""
+    return params if layout is None else shapes(params, param_shardings(params, layout))
+
+
+def to_layout(params: Any, layout: axes.Layout | None) -> Any:
+    """Parameters of one device, or on the host, in the layout's sharding; without a layout on the
+    first device."""
+    where = jax.devices()[0] if layout is None else param_shardings(params, layout)
+    return jax.device_put(params, where)
 
 
 def to_sampling(params: Any, train: axes.Layout, sample: axes.Layout) -> Any:
@@ -79,8 +95,8 @@ def to_sampling(params: Any, train: axes.Layout, sample: axes.Layout) -> Any:
 
 
 def _reshard(arrays: Sequence[jax.Array], shardings: Sequence[NamedSharding]) -> list[jax.Array]:
-    """By a compiled program: `jax.device_put` takes an array whose shards are cut in another way
-    through the host, and does not reach the devices of other processes."""
+    """By a compiled function: `jax.device_put` moves an array that is cut in another way through
+    the host, and does not reach the devices of other processes."""
     return list(jax.jit(_identity, out_shardings=tuple(shardings))(tuple(arrays)))
 
 

@@ -156,7 +156,7 @@ def test_on_eight_devices(learner):
     on_eight = state.create(place.to_layout(train.params, layout), OPTIMISER, layout)
     for array, sharding in zip(
         jax.tree.leaves(on_eight),
-        jax.tree.leaves(state.state_shardings(on_eight.params, OPTIMISER, layout)),
+        jax.tree.leaves(state.shardings(on_eight.params, OPTIMISER, layout)),
         strict=True,
     ):
         assert array.sharding.is_equivalent_to(sharding, array.ndim)

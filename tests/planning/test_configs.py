@@ -16,7 +16,7 @@ from acim_jax.config import run as config
 from acim_jax.model import transformer
 from acim_jax.planning import executables, memory
 from acim_jax.planning.workload import Place
-from acim_jax.run import dry_run, runtime
+from acim_jax.run import dry_run
 from acim_jax.sharding import mesh
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_the_memory_stated_is_the_memory_planned_and_fits(path: Path) -> None:
     chosen = config.load(path)
     made = mesh.abstract(chosen.mesh, count)
     assert made.size == count
-    train, sample = runtime.layouts_of(made)
+    train, sample = mesh.layouts_of(made)
     planned = dry_run.planned(chosen, model_of(path), shards=train.shards("batch"))
     at = Place(train, sample)
     exploring = memory.exploring(planned, at, scores=False).total / GIB
@@ -90,7 +90,7 @@ def test_a_config_agrees_with_its_model_and_mesh(path: Path) -> None:
     """What a run checks at its start, but for the data."""
     chosen = config.load(path)
     model = hf_config.read_config(model_of(path))
-    train, _ = runtime.layouts_of(mesh.abstract(chosen.mesh, hardware(path)[1]))
+    train, _ = mesh.layouts_of(mesh.abstract(chosen.mesh, hardware(path)[1]))
     shards = train.shards("batch")
     for rows in (chosen.sampling.slots, chosen.improve.microbatch_rows, chosen.warmup.rows):
         assert rows % shards == 0
@@ -105,7 +105,7 @@ def test_a_config_agrees_with_its_model_and_mesh(path: Path) -> None:
 def compiled(path: Path, names: tuple[str, ...]) -> dict[str, executables.Compiled]:
     """The config's programs, compiled for this process's eight virtual devices."""
     chosen = config.load(path)
-    train, sample = runtime.layouts(chosen.mesh)
+    train, sample = mesh.layouts(chosen.mesh)
     shards = train.shards("batch") if train is not None else 1
     planned = dry_run.planned(chosen, model_of(path), shards=shards)
     at = Place(train, sample)
@@ -119,7 +119,7 @@ def test_sampling_and_training_compile_for_eight_devices(stem: str) -> None:
     path = ROOT / "configs" / f"{stem}.yaml"
     found = compiled(path, ("decode", "policy gradient"))
     chosen = config.load(path)
-    train, sample = runtime.layouts(chosen.mesh)
+    train, sample = mesh.layouts(chosen.mesh)
     assert train is not None
     planned = dry_run.planned(chosen, model_of(path), shards=train.shards("batch"))
     exploring = memory.exploring(planned, Place(train, sample), scores=True)

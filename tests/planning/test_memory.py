@@ -11,9 +11,8 @@ from acim_jax.improve import state as train_state
 from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.model import lora, transformer
 from acim_jax.model.config import Experts, LoraConfig, ModelConfig
-from acim_jax.planning import memory, workload
+from acim_jax.planning import memory
 from acim_jax.planning.workload import Place, Training, Workload
-from acim_jax.run import runtime
 from acim_jax.sampling import state as sampler_state
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import mesh, place
@@ -43,7 +42,7 @@ LONG = SamplingConfig(slots=64, spare=0, max_length=4096, page_size=64)
 
 
 def abstract_place(config: MeshConfig, count: int) -> Place:
-    return Place(*runtime.layouts_of(mesh.abstract(config, count)))
+    return Place(*mesh.layouts_of(mesh.abstract(config, count)))
 
 
 def on_device_0(tree: object) -> int:
@@ -60,7 +59,7 @@ def on_device_0(tree: object) -> int:
 @pytest.mark.parametrize("adapters", [None, LoraConfig(rank=4)])
 def test_the_plan_is_what_devices_hold(config: MeshConfig, adapters: LoraConfig | None) -> None:
     """Every array of both phases is made, and what the first device has of it counted."""
-    train, sample = runtime.layouts(config)
+    train, sample = mesh.layouts(config)
     assert train is not None
     assert sample is not None
     training = dataclasses.replace(TRAINING, lora=adapters)
@@ -75,7 +74,7 @@ def test_the_plan_is_what_devices_hold(config: MeshConfig, adapters: LoraConfig 
             place.param_shardings(lora.abstract(adapters, params), train),
         )
         held = [params]
-    state = train_state.create(trained, workload.optimiser(training), train)
+    state = train_state.create(trained, train_state.optimizer_of(training.improve), train)
     pages = sampler_state.create(model=MODEL, config=SAMPLING, layout=sample)
 
     at = abstract_place(config, 8)
@@ -198,7 +197,7 @@ def test_kv_cache_in_int8_takes_33_of_64_parts() -> None:
         for kind in ("model", "int8")
     )
     tables = on_device_0(
-        sampler_state.create(model=wide, config=SAMPLING, layout=runtime.layouts(MESH)[1])._replace(
+        sampler_state.create(model=wide, config=SAMPLING, layout=mesh.layouts(MESH)[1])._replace(
             pages=()
         )
     )

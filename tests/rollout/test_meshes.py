@@ -12,7 +12,7 @@ from acim_jax.records import Episode
 from acim_jax.rollout.converse import RolloutStats
 from acim_jax.run import runtime
 from acim_jax.sampling.config import SamplingConfig
-from acim_jax.sharding import place
+from acim_jax.sharding import mesh, place
 from acim_jax.sharding.config import MeshConfig
 from tests.support import episodes, tiny_models
 
@@ -21,7 +21,7 @@ MESHES = [((8, 1, 1), 8), ((2, 2, 2), 8), ((1, 4, 2), 8), ((1, 1, 2), 2)]
 
 
 def layouts(sizes: tuple[int, int, int], devices: int):
-    train, sample = runtime.layouts(MeshConfig(*sizes), jax.devices()[:devices])
+    train, sample = mesh.layouts(MeshConfig(*sizes), jax.devices()[:devices])
     assert train is not None and sample is not None
     return train, sample
 

@@ -43,3 +43,11 @@ def test_sizes_that_do_not_fit(config: MeshConfig, devices: int):
 def test_sizes_that_mean_nothing(sizes: tuple[int, int, int]):
     with pytest.raises(ValueError, match="one of them may be -1"):
         MeshConfig(*sizes)
+
+
+def test_layouts():
+    assert mesh.layouts(MeshConfig(), jax.devices()[:1]) == (None, None)
+    train, sample = mesh.layouts(MeshConfig(fsdp=4, tensor=2))
+    assert train is not None and sample is not None
+    assert train.shards("embed") == 4 and sample.shards("embed") == 1
+    assert mesh.layouts_of(mesh.make(MeshConfig(fsdp=4, tensor=2))) == (train, sample)

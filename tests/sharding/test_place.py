@@ -58,7 +58,7 @@ def test_moments_are_split_as_their_parameters(eight):
     assert shard_bytes(train.params) < 0.3 * whole
     # the two moments, and one count of steps
     assert shard_bytes(train.opt_state) == 2 * shard_bytes(train.params) + 4
-    planned = state.state_shardings(train.params, optimiser, layout)
+    planned = state.shardings(train.params, optimiser, layout)
     for array, sharding in zip(jax.tree.leaves(train), jax.tree.leaves(planned), strict=True):
         assert array.sharding.is_equivalent_to(sharding, array.ndim)
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from acim_jax.records import Episode, SamplingParams
 from acim_jax.rollout import episode_bytes, processes
-from acim_jax.run import compilation, runtime
-from acim_jax.sharding import place
+from acim_jax.run import compilation
+from acim_jax.sharding import mesh, place
 from acim_jax.sharding.config import MeshConfig
 from tests.support import tiny_models
 
@@ -27,7 +27,7 @@ def main(out: Path, number: int, port: str) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
     compilation.enable_cache()
     jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=number)
-    train, sample = runtime.layouts(MeshConfig(fsdp=4, tensor=2))
+    train, sample = mesh.layouts(MeshConfig(fsdp=4, tensor=2))
     assert train is not None and sample is not None
     host = jax.device_get(tiny_models.make_params())
     shardings = place.param_shardings(host, train)
@@ -102,7 +102,7 @@ def refusals() -> list[str]:
     found = []
     for config, count in ((MeshConfig(tensor=8), 8), (MeshConfig(), 4)):
         try:
-            runtime.layouts(config, jax.devices()[:count])
+            mesh.layouts(config, jax.devices()[:count])
         except ValueError as error:
             found.append(str(error))
     return found

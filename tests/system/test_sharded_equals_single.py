@@ -131,7 +131,7 @@ def test_optimiser_step(both):
 
 def test_state_keeps_its_sharding_and_nothing_is_compiled_twice(both, layout):
     _, (_, _, applied), learner = both
-    planned = state.state_shardings(applied.state.params, learner.optimiser, layout)
+    planned = state.shardings(applied.state.params, learner.optimiser, layout)
     for array, sharding in zip(
         jax.tree.leaves(applied.state), jax.tree.leaves(planned), strict=True
     ):
