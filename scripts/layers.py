@@ -76,6 +76,7 @@ ROOMS: dict[str, Room] = {
     "checkpoint": Room(
         "Hugging Face folders, adapters, run state, which model a run stands on",
         ("bad_input", "records", "files", "markup", "sharding", "model"),
+        without_jax=("model_names",),
     ),
     "sampling": Room(
         "tokens out of a policy", ("rng", "sharding", "model"), without_jax=("config",)

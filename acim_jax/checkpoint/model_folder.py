@@ -9,15 +9,13 @@ import jax
 import jax.numpy as jnp
 import yaml
 
-from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, lora_base, peft, store
+from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, lora_base, model_names, peft, store
 from acim_jax.markup import Markup, templates
 from acim_jax.markup import tokenizer as tokenizers
 from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.model import lora, transformer
 from acim_jax.model.config import LoraConfig, ModelConfig, ModelSource
 from acim_jax.sharding import axes, place
-
-EMBEDDED = {"tiny": Path(__file__).parents[1] / "assets" / "tiny"}
 
 #: Of a hub repository; weights as pickles are never loaded, so they are not fetched either.
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", acim_yaml.NAME]
@@ -60,16 +58,12 @@ def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFo
     step: a run's checkpoint (the newest by default).
     """
     source = ModelSource(source) if isinstance(source, str) else source
-    path = EMBEDDED.get(source.path, Path(source.path))
+    path = model_names.EMBEDDED.get(source.path, Path(source.path))
     if (path / "config.yaml").is_file() and not (path / "config.json").is_file():
         return _marked_up(_open_run(source, path, step), source)
-    if not path.exists() and _is_hub_name(source.path):
-        path = _download(source.path)
+    model_names.check(source.path)
     if not path.is_dir():
-        raise FileNotFoundError(
-            f"No model at {source.path!r}: give `tiny`, a folder with config.json and "
-            "*.safetensors, a run folder, or (with a network) a hub name like Qwen/Qwen2.5-0.5B."
-        )
+        path = _download(source.path)
     if peft.is_adapter(path):
         return _marked_up(_open_adapter(source, path), source)
     config = overridden(hf_config.read_config(path), source)
@@ -140,10 +134,6 @@ def overridden(config: ModelConfig, source: ModelSource) -> ModelConfig:
     fields = ("dtype", "param_dtype", "unroll", "remat")
     chosen = {f: getattr(source, f) for f in fields if getattr(source, f) is not None}
     return dataclasses.replace(config, **chosen)
-
-
-def _is_hub_name(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def _download(name: str) -> Path:

@@ -11,49 +11,20 @@ from acim_jax import bad_input
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.cli import console, options
+from acim_jax.cli.arguments import shared
 from acim_jax.cli.transcript import Transcript
 from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import episode_rows
 from acim_jax.grading import extraction, reward
-from acim_jax.records import GUIDES, Episode, Problem, RolloutRequest, Stop
+from acim_jax.records import Episode, Problem, RolloutRequest, Stop
 from acim_jax.rollout import converse
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run import compilation, dry_run
 
 log = logging.getLogger(__name__)
 
-_EXAMPLE = """\
-examples:
-  acim ask --model tiny "What is 79 times 92?"
-  acim ask --model tiny --decision text "What is 79 times 92?"
-"""
 #: Decode steps between two pieces of what is shown.
 _CHUNK = 8
-
-
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command `ask` to the parsers of `acim`."""
-    parser = subparsers.add_parser(
-        "ask",
-        help="solve one problem and show text, code, output and answer",
-        description="Solves one problem, showing text, code, output and answer as they come.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    options.add_model(parser)
-    parser.add_argument("question", metavar="QUESTION", help="the problem, in quotes")
-    parser.add_argument(
-        "--decision", choices=GUIDES, default="native", help="default: the model's own"
-    )
-    options.add_sampling(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (default 0)")
-    parser.add_argument(
-        "--max-length", type=int, metavar="T", help="tokens of prompt, response and outputs"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    options.add_markup(parser)
-    options.add_executor(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
             model, sampler, request = _prepare(args)
-            limits = options.executor_config(args)
+            limits = shared.executor_config(args)
             params = model_folder.load_params(model, sampler.layout)
             needed = args.decision != "text"
             executor = stack.enter_context(Executor(limits)) if needed else None
@@ -75,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             executor,
             seed=args.seed,
             iteration=-1,
-            sampling=options.sampling_params(args),
+            sampling=shared.sampling_params(args),
             on_segment=lambda _, segment: transcript.add(segment),
         )
         transcript.close()
@@ -100,10 +71,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _prepare(args: argparse.Namespace) -> tuple[ModelFolder, Sampler, RolloutRequest]:
     """Checks the input; ValueError or FileNotFoundError."""
-    if not args.question.strip():
-        raise ValueError("QUESTION is empty.")
-    options.check_text(args.question, "QUESTION")
-    options.check_sampling(args)
     model = options.open_model(args)
     prefix = "" if args.decision == "native" else model.markup.prefixes(args.decision)[0]
     problem = Problem("question", args.question, "")

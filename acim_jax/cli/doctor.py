@@ -7,28 +7,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
+from acim_jax.environment import executor
 from acim_jax.environment.config import ExecutorConfig
+from acim_jax.run import compilation, manifest
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_EXAMPLE = """\
-example:
-  acim doctor
-  acim doctor --json | python3 -m json.tool
-"""
-
-
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command `doctor` to the parsers of `acim`."""
-    parser = subparsers.add_parser(
-        "doctor",
-        help="what this machine offers: devices, versions, protection",
-        description="Says which devices, package versions and executor protection this machine "
-        "has, and where compiled programs are kept.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,12 +28,6 @@ def run(args: argparse.Namespace) -> int:
 
 def examine() -> dict[str, Any]:
     """Versions, hardware, devices, compilation cache, executor protection, browser."""
-    # jax takes seconds to import, and `acim --help` must not wait for them.
-    import jax
-
-    from acim_jax.environment import executor
-    from acim_jax.run import compilation, manifest
-
     cache = compilation.enable_cache()
     browsers = (shutil.which(name) for name in _BROWSERS)
     return {

@@ -16,7 +16,8 @@ import rich.table
 from acim_jax import bad_input
 from acim_jax.checkpoint import fingerprint, model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
-from acim_jax.cli import console, grading_options, options
+from acim_jax.cli import console, options
+from acim_jax.cli.arguments import shared
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
@@ -32,68 +33,6 @@ log = logging.getLogger(__name__)
 
 #: Of generated problems; not of sampling, so that several seeds are judged on the same problems.
 DATA_SEED = 0
-_EXAMPLE = """\
-examples:
-  acim evaluate --model tiny --data generated:arithmetic --limit 200 \\
-      --decision native text code --out results/tiny
-  acim evaluate --model runs/em --data gsm8k_test.jsonl --samples 4 --temperature 0.7 \\
-      --out results/em
-
-writes DIR/results.json (the figures) and DIR/episodes.jsonl (every rollout); the same command
-again goes on after what is there. `text` switches the executor off, `code` forces the code prefix.
-"""
-
-
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command `evaluate` to the parsers of `acim`."""
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="accuracy and decisions of a model on problem files",
-        description="Solves the problems of the files with the model's own decisions, with text "
-        "alone, or with code, and says how often each is right and how well it decided.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    options.add_model(parser)
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        required=True,
-        metavar="F",
-        help=".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME (with --limit)",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument(
-        "--decision", nargs="+", choices=GUIDES, default=["native"], help="default: native"
-    )
-    parser.add_argument("--samples", type=int, default=1, metavar="N", help="rollouts per problem")
-    options.add_sampling(parser)
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N problems of each file")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (default 0)")
-    parser.add_argument(
-        "--map",
-        nargs="+",
-        default=[],
-        metavar="OURS=THEIRS",
-        help="names of fields in the files, e.g. problem=question",
-    )
-    parser.add_argument(
-        "--oracle", type=Path, metavar="DIR", help="judge decisions by the forced runs in DIR"
-    )
-    parser.add_argument("--json", action="store_true", help="results.json on standard output, too")
-    options.add_markup(parser)
-    group = parser.add_argument_group("sampler")
-    slots_help = "rows that decode at once (default 64)"
-    group.add_argument("--slots", type=int, default=64, metavar="N", help=slots_help)
-    group.add_argument(
-        "--max-length",
-        type=int,
-        metavar="T",
-        help="tokens of a row: prompt, response, outputs (default: fits the longest prompt)",
-    )
-    options.add_executor(parser)
-    grading_options.add(parser)
-    parser.set_defaults(run=run)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -133,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
                 prepared.sampler,
                 executor,
                 grader,
-                sampling=options.sampling_params(args),
+                sampling=shared.sampling_params(args),
                 seed=args.seed,
                 on_done=advance,
             )
@@ -155,21 +94,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _prepare(args: argparse.Namespace) -> _Prepared:
     """Reads and checks all input; ValueError or FileNotFoundError."""
-    if args.samples < 1:
-        raise ValueError(f"--samples must be at least 1, got {args.samples}.")
-    options.check_sampling(args)
-    if args.temperature == 0 and args.samples > 1:
-        raise ValueError(
-            f"--samples {args.samples} at temperature 0 would make equal rollouts; give a "
-            "--temperature above 0."
-        )
     data = _read_problems(args)
     guides: list[Guide] = [guide for guide in GUIDES if guide in args.decision]
     oracle = None if args.oracle is None else resumable.read_oracle(args.oracle, data)
-    if oracle is not None and "native" not in guides:
-        raise ValueError("--oracle judges the model's own decisions; add native to --decision.")
-    executor = options.executor_config(args)
-    grader = grading_options.read(args)
+    executor = shared.executor_config(args)
+    grader = shared.grader_config(args)
     model = options.open_model(args)
     layout, shares = options.sample_layout()
     sampling = options.sampling_config(
@@ -188,7 +117,7 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
         "data": {file: fingerprint.of_problems(problems) for file, problems in data.items()},
         "decisions": guides,
         "samples": args.samples,
-        **dataclasses.asdict(options.sampling_params(args)),
+        **dataclasses.asdict(shared.sampling_params(args)),
         "seed": args.seed,
         "markup": dataclasses.asdict(model.markup),
         "slots": sampling.slots,
@@ -216,7 +145,7 @@ def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
             source, limit=args.limit, seed=DATA_SEED, mapping=mapping or None
         )
         for problem in data[source]:
-            options.check_text(problem.question, f"{source}: problem {problem.id!r}")
+            shared.check_text(problem.question, f"{source}: problem {problem.id!r}")
     return data
 
 

@@ -5,48 +5,12 @@ import logging
 from pathlib import Path
 
 from acim_jax import bad_input
-from acim_jax.checkpoint import hf, model_folder, peft
+from acim_jax.checkpoint import hf, model_folder, model_names, peft
 from acim_jax.checkpoint.acim_yaml import NAME as MARKUP_FILE
 from acim_jax.checkpoint.model_folder import ModelFolder
-from acim_jax.cli import options
 from acim_jax.model.config import ModelSource
 
 log = logging.getLogger(__name__)
-
-_EXAMPLE = """\
-examples:
-  acim export runs/em --out models/em
-  acim export runs/em --step 10 --dtype bfloat16 --out models/em-10
-  acim export runs/lora --adapter --out models/lora-adapter
-
-writes config.json, safetensors and tokenizer files, which transformers loads, and acim.yaml: the
-prompt template, decision prefixes and fences that the model was trained with. Adapters of a LoRA
-run are merged into the weights, or with --adapter written by themselves, as PEFT reads them
-"""
-
-
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command `export` to the parsers of `acim`."""
-    parser = subparsers.add_parser(
-        "export",
-        help="write a Hugging Face folder",
-        description="Writes a checkpoint of a run (the newest by default), or a model, as a "
-        "Hugging Face folder. An earlier export in DIR is replaced, anything else is not.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="RUN_OR_MODEL", help=options.MODEL_HELP)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model folder")
-    parser.add_argument("--step", type=int, metavar="N", help="a run's checkpoint of iteration N")
-    parser.add_argument(
-        "--dtype", choices=options.DTYPES, help="of the tensors (default: that of the parameters)"
-    )
-    parser.add_argument(
-        "--adapter",
-        action="store_true",
-        help="only the adapters of a LoRA run, as a PEFT folder (adapter_model.safetensors)",
-    )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,7 +59,7 @@ def _write_adapter(model: ModelFolder, args: argparse.Namespace) -> None:
             base.name,
             args.out / peft.CONFIG,
         )
-    elif not Path(base.name).exists() and base.name not in model_folder.EMBEDDED:
+    elif not Path(base.name).exists() and base.name not in model_names.EMBEDDED:
         where = base.name  # on the hub
     peft.save(
         args.out, adapters, model.adapted.settings, model.config, base=where, markup=model.markup

@@ -6,40 +6,11 @@ import sys
 from pathlib import Path
 
 from acim_jax import bad_input
-from acim_jax.cli import execute, grading_options
+from acim_jax.cli import input_records
+from acim_jax.cli.arguments import shared
 from acim_jax.files import jsonl
 from acim_jax.grading import answers
 from acim_jax.grading.grader import Grader
-
-_EXAMPLE = r"""
-example:
-  echo '{"id": "1", "prediction": "so \\boxed{\\frac{1}{2}}", "answer": "0.5"}' > answers.jsonl
-  acim grade --input answers.jsonl --output grades.jsonl
-
-input rows:  {"id", "prediction", "answer"}; the prediction is a whole response, its last
-             \boxed{...} counts, else a bare answer
-output rows: {"id", "correct", "extracted", "method", "wall_s"}, in input order;
-             method: exact, numeric, symbolic, timeout or none
-"""
-
-
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command `grade` to the parsers of `acim`."""
-    parser = subparsers.add_parser(
-        "grade",
-        help="grade answers",
-        description="Grades every response of a JSONL file: exactly where that is possible, else "
-        "by symbolic comparison in a process that is killed at the timeout.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--input", type=Path, required=True, metavar="F", help="responses, JSONL")
-    parser.add_argument("--output", type=Path, required=True, metavar="G", help="grades, JSONL")
-    parser.add_argument(
-        "--timeout", type=float, default=5.0, metavar="S", help="seconds per symbolic comparison"
-    )
-    grading_options.add(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,9 +18,8 @@ def run(args: argparse.Namespace) -> int:
     with bad_input.reading():
         if not (math.isfinite(args.timeout) and args.timeout > 0):
             raise ValueError(f"--timeout must be seconds above 0, got {args.timeout}.")
-        config = grading_options.read(args, args.timeout)
+        config = shared.grader_config(args, timeout_s=args.timeout)
         ids, pairs = _read(args.input)
-        execute.check_output(args.output)
     with Grader(config) as grader:
         grades = grader.grade(pairs)
     if failed := sum(grade.infra for grade in grades):
@@ -78,10 +48,12 @@ def _read(path: Path) -> tuple[list[object], list[tuple[str, str]]]:
     pairs: list[tuple[str, str]] = []
     for number, row in jsonl.read(path):
         where = f"{path}:{number}"
-        ids.append(execute.row_id(row, where))
+        ids.append(input_records.record_id(row, where))
         answer = row.get("answer")
         if isinstance(answer, int | float) and not isinstance(answer, bool):
             answer = repr(answer)  # many files hold numeric answers as numbers
-        prediction = execute.text_field(row, "prediction", where)
-        pairs.append((prediction, execute.text_field({**row, "answer": answer}, "answer", where)))
+        prediction = input_records.text_field(row, "prediction", where)
+        pairs.append(
+            (prediction, input_records.text_field({**row, "answer": answer}, "answer", where))
+        )
     return ids, pairs

@@ -1,9 +1,11 @@
 """`acim COMMAND …`: finds the command, imports that one alone, and turns what it raises into exits.
 
-A command is a module of this folder with `add_parser(subparsers)`, which registers itself and
-sets `run: (argparse.Namespace) -> int`. Exits: 0 success, 2 bad input (`BadInput`, and what
-argparse refuses), 1 anything else, Ctrl-C included. A command that can go on later sets
-`args.resume_hint`, the command line that does it.
+A command is two modules of one name. `cli/arguments/NAME.py` is light: it has `DESCRIPTION`,
+`EXAMPLES`, `add(parser)`, and may set `check`, which refuses bad input that can be seen without
+jax. Only then is `cli/NAME.py` imported, whose `run(args)` does the work; so help and refusals
+take no second. Exits: 0 success, 2 bad input (`BadInput`, and what argparse refuses), 1 anything
+else, Ctrl-C included. A command that can go on later sets `args.resume_hint`, the command line
+that does it.
 """
 
 import argparse
@@ -15,8 +17,7 @@ from typing import NamedTuple
 
 import rich_argparse
 
-import acim_jax
-from acim_jax import bad_input
+from acim_jax import __version__, bad_input
 from acim_jax.cli import console, overrides
 
 
@@ -66,10 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fields, arguments = overrides.split(arguments)
         build_parser(name).parse_args(arguments, namespace=args)
         args.overrides = fields
+        with bad_input.reading():
+            args.check(args)
+        work = importlib.import_module(f"acim_jax.cli.{name}")
         if command is not None and command.only_reads:
             with bad_input.reading():
-                return args.run(args)
-        return args.run(args)
+                return work.run(args)
+        return work.run(args)
     except bad_input.BadInput as error:
         print(f"acim: {error}", file=sys.stderr)
         return 2
@@ -88,20 +92,23 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=acim_jax.__version__)
+    parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         if name != chosen:
             subparsers.add_parser(name, help=command.help)
             continue
-        importlib.import_module(f"acim_jax.cli.{name}").add_parser(subparsers)
-        subparsers.choices[name].formatter_class = HelpFormatter
-        subparsers.choices[name].allow_abbrev = False
-        if command.config_options:
-            subparsers.choices[name].description = (
-                f"{subparsers.choices[name].description or ''}\n\n"
-                "Every field of the config can be set: --section.field VALUE, --method, --seed."
-            ).strip()
+        arguments = importlib.import_module(f"acim_jax.cli.arguments.{name}")
+        own = subparsers.add_parser(
+            name,
+            help=command.help,
+            description=arguments.DESCRIPTION,
+            epilog=arguments.EXAMPLES,
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,
+        )
+        own.set_defaults(check=lambda _: None)
+        arguments.add(own)
     return parser
 
 

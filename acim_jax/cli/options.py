@@ -1,120 +1,25 @@
-"""Options that several commands share, and what they become."""
+"""The model that a command line names, and a sampler that fits it."""
 
 import argparse
 import dataclasses
 import json
 import logging
-import math
 from collections.abc import Sequence
 
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
-from acim_jax.environment.config import ExecutorConfig
 from acim_jax.markup import Markup, templates
 from acim_jax.markup.form import Body
 from acim_jax.model.config import ModelSource
-from acim_jax.records import SamplingParams
-from acim_jax.sampling.config import SamplingConfig, check_truncation
+from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import axes, mesh
 from acim_jax.sharding.config import MeshConfig
 
 log = logging.getLogger(__name__)
 
-DTYPES = ("float32", "bfloat16", "float16")
-MODEL_HELP = "`tiny`, a Hugging Face folder, a run folder, or a hub name"
 #: Widths of `extend` by the longest given text: (longest that they are for, widths).
 _PREFILL_BUCKETS = ((48, (16, 48)), (512, (32, 128)), (None, (64, 512)))
 _LENGTH_MULTIPLE = 32
-
-
-def add_model(parser: argparse.ArgumentParser, *, dtype: str | None = None) -> None:
-    """--model and --dtype (of the computation; `dtype` is its default, None the model's own)."""
-    parser.add_argument("--model", required=True, metavar="M", help=MODEL_HELP)
-    default = dtype or "the model's own"
-    parser.add_argument(
-        "--dtype", choices=DTYPES, default=dtype, help=f"of the computation (default {default})"
-    )
-
-
-def add_markup(parser: argparse.ArgumentParser) -> None:
-    """--markup: fields that override the model's acim.yaml."""
-    parser.add_argument(
-        "--markup",
-        nargs="+",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="overrides fields of the model's acim.yaml, e.g. name=qwen2.5-math-tir max_turns=3",
-    )
-
-
-def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """--temperature and what cuts the distribution off."""
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)"
-    )
-    parser.add_argument(
-        "--top-k", type=int, default=0, metavar="K", help="the K best tokens only (default 0: all)"
-    )
-    parser.add_argument(
-        "--top-p",
-        type=float,
-        default=1.0,
-        metavar="P",
-        help="the fewest best tokens that hold P of the probability (default 1: all)",
-    )
-    parser.add_argument(
-        "--min-p",
-        type=float,
-        default=0.0,
-        metavar="P",
-        help="tokens of at least P times the best one's probability (default 0: all)",
-    )
-
-
-def sampling_params(args: argparse.Namespace) -> SamplingParams:
-    return SamplingParams(args.temperature, args.top_k, args.top_p, args.min_p)
-
-
-def check_sampling(args: argparse.Namespace) -> None:
-    """ValueError for a temperature or a truncation out of range."""
-    if not (math.isfinite(args.temperature) and args.temperature >= 0):
-        raise ValueError(f"--temperature must be 0 or above, got {args.temperature}.")
-    check_truncation(args.top_k, args.top_p, args.min_p)
-
-
-def add_executor(parser: argparse.ArgumentParser) -> None:
-    """The limits of the programs that a model writes."""
-    defaults = ExecutorConfig()
-    group = parser.add_argument_group("limits of programs")
-    group.add_argument(
-        "--workers", type=int, default=defaults.workers, metavar="N", help="programs at once"
-    )
-    group.add_argument(
-        "--timeout", type=float, default=defaults.timeout_s, metavar="S", help="wall seconds"
-    )
-    group.add_argument(
-        "--cpu-seconds", type=float, default=defaults.cpu_seconds, metavar="S", help="CPU seconds"
-    )
-    group.add_argument(
-        "--memory-mb", type=int, default=defaults.memory_mb, metavar="M", help="address space"
-    )
-    group.add_argument(
-        "--modules",
-        default=",".join(defaults.modules),
-        metavar="a,b",
-        help="third-party modules that programs may import (default %(default)s)",
-    )
-
-
-def executor_config(args: argparse.Namespace) -> ExecutorConfig:
-    """ValueError for a limit out of range."""
-    return ExecutorConfig(
-        workers=args.workers,
-        timeout_s=args.timeout,
-        cpu_seconds=args.cpu_seconds,
-        memory_mb=args.memory_mb,
-        modules=tuple(name.strip() for name in args.modules.split(",") if name.strip()),
-    )
 
 
 def open_model(args: argparse.Namespace) -> ModelFolder:
@@ -153,14 +58,6 @@ def overridden(markup: Markup, settings: Sequence[str]) -> Markup:
         except json.JSONDecodeError as error:
             raise ValueError(f"--markup {name} needs JSON, got {text!r}: {error.msg}.") from error
     return templates.from_fields(fields, "--markup", markup)
-
-
-def check_text(text: str, where: str) -> None:
-    """Raises ValueError, beginning with `where`, for a text that no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{where} holds half a surrogate pair.") from None
 
 
 def sampling_config(

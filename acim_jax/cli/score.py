@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,42 +11,18 @@ import numpy as np
 from acim_jax import bad_input
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
-from acim_jax.cli import console, execute, options
+from acim_jax.cli import console, input_records, options
+from acim_jax.cli.arguments import shared
 from acim_jax.files import jsonl
 from acim_jax.model import scoring
 from acim_jax.run import compilation
 from acim_jax.sharding import place
-
-_EXAMPLE = """\
-example:
-  echo '{"id": "a", "text": "2 + 2 = 4"}' > texts.jsonl
-  acim score --model tiny --input texts.jsonl --output scores.jsonl
-
-input rows:  {"id", "token_ids": [ints]} or {"id", "text"}; no token is added
-output rows: {"id", "token_ids", "logprobs": [null, l1, ...], "sum"}, in input order: natural
-             logarithms, each token given those before it
-"""
 
 #: Tokens of a batch; rows are padded to a power of two, so there are few shapes to compile.
 _BATCH_TOKENS = 8192
 _NARROWEST = 32
 #: Columns whose logits are held at once.
 _LOGIT_COLUMNS = 256
-
-
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command `score` to the parsers of `acim`."""
-    parser = subparsers.add_parser(
-        "score",
-        help="log-probabilities of given tokens",
-        description="Log-probabilities of the given tokens, as they stand, under the model.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    options.add_model(parser, dtype="float32")
-    parser.add_argument("--input", type=Path, required=True, metavar="F", help="tokens, JSONL")
-    parser.add_argument("--output", type=Path, required=True, metavar="G", help="results, JSONL")
-    parser.set_defaults(run=run)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +35,6 @@ def run(args: argparse.Namespace) -> int:
     """Scores all rows and writes them in input order."""
     compilation.enable_cache()
     with bad_input.reading():
-        execute.check_output(args.output)
         lines = jsonl.read(args.input)
         model = options.open_model(args)
         rows = [_row(row, f"{args.input}:{number}", model) for number, row in lines]
@@ -113,12 +87,12 @@ def batches(
 
 def _row(row: dict[str, object], where: str, model: ModelFolder) -> _Row:
     """One input row; ValueError with its place for what cannot be scored."""
-    row_id = execute.row_id(row, where)
+    row_id = input_records.record_id(row, where)
     if ("token_ids" in row) == ("text" in row):
         raise ValueError(f'{where}: needed either "token_ids" or "text", got {sorted(row)}.')
     if "text" in row:
-        text = execute.text_field(row, "text", where)
-        options.check_text(text, f'{where}: field "text"')
+        text = input_records.text_field(row, "text", where)
+        shared.check_text(text, f'{where}: field "text"')
         token_ids = model.tokenizer.encode(text, begins=True)
     else:
         token_ids = _token_ids(row["token_ids"], where, model.config.vocab_size)

@@ -49,15 +49,18 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
     """Adds a command `probe` with the given `run`."""
 
     def add(run: Callable[[argparse.Namespace], int], command: main.Command) -> None:
-        def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-            parser = subparsers.add_parser("probe")
+        def add_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument("config")
             parser.add_argument("--out")
-            parser.set_defaults(run=run)
 
-        module = types.ModuleType("acim_jax.cli.probe")
-        module.__dict__["add_parser"] = add_parser
-        monkeypatch.setitem(sys.modules, "acim_jax.cli.probe", module)
+        texts: dict[str, object] = {"DESCRIPTION": "A probe.", "EXAMPLES": "example: acim probe x"}
+        for name, content in (
+            ("arguments.probe", {"add": add_arguments, **texts}),
+            ("probe", {"run": run}),
+        ):
+            module = types.ModuleType(f"acim_jax.cli.{name}")
+            module.__dict__.update(content)
+            monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setitem(main.COMMANDS, "probe", command)
 
     return add

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from acim_jax.checkpoint import hf, model_folder
+from acim_jax.checkpoint import hf, model_names
 from acim_jax.cli import main
 from tests.support import golden, golden_folders
 from tests.support.model_folders import read_rows, write_rows
@@ -26,7 +26,7 @@ def exported(case: str, tmp_path: Path) -> Path:
     """The golden model, imported and exported, with the embedded tokenizer."""
     source = golden_folders.write(case, tmp_path / "source")
     config = hf.read_config(source)
-    tokenizer = model_folder.EMBEDDED["tiny"]
+    tokenizer = model_names.EMBEDDED["tiny"]
     hf.save(tmp_path / "out", hf.load(source, config), config, tokenizer_files_from=tokenizer)
     return tmp_path / "out"
 

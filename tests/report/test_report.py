@@ -1,6 +1,5 @@
 """The page as a file: figures against ones recomputed from the run folders, escaping, bad input."""
 
-import argparse
 import html.parser
 import json
 import math
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from acim_jax.cli import report as report_command
+from acim_jax.cli import main
 from acim_jax.report import write as report
 from tests.support import run_folders
 
@@ -299,24 +298,21 @@ def test_a_malformed_file_is_named(
     assert not (tmp_path / "r.html").exists()
 
 
-def _command(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    report_command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["report", *words])
-    return args.run(args)
-
-
 def test_command_writes_the_page(single: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "page.html"
-    assert _command(str(single), "--out", str(out), "--title", "Tiny & true") == 0
+    assert main.main(["report", str(single), "--out", str(out), "--title", "Tiny & true"]) == 0
     assert "Tiny & true" in _parse(out).text
 
 
-def test_command_refuses_what_is_no_run(tmp_path: Path, single: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
-        _command(str(tmp_path / "nowhere"), "--out", str(tmp_path / "r.html"))
+def test_command_refuses_what_is_no_run(
+    tmp_path: Path, single: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"holds no metrics\.jsonl and no run folder"):
-        _command(str(tmp_path / "empty"), "--out", str(tmp_path / "r.html"))
-    with pytest.raises(ValueError, match="is a folder"):
-        _command(str(single), "--out", str(tmp_path))
+    page = str(tmp_path / "r.html")
+    for run, out, message in (
+        (tmp_path / "nowhere", page, "nowhere is not a folder"),
+        (tmp_path / "empty", page, "holds no metrics.jsonl and no run folder"),
+        (single, str(tmp_path), "is a folder"),
+    ):
+        assert main.main(["report", str(run), "--out", out]) == 2
+        assert message in capsys.readouterr().err

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from acim_jax.checkpoint import hf, model_folder
+from acim_jax.checkpoint import hf, model_names
 from acim_jax.markup import Markup
 from acim_jax.model.config import ModelConfig
 from tests.support import tiny_models
@@ -23,7 +23,7 @@ def write_model(
 ) -> Path:
     """A random model over the embedded tokenizer in Hugging Face form."""
     params = tiny_models.make_params(config, seed)
-    source = model_folder.EMBEDDED["tiny"]
+    source = model_names.EMBEDDED["tiny"]
     hf.save(folder, params, config, tokenizer_files_from=source, markup=markup)
     return folder
 

@@ -8,7 +8,7 @@ import dataclasses
 
 import jax
 
-from acim_jax.checkpoint import model_folder
+from acim_jax.checkpoint import model_names
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
 from acim_jax.environment.config import ExecutorConfig
@@ -53,7 +53,7 @@ def demonstrations() -> list[Demonstration]:
 
 
 def model(config=tiny_models.CONFIG) -> ModelFolder:
-    folder = model_folder.EMBEDDED["tiny"]
+    folder = model_names.EMBEDDED["tiny"]
     return ModelFolder("small", folder, config, tiny_models.load_tokenizer(), MARKUP, True)
 
 

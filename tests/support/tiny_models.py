@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import jax
 import numpy as np
 
-from acim_jax.checkpoint import model_folder
+from acim_jax.checkpoint import model_names
 from acim_jax.environment.executor import Executor
 from acim_jax.markup import Markup, tokenizer
 from acim_jax.model import transformer
@@ -44,7 +44,7 @@ CHATTY = Markup(
 
 @functools.cache
 def load_tokenizer() -> tokenizer.Tokenizer:
-    return tokenizer.load(model_folder.EMBEDDED["tiny"])
+    return tokenizer.load(model_names.EMBEDDED["tiny"])
 
 
 def make_params(config: ModelConfig = CONFIG, seed: int = 0) -> transformer.Params:

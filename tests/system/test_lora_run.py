@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from acim_jax import em
-from acim_jax.checkpoint import hf, model_folder, peft, store
+from acim_jax.checkpoint import hf, model_folder, model_names, peft, store
 from acim_jax.cli import main
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.config import ImproveConfig
@@ -50,7 +50,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> model_folder.ModelF
         folder,
         small_world.warmed_up(),
         tiny_models.CONFIG,
-        tokenizer_files_from=model_folder.EMBEDDED["tiny"],
+        tokenizer_files_from=model_names.EMBEDDED["tiny"],
         markup=small_world.MARKUP,
     )
     return model_folder.open_model(str(folder))
