@@ -91,7 +91,6 @@ class Problem:
     source: str = ""
     subject: str = ""
     level: str = ""
-    pass_rates: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
     tests: tuple[str | InputOutput, ...] = ()
     test_setup: str = ""
     entry_point: str = ""
@@ -115,10 +114,10 @@ class Demonstration:
 
 @dataclasses.dataclass(frozen=True)
 class RolloutRequest:
-    """One rollout to be made: of which problem, under which guide, the how-many-th.
+    """A rollout to make: rollout number `index` of a problem under a guide.
 
-    prefix: the FORCED text of the guide, empty for native rollouts. max_tokens: tokens behind the
-    prompt, what we write included; None: as many as a row holds.
+    prefix: the FORCED text of the guide, empty for native rollouts. max_tokens: after
+    the prompt, our own tokens included; None: as many as a row holds.
     """
 
     problem: Problem

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import cast
 
-from acim_jax.data import generated, reasoning_gym, rows
+from acim_jax.data import generated, problem_records, reasoning_gym
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.train:
             raise ValueError("data.train needs at least one source.")
-        rows.check_mapping(self.mapping)
+        problem_records.check_mapping(self.mapping)
         for split in generated.SPLITS:
             number = cast(int | None, getattr(self, f"num_{split}"))
             if number is not None and number < 1:

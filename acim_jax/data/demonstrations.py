@@ -1,15 +1,15 @@
 """Worked responses for warm-up SFT: from generated problems or from JSON Lines.
 
-A row is `{"id", "problem", "response"}` or `{"id", "messages"}`; of messages, the last one by the
-assistant is the response and the last one by the user before it the problem. The response holds
-fences and interpreter outputs as text; whether it opens a code fence says which decision it shows.
+A record is `{"id", "problem", "response"}` or `{"id", "messages"}`. Of messages, the last one by
+the assistant is the response, and the last one by the user before it the problem. The response
+holds fences and interpreter outputs as text; it shows the decision *code* if it opens a code fence.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from acim_jax.data import generated, rows
+from acim_jax.data import generated
+from acim_jax.data.problem_records import Fields, Record, check_text
 from acim_jax.files import jsonl
 from acim_jax.markup import Markup
 from acim_jax.records import Demonstration
@@ -18,62 +18,56 @@ from acim_jax.records import Demonstration
 def load(
     source: str, *, markup: Markup, limit: int | None = None, seed: int = 0
 ) -> list[Demonstration]:
-    """All demonstrations of `source` (a file, or `generated:arithmetic` with a `limit`), at most
-    `limit`. Every row is checked before anything is returned.
+    """The first `limit` demonstrations of `source`: a file, or `generated:arithmetic` with a
+    `limit`. All records are checked before any of them is returned.
 
-    FileNotFoundError for a missing file, ValueError naming file, line and field for a bad row.
+    FileNotFoundError for a missing file, ValueError naming file, line and field for a bad record.
     """
     if source.startswith(generated.PREFIX):
-        name = source.removeprefix(generated.PREFIX)
-        if name not in generated.NAMES:
-            raise ValueError(f"{source!r}: generated are {', '.join(generated.NAMES)}.")
-        if limit is None:
-            raise ValueError(f"{source!r} has no end: say how many demonstrations are wanted.")
-        return list(generated.demonstrations(limit, seed=seed, markup=markup))
+        count = generated.checked_count(source, limit, "demonstrations")
+        return list(generated.demonstrations(count, seed=seed, markup=markup))
     loaded: list[Demonstration] = []
     lines: dict[str, int] = {}
-    for number, row in jsonl.read(Path(source)):
+    for number, record in jsonl.read(Path(source)):
         where = f"{source}:{number}"
-        rows.check_text(row, where)
-        demonstration = _from_row(row, where, markup)
-        if demonstration.id in lines:
-            raise ValueError(
-                f"{where}: id {demonstration.id!r} was used in line {lines[demonstration.id]}."
-            )
-        lines[demonstration.id] = number
+        check_text(record, where)
+        demonstration = _from_record(record, where, markup)
+        first = lines.setdefault(demonstration.id, number)
+        if first != number:
+            raise ValueError(f"{where}: id {demonstration.id!r} was used in line {first}.")
         loaded.append(demonstration)
     return loaded[:limit]
 
 
-def _from_row(row: Mapping[str, object], where: str, markup: Markup) -> Demonstration:
-    question, response = _conversation(row, where)
+def _from_record(record: Record, where: str, markup: Markup) -> Demonstration:
+    fields = Fields(record, where)
+    question, response = _conversation(fields)
     if not response.strip():
         raise ValueError(f"{where}: the response is empty.")
     return Demonstration(
-        id=_text(row, "id", where),
+        id=fields.text("id"),
         question=question,
         response=response,
         decision="code" if markup.code_open in response else "text",
     )
 
 
-def _conversation(row: Mapping[str, object], where: str) -> tuple[str, str]:
-    if "messages" not in row:
-        return _text(row, "problem", where), _text(row, "response", where)
-    if "problem" in row or "response" in row:
-        raise ValueError(f"{where}: a row has either messages, or problem and response, not both.")
-    messages = row["messages"]
-    if not isinstance(messages, list):
-        raise ValueError(f"{where}: messages must be a list, got {type(messages).__name__}.")
+def _conversation(fields: Fields) -> tuple[str, str]:
+    """Question and response."""
+    where, record = fields.where, fields.record
+    if "messages" not in record:
+        return fields.text("problem"), fields.text("response")
+    if "problem" in record or "response" in record:
+        raise ValueError(f"{where}: a record has messages, or problem and response, not both.")
     said: dict[str, str] = {}
     question = ""
-    for index, message in enumerate(cast(list[object], messages)):
+    for index, message in enumerate(fields.items("messages")):
         inside = f"{where}: messages[{index}]"
         if not isinstance(message, dict):
             raise ValueError(f"{inside} must be an object, got {type(message).__name__}.")
-        fields = cast(dict[str, object], message)
-        role = _text(fields, "role", inside)
-        said[role] = _text(fields, "content", inside)
+        parts = Fields(cast(Record, message), inside)
+        role = parts.text("role")
+        said[role] = parts.text("content")
         if role == "assistant":
             question = said.get("user", "")
     if "assistant" not in said or not question:
@@ -81,12 +75,3 @@ def _conversation(row: Mapping[str, object], where: str) -> tuple[str, str]:
             f"{where}: messages must hold one by the user and, after it, one by the assistant."
         )
     return question, said["assistant"]
-
-
-def _text(row: Mapping[str, object], field: str, where: str) -> str:
-    value = row.get(field)
-    if field not in row:
-        raise ValueError(f"{where}: the field {field!r} is missing; there are {sorted(row)}.")
-    if not isinstance(value, str):
-        raise ValueError(f"{where}: {field} must be a string, got {type(value).__name__}.")
-    return value

@@ -2,7 +2,7 @@
 construction.
 
 The split of a problem is a hash of its canonical numbers, so no seed, count or wording can move it:
-problems are drawn until one belongs to the split that was asked for.
+problems are drawn until one belongs to the requested split.
 """
 
 import hashlib
@@ -17,16 +17,25 @@ from acim_jax.records import DECISIONS, DecisionName, Demonstration, Problem, St
 
 #: Sources that begin so name a generator.
 PREFIX = "generated:"
+NAME = "arithmetic"
 Split = Literal["train", "validation", "test"]
-
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-NAMES = ("arithmetic",)
 
 #: Of 20 hash buckets, 14 are train, 3 validation, 3 test.
-_BUCKETS: tuple[Split, ...] = (*SPLITS[:1] * 14, *SPLITS[1:2] * 3, *SPLITS[2:] * 3)
-#: How often a problem that came already is drawn again before a repetition is accepted: the
-#: smallest strata hold fewer different questions than a large set asks of them.
+_BUCKETS: tuple[Split, ...] = ("train",) * 14 + ("validation",) * 3 + ("test",) * 3
+#: How often a repeated problem is drawn again before the repetition is accepted: the smallest
+#: strata hold fewer different questions than a large set asks of them.
 _MAX_REPEATS = 30
+
+
+def checked_count(source: str, limit: int | None, what: str) -> int:
+    """How many `what` (problems, demonstrations) to generate. ValueError for an unknown generator
+    and where the number is not given."""
+    if source != PREFIX + NAME:
+        raise ValueError(f"{source!r}: generated {what} are {NAME}.")
+    if limit is None:
+        raise ValueError(f"{source!r} has no end: say how many {what} are wanted.")
+    return limit
 
 
 def split_of(family: str, key: tuple[int | str, ...]) -> Split:
@@ -36,7 +45,7 @@ def split_of(family: str, key: tuple[int | str, ...]) -> Split:
 
 
 def generate(split: str, n: int, *, seed: int) -> list[Problem]:
-    """The first `n` problems of a split; a larger `n` only appends. A question comes once unless
+    """The first `n` problems of a split; a larger `n` only appends. A question occurs once unless
     its stratum is exhausted. ValueError for an unknown split or a negative count."""
     problems: list[Problem] = []
     seen: set[str] = set()
@@ -48,7 +57,16 @@ def generate(split: str, n: int, *, seed: int) -> list[Problem]:
                 break
             case = _draw_case(rng, split, family, level)
         seen.add(case.question)
-        problems.append(_problem(family, level, index, case))
+        problems.append(
+            Problem(
+                id=_identifier(family, level, index, case),
+                question=case.question,
+                answer=case.answer,
+                source=PREFIX + NAME,
+                subject=family,
+                level=str(level),
+            )
+        )
     return problems
 
 
@@ -108,17 +126,6 @@ def _draw_case(rng: random.Random, split: str, family: str, level: int) -> Case:
         case = families.FAMILIES[family](rng, level)
         if split_of(family, case.key) == split:
             return case
-
-
-def _problem(family: str, level: int, index: int, case: Case) -> Problem:
-    return Problem(
-        id=_identifier(family, level, index, case),
-        question=case.question,
-        answer=case.answer,
-        source="generated:arithmetic",
-        subject=family,
-        level=str(level),
-    )
 
 
 def _identifier(family: str, level: int, index: int, case: Case) -> str:

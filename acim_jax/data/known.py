@@ -1,181 +1,188 @@
-"""Data sets known by name: where they stand on the hub, and how their own rows become ours.
+"""Data sets known by name: where they stand on the hub, and how their own records become ours.
 
-A row in a data set's own form is recognised by its fields, in a local file as well as on the hub.
-Field names, splits and answer forms are those of the repositories named here.
+A record in a data set's own form is recognised by its fields, in a local file as well as on the
+hub. Field names, splits and answer forms are those of the repositories named here.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 
 from acim_jax.data import answer_forms as forms
-from acim_jax.data.rows import Row
+from acim_jax.data.problem_records import Record
 
-Convert = Callable[[Row, str], dict[str, object]]
+Convert = Callable[[Record, str], dict[str, object]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
-    """A data set's own form of a row.
+class DataSet:
+    """A data set on the hub.
 
-    fields: what tells it from others. convert: the row in our fields, `id` the data set's own if it
-    has one; ValueError, beginning with the place, for a value in another form. mark: a text that
-    stands in the field `answer`, where the fields alone say too little.
+    configs: all are read, one after another; their records are numbered consecutively. splits: our
+    split -> the hub's. convert: a record in our fields, `id` the data set's own if it has one;
+    ValueError, beginning with the place, for a value in another form. fields: a local record that
+    has them all, and `mark` in its `answer`, has this form; without fields none is recognised.
     """
-
-    fields: frozenset[str]
-    convert: Convert
-    mark: str = ""
-
-    def fits(self, row: Row) -> bool:
-        return self.fields <= row.keys() and self.mark in str(row.get("answer"))
-
-
-@dataclasses.dataclass(frozen=True)
-class HubData:
-    """Where a data set stands on the hub. configs: all are read, one after another, and their rows
-    are counted through. splits: our split -> the hub's."""
 
     repository: str
     configs: tuple[str | None, ...]
     splits: Mapping[str, str]
     convert: Convert
+    fields: frozenset[str] = frozenset()
+    mark: str = ""
+
+    def fits(self, record: Record) -> bool:
+        fields = self.fields
+        return bool(fields) and fields <= record.keys() and self.mark in str(record.get("answer"))
 
 
-def _gsm8k(row: Row, where: str) -> dict[str, object]:
+def _gsm8k(record: Record, where: str) -> dict[str, object]:
     """`answer` is the worked solution, with calculator marks, and ends in `#### 18`."""
-    solution, answer = forms.after_hashes(row["answer"], f"{where}: answer")
-    return {"problem": row["question"], "answer": answer, "solution": solution}
+    solution, answer = forms.after_hashes(record["answer"], f"{where}: answer")
+    return {"problem": record["question"], "answer": answer, "solution": solution}
 
 
-def _math(row: Row, where: str) -> dict[str, object]:
+def _math(record: Record, where: str) -> dict[str, object]:
     r"""The answer is the last `\boxed` of the solution."""
     return {
-        "problem": row["problem"],
-        "answer": forms.last_boxed(row["solution"], f"{where}: solution"),
-        "subject": row.get("type") or row.get("subject"),
-        "level": forms.level(row.get("level")),
-        "solution": row["solution"],
+        "problem": record["problem"],
+        "answer": forms.last_boxed(record["solution"], f"{where}: solution"),
+        "subject": record.get("type") or record.get("subject"),
+        "level": forms.level(record.get("level")),
+        "solution": record["solution"],
     }
 
 
-def _math500(row: Row, where: str) -> dict[str, object]:
-    own = str(row["unique_id"]).removesuffix(".json")
-    return {"id": own, "problem": row["problem"], "answer": row["answer"]}
+def _math500(record: Record, where: str) -> dict[str, object]:
+    own = str(record["unique_id"]).removesuffix(".json")
+    return {"id": own, "problem": record["problem"], "answer": record["answer"]}
 
 
-def _competition(row: Row, where: str) -> dict[str, object]:
+def _competition(record: Record, where: str) -> dict[str, object]:
     """AIME's and AMC's answers are whole numbers: `027`, 27, 27.0."""
-    problem = row["problem"] if row.get("problem") is not None else row["question"]
-    answer = forms.number(row["answer"], f"{where}: answer")
-    return {"id": row.get("id"), "problem": problem, "answer": answer}
+    problem = record["problem"] if record.get("problem") is not None else record["question"]
+    answer = forms.number(record["answer"], f"{where}: answer")
+    return {"id": record.get("id"), "problem": problem, "answer": answer}
 
 
-def _olympiadbench(row: Row, where: str) -> dict[str, object]:
+def _olympiadbench(record: Record, where: str) -> dict[str, object]:
     return {
-        "id": row.get("id"),
-        "problem": row["question"],
-        "answer": forms.listed(row["final_answer"], f"{where}: final_answer"),
-        "subject": row.get("subfield"),
+        "id": record.get("id"),
+        "problem": record["question"],
+        "answer": forms.listed(record["final_answer"], f"{where}: final_answer"),
+        "subject": record.get("subfield"),
     }
 
 
-def _svamp(row: Row, where: str) -> dict[str, object]:
+def _svamp(record: Record, where: str) -> dict[str, object]:
     return {
-        "id": row.get("ID"),
-        "problem": f"{row['Body']} {row['Question']}",
-        "answer": forms.number(row["Answer"], f"{where}: Answer"),
-        "subject": row.get("Type"),
-        "solution": row.get("Equation"),
+        "id": record.get("ID"),
+        "problem": f"{record['Body']} {record['Question']}",
+        "answer": forms.number(record["Answer"], f"{where}: Answer"),
+        "subject": record.get("Type"),
+        "solution": record.get("Equation"),
     }
 
 
-def _mbpp(row: Row, where: str) -> dict[str, object]:
+def _mbpp(record: Record, where: str) -> dict[str, object]:
     """The tests stand in the question, as in the data set's paper: they alone name the function."""
-    tests = row["test_list"]
+    tests = record["test_list"]
     lines = [line for line in tests if isinstance(line, str)] if isinstance(tests, list) else []
-    text = row["text"] if row.get("text") is not None else row.get("prompt")
+    text = record["text"] if record.get("text") is not None else record.get("prompt")
     question = f"{text}\nYour code should pass these tests:\n" + "\n".join(lines)
-    imports = row.get("test_imports")
+    imports = record.get("test_imports")
     setup = "\n".join(map(str, imports)) if isinstance(imports, list) else ""
     return {
-        "id": row["task_id"],
+        "id": record["task_id"],
         "problem": question,
-        "answer": row["code"],
+        "answer": record["code"],
         "tests": tests,
-        "test_setup": row.get("test_setup_code") or setup,
-        "challenge_tests": row.get("challenge_test_list"),
+        "test_setup": record.get("test_setup_code") or setup,
+        "challenge_tests": record.get("challenge_test_list"),
     }
 
 
-def _humaneval(row: Row, where: str) -> dict[str, object]:
+def _humaneval(record: Record, where: str) -> dict[str, object]:
     return {
-        "id": str(row["task_id"]).removeprefix("HumanEval/"),
-        "problem": row["prompt"],
-        "answer": row["canonical_solution"],
-        "tests": [row["test"]],
-        "entry_point": row["entry_point"],
+        "id": str(record["task_id"]).removeprefix("HumanEval/"),
+        "problem": record["prompt"],
+        "answer": record["canonical_solution"],
+        "tests": [record["test"]],
+        "entry_point": record["entry_point"],
     }
 
 
-_ROWS = {
-    "humaneval": Form(frozenset(["task_id", "prompt", "canonical_solution", "test"]), _humaneval),
-    "mbpp": Form(frozenset(["task_id", "code", "test_list"]), _mbpp),
-    "svamp": Form(frozenset(["Body", "Question", "Answer"]), _svamp),
-    "olympiadbench": Form(frozenset(["question", "final_answer"]), _olympiadbench),
-    "math500": Form(frozenset(["problem", "answer", "unique_id"]), _math500),
-    "math": Form(frozenset(["problem", "solution", "level", "type"]), _math),
-    "gsm8k": Form(frozenset(["question", "answer"]), _gsm8k, mark="####"),
-    "amc23": Form(frozenset(["question", "answer", "url"]), _competition),
-}
-
-_TRAIN_TEST = {"train": "train", "test": "test"}
+_WHOLE = (None,)
+_TEST = {"test": "test"}
+_TRAIN_TEST = {"train": "train", **_TEST}
 _MBPP = _TRAIN_TEST | {"validation": "validation", "prompt": "prompt"}
 _MATH = (
     "algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory",
     "prealgebra", "precalculus",
 )  # fmt: skip
 
-HUB: Mapping[str, HubData] = {
-    "gsm8k": HubData("openai/gsm8k", ("main",), _TRAIN_TEST, _gsm8k),
-    "math": HubData("EleutherAI/hendrycks_math", _MATH, _TRAIN_TEST, _math),
-    "math500": HubData("HuggingFaceH4/MATH-500", (None,), {"test": "test"}, _math500),
-    "aime24": HubData("HuggingFaceH4/aime_2024", (None,), {"test": "train"}, _competition),
-    "aime25": HubData("math-ai/aime25", (None,), {"test": "test"}, _competition),
-    "amc23": HubData("math-ai/amc23", (None,), {"test": "test"}, _competition),
-    "olympiadbench": HubData(
-        "Hothan/OlympiadBench", ("OE_TO_maths_en_COMP",), {"test": "train"}, _olympiadbench
+#: The first form that a record fits is its own.
+DATA_SETS: Mapping[str, DataSet] = {
+    "olympiadbench": DataSet(
+        "Hothan/OlympiadBench", ("OE_TO_maths_en_COMP",), {"test": "train"}, _olympiadbench,
+        frozenset({"question", "final_answer"}),
     ),
-    "svamp": HubData("ChilleD/SVAMP", (None,), _TRAIN_TEST, _svamp),
-    "mbpp": HubData("google-research-datasets/mbpp", ("full",), _MBPP, _mbpp),
-    "humaneval": HubData("openai/openai_humaneval", (None,), {"test": "test"}, _humaneval),
-}
+    "gsm8k": DataSet(
+        "openai/gsm8k", ("main",), _TRAIN_TEST, _gsm8k, frozenset({"question", "answer"}), "####"
+    ),
+    "math500": DataSet(
+        "HuggingFaceH4/MATH-500", _WHOLE, _TEST, _math500,
+        frozenset({"problem", "answer", "unique_id"}),
+    ),
+    "math": DataSet(
+        "EleutherAI/hendrycks_math", _MATH, _TRAIN_TEST, _math,
+        frozenset({"problem", "solution", "level", "type"}),
+    ),
+    "aime24": DataSet("HuggingFaceH4/aime_2024", _WHOLE, {"test": "train"}, _competition),
+    "aime25": DataSet("math-ai/aime25", _WHOLE, _TEST, _competition),
+    "amc23": DataSet(
+        "math-ai/amc23", _WHOLE, _TEST, _competition, frozenset({"question", "answer", "url"})
+    ),
+    "svamp": DataSet(
+        "ChilleD/SVAMP", _WHOLE, _TRAIN_TEST, _svamp, frozenset({"Body", "Question", "Answer"})
+    ),
+    "mbpp": DataSet(
+        "google-research-datasets/mbpp", ("full",), _MBPP, _mbpp,
+        frozenset({"task_id", "code", "test_list"}),
+    ),
+    "humaneval": DataSet(
+        "openai/openai_humaneval", _WHOLE, _TEST, _humaneval,
+        frozenset({"task_id", "prompt", "canonical_solution", "test"}),
+    ),
+}  # fmt: skip
 
 
-def from_hub(name: str, row: Row, split: str, number: int, where: str) -> Row:
-    """A row of the known data set `name` in our fields; number: its place in the split, from 0."""
+def from_hub(name: str, record: Record, split: str, number: int, where: str) -> Record:
+    """A record of the data set `name` in our fields; number: its place in the split, from 0."""
     try:
-        made = HUB[name].convert(row, where)
+        return _converted(name, record, f"{split}/{number}", where)
     except KeyError as error:
         raise ValueError(
-            f"{where}: {name} has a field {error}, this row has {', '.join(sorted(row))}."
+            f"{where}: {name} has a field {error}, this record has {', '.join(sorted(record))}."
         ) from error
-    own = made.get("id")
-    identifier = f"{name}/{split}/{number}" if own is None else f"{name}/{own}"
-    return {**row, **made, "id": identifier, "source": name}
 
 
-def recognised(row: Row, number: int, where: str) -> Row:
-    """A row in the form of a known data set in our fields; any other row as it is.
+def recognised(record: Record, number: int, where: str) -> Record:
+    """A record in the form of a known data set in our fields; any other record as it is.
 
-    number: stands for an id where neither the row nor the data set has one. A row that has our
-    `id`, `problem` and `answer` is ours.
+    number: stands for an id where neither the record nor the data set has one. A record that has
+    our `id`, `problem` and `answer` is ours.
     """
-    if {"id", "problem", "answer"} <= row.keys():
-        return row
-    for name, form in _ROWS.items():
-        if form.fits(row):
-            made = form.convert(row, where)
-            own = number if made.get("id") is None else made["id"]
-            identifier = row["id"] if row.get("id") is not None else f"{name}/{own}"
-            return {**row, **made, "id": identifier, "source": row.get("source") or name}
-    return row
+    if {"id", "problem", "answer"} <= record.keys():
+        return record
+    name = next((name for name, data in DATA_SETS.items() if data.fits(record)), None)
+    if name is None:
+        return record
+    ours = _converted(name, record, number, where)
+    given = {"id": record.get("id"), "source": record.get("source") or None}
+    return ours | {field: value for field, value in given.items() if value is not None}
+
+
+def _converted(name: str, record: Record, number: object, where: str) -> dict[str, object]:
+    made = DATA_SETS[name].convert(record, where)
+    own = number if made.get("id") is None else made["id"]
+    return {**record, **made, "id": f"{name}/{own}", "source": name}

@@ -15,51 +15,46 @@ from acim_jax.records import Problem
 
 #: Sources that begin so name a data set of the package.
 PREFIX = "reasoning-gym:"
-#: One item in seven belongs to the smaller splits; more are drawn before giving up.
+#: One item in seven belongs to each of the smaller splits; this many are drawn before giving up.
 _DRAWS_PER_PROBLEM = 50
 
 
-def load(name: str, n: int, *, split: str, seed: int) -> list[Problem]:
-    """The first `n` different problems of data set `name` in `split`.
+def load(source: str, limit: int | None, *, split: str, seed: int) -> list[Problem]:
+    """The first `limit` different problems of `source`, `reasoning-gym:NAME`, in `split`.
 
-    ValueError if the package is missing, the name is unknown, or the data set cannot give `n`.
+    ValueError without a limit, if the package is missing, if the name is unknown, and if the data
+    set cannot give so many.
     """
+    if limit is None:
+        raise ValueError(f"{source!r} has no end: say how many problems are wanted.")
     if split not in generated.SPLITS:
-        raise ValueError(f"reasoning-gym:{name}: the splits are {', '.join(generated.SPLITS)}.")
-    problems: list[Problem] = []
-    seen: set[str] = set()
-    for index, item in enumerate(_items(name, n * _DRAWS_PER_PROBLEM, seed)):
+        raise ValueError(f"{source}: the splits are {', '.join(generated.SPLITS)}.")
+    name = source.removeprefix(PREFIX)
+    problems: dict[str, Problem] = {}
+    for index, item in enumerate(_items(source, limit * _DRAWS_PER_PROBLEM, seed)):
         question, answer = item.get("question"), item.get("answer")
         if not isinstance(question, str) or not isinstance(answer, str):
-            raise ValueError(f"reasoning-gym:{name}: item {index} has no question or no answer.")
-        if question in seen or generated.split_of(name, (question,)) != split:
+            raise ValueError(f"{source}: item {index} has no question or no answer.")
+        if question in problems or generated.split_of(name, (question,)) != split:
             continue
-        seen.add(question)
-        problems.append(
-            Problem(
-                id=f"{name}-{seed}-{index:06d}",
-                question=question,
-                answer=answer,
-                source=f"reasoning-gym:{name}",
-                subject=name,
-            )
-        )
-        if len(problems) == n:
-            return problems
+        identifier = f"{name}-{seed}-{index:06d}"
+        problems[question] = Problem(identifier, question, answer, source=source, subject=name)
+        if len(problems) == limit:
+            return list(problems.values())
     raise ValueError(
-        f"reasoning-gym:{name} gave {len(problems)} different problems for {split}, {n} are wanted."
+        f"{source} gave {len(problems)} different problems for {split}, {limit} are wanted."
     )
 
 
-def _items(name: str, size: int, seed: int) -> Iterable[dict[str, object]]:
+def _items(source: str, size: int, seed: int) -> Iterable[dict[str, object]]:
     try:
         package = importlib.import_module("reasoning_gym")  # an optional extra
     except ImportError as error:
         raise ValueError(
-            f"reasoning-gym:{name} needs the package: pip install 'acim-jax[reasoning-gym]'."
+            f"{source} needs the package: pip install 'acim-jax[reasoning-gym]'."
         ) from error
     try:
-        dataset = package.create_dataset(name, size=size, seed=seed)
+        dataset = package.create_dataset(source.removeprefix(PREFIX), size=size, seed=seed)
     except ValueError as error:
-        raise ValueError(f"reasoning-gym:{name}: {error}.") from error
+        raise ValueError(f"{source}: {error}.") from error
     return cast(Iterable[dict[str, object]], dataset)

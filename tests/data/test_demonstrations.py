@@ -11,8 +11,8 @@ MARKUP = Markup(text_prefixes=("Think.\n",), code_prefixes=("Code.\n```python\n"
 CODE = "Code.\n```python\nprint(6*7)\n```\n```output\n42\n```\n\\boxed{42}"
 
 
-def lines(path: Path, *rows: object) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+def lines(path: Path, *records: object) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return str(path)
 
 
@@ -22,7 +22,7 @@ def test_generated_source_is_the_generator() -> None:
     assert [one.decision for one in loaded] == ["text", "code"] * 3
 
 
-def test_both_kinds_of_rows(tmp_path: Path) -> None:
+def test_both_kinds_of_records(tmp_path: Path) -> None:
     source = lines(
         tmp_path / "d.jsonl",
         {"id": "a", "problem": "6*7?", "response": CODE},
@@ -45,7 +45,7 @@ def test_both_kinds_of_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "part"),
+    ("record", "part"),
     [
         ({"id": "b", "problem": "x"}, "the field 'response' is missing"),
         ({"id": "b", "problem": "x", "response": 5}, "response must be a string, got int"),
@@ -62,9 +62,9 @@ def test_both_kinds_of_rows(tmp_path: Path) -> None:
         ({"id": "b", "messages": [], "problem": "x"}, "not both"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, row: dict[str, object], part: str) -> None:
+def test_a_bad_record_is_named(tmp_path: Path, record: dict[str, object], part: str) -> None:
     good = {"id": "a", "problem": "6*7?", "response": CODE}
-    source = lines(tmp_path / "d.jsonl", good, row)
+    source = lines(tmp_path / "d.jsonl", good, record)
     with pytest.raises(ValueError) as raised:
         demonstrations.load(source, markup=MARKUP)
     assert str(raised.value).startswith(f"{source}:2: ") and part in str(raised.value)
@@ -73,5 +73,5 @@ def test_a_bad_row_is_named(tmp_path: Path, row: dict[str, object], part: str) -
 def test_bad_sources_are_refused() -> None:
     with pytest.raises(ValueError, match="has no end"):
         demonstrations.load("generated:arithmetic", markup=MARKUP)
-    with pytest.raises(ValueError, match="generated are arithmetic"):
+    with pytest.raises(ValueError, match="generated demonstrations are arithmetic"):
         demonstrations.load("generated:algebra", markup=MARKUP, limit=1)

@@ -1,4 +1,4 @@
-"""Data sets by name, and their own rows in local files. The rows are made up, in the form of the
+"""Data sets by name, and their own records in local files. The records are made up, in the form of the
 data sets' repositories."""
 
 import json
@@ -13,8 +13,8 @@ from acim_jax.data import known, problems
 from acim_jax.records import Problem
 
 CHECK = "def check(candidate):\n    assert candidate(2) == 4\n"
-#: Data set -> (a row as its repository has it, what must come of it); ids are of the hub.
-ROWS: dict[str, tuple[dict[str, object], Problem]] = {
+#: Data set -> (a record as its repository has it, what must come of it); ids are of the hub.
+RECORDS: dict[str, tuple[dict[str, object], Problem]] = {
     "gsm8k": (
         {"question": "6 boxes of 7?", "answer": "6*7=<<6*7=42>>42\n#### 1,042"},
         Problem("gsm8k/test/0", "6 boxes of 7?", "1042"),
@@ -120,13 +120,15 @@ def same(one: Problem, other: Problem) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
-    """What was asked of the hub, which gives two equal rows but for their ids."""
+    """What was asked of the hub, which gives two equal records but for their ids."""
     calls: list[tuple[str, str | None, str]] = []
 
     def load_dataset(path: str, name: str | None = None, *, split: str) -> datasets.Dataset:
         calls.append((path, name, split))
-        row, _ = next(ROWS[n] for n, data in known.HUB.items() if data.repository == path)
-        return datasets.Dataset.from_list([row])
+        record, _ = next(
+            RECORDS[n] for n, data in known.DATA_SETS.items() if data.repository == path
+        )
+        return datasets.Dataset.from_list([record])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     return calls
@@ -135,14 +137,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
 @pytest.mark.parametrize("name", REPOSITORIES)
 def test_by_name(name: str, asked: list[tuple[str, str | None, str]]):
     (problem,) = problems.load(name)
-    expected = ROWS[name][1]
+    expected = RECORDS[name][1]
     same(problem, expected)
     assert (problem.id, problem.source) == (expected.id, name)
     assert asked == [REPOSITORIES[name]]
 
 
 def test_every_known_data_set_is_tested():
-    assert set(ROWS) == set(known.HUB) == {*REPOSITORIES, "math"}
+    assert set(RECORDS) == set(known.DATA_SETS) == {*REPOSITORIES, "math"}
 
 
 def test_the_subjects_of_math_are_counted_through(asked: list[tuple[str, str | None, str]]):
@@ -168,16 +170,16 @@ def test_a_split_that_is_not_there_is_refused(asked: list[tuple[str, str | None,
     assert asked[-1][2] == "validation"
 
 
-#: AIME's rows have the names of ours, and an id: they are taken as they stand.
-@pytest.mark.parametrize("name", sorted(set(ROWS) - {"aime24", "aime25"}))
+#: AIME's records have the names of ours, and an id: they are taken as they stand.
+@pytest.mark.parametrize("name", sorted(set(RECORDS) - {"aime24", "aime25"}))
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_a_file_in_its_own_form_is_recognised(name: str, ending: str, tmp_path: Path):
-    row, expected = ROWS[name]
+    record, expected = RECORDS[name]
     path = tmp_path / f"any.{ending}"
     if ending == "jsonl":
-        path.write_text("\n" + json.dumps(row) + "\n")
+        path.write_text("\n" + json.dumps(record) + "\n")
     else:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([record]), path)
     (problem,) = problems.load(str(path))
     same(problem, expected)
     assert problem.source == name
@@ -187,11 +189,16 @@ def test_a_file_in_its_own_form_is_recognised(name: str, ending: str, tmp_path: 
 
 
 def test_the_sanitized_form_of_mbpp(tmp_path: Path):
-    row, expected = ROWS["mbpp"]
-    row = {field: value for field, value in row.items() if field not in ("text", "test_setup_code")}
-    row |= {"prompt": "Write a function to double.", "test_imports": ["import math", "import re"]}
+    record, expected = RECORDS["mbpp"]
+    record = {
+        field: value for field, value in record.items() if field not in ("text", "test_setup_code")
+    }
+    record |= {
+        "prompt": "Write a function to double.",
+        "test_imports": ["import math", "import re"],
+    }
     path = tmp_path / "p.jsonl"
-    path.write_text(json.dumps(row))
+    path.write_text(json.dumps(record))
     (problem,) = problems.load(str(path))
     same(problem, expected)
     assert problem.test_setup == "import math\nimport re"
@@ -199,22 +206,22 @@ def test_the_sanitized_form_of_mbpp(tmp_path: Path):
 
 def test_what_was_not_used_is_carried_along(tmp_path: Path):
     path = tmp_path / "p.jsonl"
-    path.write_text(json.dumps({**ROWS["gsm8k"][0], "origin": "book 3"}))
+    path.write_text(json.dumps({**RECORDS["gsm8k"][0], "origin": "book 3"}))
     (problem,) = problems.load(str(path))
     assert problem.extra["origin"] == "book 3"
     assert problem.extra["solution"] == "6*7=42"
 
 
 def test_a_mapping_is_taken_at_its_word(tmp_path: Path):
-    row, _ = ROWS["gsm8k"]
+    record, _ = RECORDS["gsm8k"]
     path = tmp_path / "p.jsonl"
-    path.write_text(json.dumps({"id": "a", **row}))
+    path.write_text(json.dumps({"id": "a", **record}))
     (problem,) = problems.load(str(path), mapping={"problem": "question"})
-    assert (problem.id, problem.answer) == ("a", row["answer"])
+    assert (problem.id, problem.answer) == ("a", record["answer"])
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("record", "message"),
     [
         ({"question": "x", "answer": "5"}, r":1: the field 'problem' is missing"),
         ({"question": "x", "final_answer": []}, r":1: final_answer: needed one or more"),
@@ -229,17 +236,17 @@ def test_a_mapping_is_taken_at_its_word(tmp_path: Path):
         ),
     ],
 )
-def test_rows_that_only_look_like_it_are_refused(
-    row: dict[str, object], message: str, tmp_path: Path
+def test_records_that_only_look_like_it_are_refused(
+    record: dict[str, object], message: str, tmp_path: Path
 ):
     path = tmp_path / "p.jsonl"
-    path.write_text(json.dumps(row))
+    path.write_text(json.dumps(record))
     with pytest.raises(ValueError, match=message):
         problems.load(str(path))
 
 
 def test_a_repository_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch):
-    rows = datasets.Dataset.from_list([{"question": "x", "solution": "y"}])
-    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **named: rows)
-    with pytest.raises(ValueError, match=r"gsm8k\[test\]:0: gsm8k has a field 'answer', this row"):
+    records = datasets.Dataset.from_list([{"question": "x", "solution": "y"}])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **named: records)
+    with pytest.raises(ValueError, match=r"gsm8k\[test\]:0: gsm8k has a field 'answer', this"):
         problems.load("gsm8k")

@@ -8,7 +8,7 @@ from pathlib import Path
 import cheating_programs
 import pytest
 
-from acim_jax.data import rows
+from acim_jax.data import problem_records
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.grading import unit_tests
@@ -159,11 +159,11 @@ def test_the_program_is_not_told_what_it_should_give(executor: Executor, grader:
 
 def test_rows_with_inputs_and_outputs_become_tests() -> None:
     row = {"id": "1", "problem": "Add.", "tests": [{"input": "1 2\n", "output": "3\n"}, "assert 1"]}
-    task = rows.to_problem(row, "f:1", {})
+    task = problem_records.to_problem(row, "f:1", {})
     assert task.kind == "code"
     assert task.tests == (InputOutput("1 2\n", "3\n"), "assert 1")
     with pytest.raises(ValueError, match=r"tests\[0\] must be a string, got dict; a test of a"):
-        rows.to_problem({**row, "tests": [{"input": 5, "output": "3"}]}, "f:1", {})
+        problem_records.to_problem({**row, "tests": [{"input": 5, "output": "3"}]}, "f:1", {})
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def _reference_programs(name: str, step: int) -> list[tuple[str, Problem]]:
     found: list[tuple[str, Problem]] = []
     for line in path.read_text(encoding="utf-8").splitlines()[::step]:
         row = json.loads(line)
-        task = rows.to_problem({**row, "kind": "code"}, name, {})
+        task = problem_records.to_problem({**row, "kind": "code"}, name, {})
         found.append((row["answer"], task))
     return found
 

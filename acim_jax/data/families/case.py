@@ -12,10 +12,11 @@ from acim_jax.records import ExecutionResult, Status
 class Case:
     """One problem with its worked solutions.
 
-    key: the numbers (or names) that make the problem what it is, in a canonical order, without the
+    key: the numbers (or names) that identify the problem, in a canonical order, without the
         wording; a hash of it decides the split. chain: the reasoning of the text decision, without
-        the boxed answer. program: what a learner would write. outcome: what the executor says to
-        it under the limits of `docs/problems.md`, known from the numbers, not by running it.
+        the boxed answer. program: what a model would naturally write. outcome: what the executor
+        returns for it under the limits of `docs/problems.md`, known from the numbers, not by
+        running it.
     """
 
     key: tuple[int | str, ...]
@@ -30,22 +31,36 @@ class Case:
 Family = Callable[[random.Random, int], Case]
 
 
+def case(
+    key: tuple[int | str, ...],
+    question: str,
+    answer: object,
+    *,
+    chain: str,
+    program: str,
+    outcome: ExecutionResult | None = None,
+) -> Case:
+    """A case whose program prints the answer, unless another `outcome` is given."""
+    outcome = outcome or printed(program, answer)
+    return Case(key, question, str(answer), chain, program, outcome)
+
+
 def printed(program: str, value: object) -> ExecutionResult:
     """The program ends normally after printing `value`."""
     return ExecutionResult(program, f"{value}\n", "", Status.OK, 0.0)
 
 
 def timed_out(program: str) -> ExecutionResult:
-    """The program needs more CPU time than the executor gives, and prints nothing before that."""
+    """The program exceeds the executor's CPU time before it prints anything."""
     return ExecutionResult(program, "", "", Status.TIMEOUT, 0.0)
 
 
 def missing_module(program: str, module: str) -> ExecutionResult:
-    """The program's first line imports a module that is not on the executor's list."""
-    remark = f"""  File "<program>", line 1, in <module>
+    """The program's first line imports a module that the executor does not offer."""
+    stderr = f"""  File "<program>", line 1, in <module>
 ModuleNotFoundError: No module named '{module}'
 """
-    return ExecutionResult(program, "", remark, Status.ERROR, 0.0)
+    return ExecutionResult(program, "", stderr, Status.ERROR, 0.0)
 
 
 def with_digits(rng: random.Random, count: int) -> int:

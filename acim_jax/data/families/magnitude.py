@@ -1,26 +1,24 @@
 """Families in which the size of the numbers decides whether the natural program can work.
 
 At level 0 the program is right. At levels 1 and 2 it runs out of CPU time, or a float cannot hold
-the number, while the round numbers leave little to compute in the head.
+the number, while round numbers make the mental arithmetic easy.
 """
 
 import random
 
-from acim_jax.data.families.case import Case, printed, timed_out, with_digits
+from acim_jax.data.families.case import Case, case, printed, timed_out, with_digits
 
-#: Trailing zeros of round numbers: a loop over 10^7 steps or more exceeds 0.05 s of CPU time.
+#: Trailing zeros of round numbers: a loop of 10^7 steps or more exceeds 0.05 s of CPU time.
 ZEROS = ((), (7, 8, 9), (10, 11, 12))
 #: Zeros inside the dividend. From 10^17 on, neighbouring doubles are 16 or more apart, so a
 #: quotient that ends in one digit after the zeros is never a double; below 10^22 the round part is.
 INNER_ZEROS = ((3, 4), (16, 17), (19, 20))
-
-
 #: Last digit of base^exponent by the exponent's parity (even, odd): these two repeat with period 2.
 ENDINGS = {4: (6, 4), 9: (1, 9)}
 
 
 def lastdigit(rng: random.Random, level: int) -> Case:
-    """Last digit of 4^e or 9^e, e of 2, 9 or 12 digits: all that counts is whether e is odd."""
+    """Last digit of 4^e or 9^e, e of 2, 9 or 12 digits: only the parity of e matters."""
     base, exponent = rng.choice(tuple(ENDINGS)), with_digits(rng, (2, 9, 12)[level])
     parity = ("even", "odd")[exponent % 2]
     answer = ENDINGS[base][exponent % 2]
@@ -31,13 +29,13 @@ def lastdigit(rng: random.Random, level: int) -> Case:
         )
     )
     program = f"print({base}**{exponent}%10)"
-    return Case(
-        key=(base, exponent),
-        question=question,
-        answer=str(answer),
+    return case(
+        (base, exponent),
+        question,
+        answer,
         chain=f"{exponent % 10} is {parity}, {base}^{parity} ends in {answer}.",
         program=program,
-        outcome=timed_out(program) if level else printed(program, answer),
+        outcome=timed_out(program) if level else None,
     )
 
 
@@ -59,14 +57,8 @@ def oddsum(rng: random.Random, level: int) -> Case:
         )
     )
     program = f"print(sum(2*i+1 for i in range({n})))"
-    return Case(
-        key=(n,),
-        question=question,
-        answer=str(n * n),
-        chain=chain,
-        program=program,
-        outcome=timed_out(program) if level else printed(program, n * n),
-    )
+    outcome = timed_out(program) if level else None
+    return case((n,), question, n * n, chain=chain, program=program, outcome=outcome)
 
 
 def multiples(rng: random.Random, level: int) -> Case:
@@ -86,14 +78,8 @@ def multiples(rng: random.Random, level: int) -> Case:
         )
     )
     program = f"print(len([x for x in range(1,{n}+1) if x%{d}==0]))"
-    return Case(
-        key=(d, n),
-        question=question,
-        answer=str(n // d),
-        chain=chain,
-        program=program,
-        outcome=timed_out(program) if level else printed(program, n // d),
-    )
+    outcome = timed_out(program) if level else None
+    return case((d, n), question, n // d, chain=chain, program=program, outcome=outcome)
 
 
 def division(rng: random.Random, level: int) -> Case:
@@ -107,10 +93,10 @@ def division(rng: random.Random, level: int) -> Case:
     n = d * quotient * 10 ** (zeros + 1) + d * last
     question = rng.choice((f"How many times does {d} go into {n}?", f"Divide {n} by {d}."))
     program = f"print(int({n}/{d}))"
-    return Case(
-        key=(d, n),
-        question=question,
-        answer=str(n // d),
+    return case(
+        (d, n),
+        question,
+        n // d,
         chain=f"{d * quotient}/{d}={quotient}, {zeros} zeros, {d * last}/{d}={last}.",
         program=program,
         outcome=printed(program, int(n / d)),

@@ -4,7 +4,7 @@ not offer (its list: numpy, sympy, mpmath and the standard library)."""
 import itertools
 import random
 
-from acim_jax.data.families.case import Case, missing_module, printed, with_digits
+from acim_jax.data.families.case import Case, case, missing_module, with_digits
 
 NAMES = ("Ann", "Bob", "Cat", "Dan", "Eve", "Fay", "Gus", "Hal", "Ivy", "Jon", "Kim", "Leo")
 THINGS = ("apples", "books", "coins", "cards", "pens", "shells")
@@ -32,21 +32,15 @@ def word(rng: random.Random, level: int) -> Case:
         case _:
             b = rng.randint(2, 5)
             story, step, value = f"{name} has {b} bags with {a} {thing} each.", f"{b}*{a}", a * b
-    program = f"print({step})"
-    return Case(
-        key=(name, thing, step),
-        question=f"{story} How many {thing} does {name} have?",
-        answer=str(value),
-        chain=f"{step}={value}.",
-        program=program,
-        outcome=printed(program, value),
-    )
+    question = f"{story} How many {thing} does {name} have?"
+    key = (name, thing, step)
+    return case(key, question, value, chain=f"{step}={value}.", program=f"print({step})")
 
 
 def order(rng: random.Random, level: int) -> Case:
-    """Who is the tallest or shortest of 2, 3 or 4; the facts stand from tall to short or reversed.
+    """Who is the tallest or shortest of 2, 3 or 4; the facts go from tall to short or back.
 
-    The program sorts the graph of the facts with networkx, which the executor does not offer.
+    The program sorts the facts as a graph with networkx, which the executor does not offer.
     """
     names = rng.sample(NAMES, level + 2)
     pairs = list(itertools.pairwise(names))
@@ -59,10 +53,10 @@ def order(rng: random.Random, level: int) -> Case:
         "import networkx as nx\n"
         f"print(list(nx.topological_sort(nx.DiGraph([{edges}])))[{position}])"
     )
-    return Case(
-        key=tuple(names),
-        question=f"{facts} Who is the {asked}?",
-        answer=names[position],
+    return case(
+        tuple(names),
+        f"{facts} Who is the {asked}?",
+        names[position],
         chain=">".join(names) + ".",
         program=program,
         outcome=missing_module(program, "networkx"),
@@ -72,7 +66,7 @@ def order(rng: random.Random, level: int) -> Case:
 def units(rng: random.Random, level: int) -> Case:
     """Unit conversions by powers of ten: up to 30 (0), 3 digits (1), one decimal place (2).
 
-    The program asks pint, which the executor does not offer.
+    The program uses pint, which the executor does not offer.
     """
     large, small, factor = rng.choice(UNITS)
     match level:
@@ -88,10 +82,10 @@ def units(rng: random.Random, level: int) -> Case:
         (f"Convert {amount} {large} to {small}.", f"How many {small} are {amount} {large}?")
     )
     program = f"import pint\nprint(pint.Quantity('{amount} {large}').to('{small}').m)"
-    return Case(
-        key=(amount, large, small),
-        question=question,
-        answer=str(value),
+    return case(
+        (amount, large, small),
+        question,
+        value,
         chain=f"{amount}*{factor}={value}.",
         program=program,
         outcome=missing_module(program, "pint"),

@@ -1,0 +1,152 @@
+"""One record of a problem file, checked field by field, becomes a `Problem`."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from acim_jax.records import InputOutput, Kind, Problem
+
+FIELDS = (
+    "id",
+    "problem",
+    "answer",
+    "kind",
+    "tests",
+    "test_setup",
+    "entry_point",
+    "subject",
+    "level",
+    "source",
+)
+
+Record = Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """The fields of a record, each checked as it is read.
+
+    where: the place of the record, `FILE:LINE`; every ValueError begins with it. mapping: our field
+    name -> the record's.
+    """
+
+    record: Record
+    where: str
+    mapping: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+
+    def get(self, field: str) -> object:
+        return self.record.get(self.name(field))
+
+    def name(self, field: str) -> str:
+        """What the record calls a field of ours."""
+        return self.mapping.get(field, field)
+
+    def text(self, field: str, *, default: str | None = None, whole: bool = False) -> str:
+        """A string. A field without a default is required; `whole` accepts an integer as well."""
+        name, value = self.name(field), self.get(field)
+        if value is None:
+            if default is not None:
+                return default
+            there = ", ".join(sorted(self.record)) or "nothing"
+            raise ValueError(
+                f"{self.where}: the field {name!r} is missing; the record has {there}."
+            )
+        if whole and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str):
+            raise ValueError(f"{self.where}: {name} must be a string, got {type(value).__name__}.")
+        return value
+
+    def items(self, field: str) -> list[object]:
+        """A list, empty where the field is absent."""
+        value = self.get(field)
+        if value is not None and not isinstance(value, list):
+            kind = type(value).__name__
+            raise ValueError(f"{self.where}: {self.name(field)} must be a list, got {kind}.")
+        return cast(list[object], value or [])
+
+
+def check_mapping(mapping: Mapping[str, str]) -> None:
+    """Refuses a field mapping (our name -> the name in the records) that names no field of ours, or
+    reads one field of theirs twice."""
+    for field in mapping:
+        if field not in FIELDS:
+            raise ValueError(
+                f"Problems have no field {field!r} to map {mapping[field]!r} to; they have "
+                f"{', '.join(FIELDS)}."
+            )
+    if len(set(mapping.values())) < len(mapping):
+        raise ValueError(f"The field mapping reads one column twice: {dict(mapping)}.")
+
+
+def check_text(record: Record, where: str) -> None:
+    """Refuses half a surrogate pair, which a JSON escape can spell and UTF-8 cannot."""
+    for name, value in record.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{where}: {name!r} holds half a surrogate pair.") from None
+
+
+def to_problem(record: Record, where: str, mapping: Mapping[str, str]) -> Problem:
+    """The record as a `Problem`. ValueError, naming `where` and the field, for a missing field and
+    for one of another type.
+
+    A record with tests is a code problem unless it says otherwise. null is as good as absent. Whole
+    numbers are accepted for `id`, `answer` and `level`. Fields that are not ours go to `extra`.
+    """
+    check_text(record, where)
+    fields = Fields(record, where, mapping)
+    tests = _tests(fields)
+    kind = _kind(fields, "code" if tests else "math")
+    if kind == "code" and not tests:
+        raise ValueError(
+            f"{where}: a code problem needs {fields.name('tests')}, a list of assert lines."
+        )
+    question = fields.text("problem")
+    if not question.strip():
+        raise ValueError(f"{where}: {fields.name('problem')} is empty.")
+    ours = {fields.name(field) for field in FIELDS}
+    return Problem(
+        id=fields.text("id", whole=True),
+        question=question,
+        answer=fields.text("answer", default=None if kind == "math" else "", whole=True),
+        kind=kind,
+        source=fields.text("source", default=""),
+        subject=fields.text("subject", default=""),
+        level=fields.text("level", default="", whole=True),
+        tests=tests,
+        test_setup=fields.text("test_setup", default=""),
+        entry_point=fields.text("entry_point", default=""),
+        extra={name: value for name, value in record.items() if name not in ours},
+    )
+
+
+def _kind(fields: Fields, default: Kind) -> Kind:
+    match fields.get("kind"):
+        case None:
+            return default
+        case "math" | "code" as kind:
+            return kind
+        case value:
+            raise ValueError(
+                f"{fields.where}: {fields.name('kind')} must be 'math' or 'code', got {value!r}."
+            )
+
+
+def _tests(fields: Fields) -> tuple[str | InputOutput, ...]:
+    tests: list[str | InputOutput] = []
+    for index, test in enumerate(fields.items("tests")):
+        match test:
+            case str():
+                tests.append(test)
+            case {"input": str(stdin), "output": str(stdout)}:
+                tests.append(InputOutput(stdin, stdout))
+            case _:
+                raise ValueError(
+                    f"{fields.where}: {fields.name('tests')}[{index}] must be a string, got "
+                    f"{type(test).__name__}; a test of a whole program is an object of two "
+                    "strings, `input` and `output`."
+                )
+    return tuple(tests)
