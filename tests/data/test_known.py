@@ -1,5 +1,5 @@
-"""Data sets by name, and their own records in local files. The records are made up, in the form of the
-data sets' repositories."""
+"""Data sets by name, and their own records in local files. The records are made up, in the form of
+the data sets' repositories."""
 
 import json
 from pathlib import Path
