@@ -3,28 +3,55 @@
 select problems → rollouts → rewards → Q̂ and π̂ → s* → curated examples → off-policy fit
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from acim_jax.explore import curate, curriculum, plan, strategy, values
+from acim_jax.config.run import RunConfig
+from acim_jax.environment.executor import Executor
+from acim_jax.environment.measurements import Measurements
+from acim_jax.explore import curate, curriculum, decisions, plan, strategy, values
 from acim_jax.explore.curriculum import History
+from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.grading import reward
-from acim_jax.improve import fit, packing
-from acim_jax.improve.fit import Lesson
+from acim_jax.grading.grader import Grader
+from acim_jax.improve import fit, packing, training_set
+from acim_jax.improve.demonstrations import Replay
+from acim_jax.improve.fit import FitMetrics
+from acim_jax.improve.learner import Learner
 from acim_jax.improve.state import TrainState
+from acim_jax.markup.prefix_rows import PrefixEncoder
 from acim_jax.records import (
     CurationCounts,
     DecisionValues,
     Episode,
     Example,
     Problem,
+    SamplingParams,
 )
 from acim_jax.rollout import processes
 from acim_jax.rollout.converse import RolloutStats
-from acim_jax.run.runtime import Runtime
+from acim_jax.rollout.sampler import Sampler
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Resources:
+    """What iterations work with; `run/resources.py` opens and closes them.
+
+    encoder: makes the rows of prompts and decision prefixes. replay: the demonstrations that every
+    M-step sees again.
+    """
+
+    config: RunConfig
+    encoder: PrefixEncoder
+    sampler: Sampler
+    executor: Executor
+    grader: Grader
+    learner: Learner
+    replay: Replay
 
 
 class Exploration(NamedTuple):
@@ -38,32 +65,36 @@ class Exploration(NamedTuple):
 
 
 class Iteration(NamedTuple):
+    """programs: what the executor measured. explore_s, improve_s: wall time of the two steps."""
+
     state: TrainState
     history: History
     exploration: Exploration
     examples: list[Example]
     curation: CurationCounts
-    train_metrics: fit.Metrics
-    seconds: dict[str, float]
+    fit: FitMetrics
+    programs: Measurements
+    explore_s: float
+    improve_s: float
 
 
 def em_iteration(
     state: TrainState,
     problems: Sequence[Problem],
     history: History,
-    runtime: Runtime,
+    resources: Resources,
     iteration: int,
     *,
     progress: float,
     on_rollout: Callable[[], None] = lambda: None,
 ) -> Iteration:
     """One E-step and one M-step. progress: how much of the run lies behind, for the schedule."""
-    config = runtime.config
+    config = resources.config
     started = time.perf_counter()
-    exploration = explore(state, problems, history, runtime, iteration, on_rollout)
+    exploration = explore(state, problems, history, resources, iteration, on_rollout)
     explored = time.perf_counter()
-    programs = runtime.executor.take_measurements().seconds()
-    kept, counts = curate.examples(
+    programs = resources.executor.take_measurements()
+    examples, counts = curate.examples(
         exploration.episodes,
         exploration.values,
         exploration.strategies,
@@ -73,95 +104,86 @@ def em_iteration(
         seed=config.seed,
         iteration=iteration,
     )
-    lesson = Lesson(
-        rows=[packing.example_row(example) for example in kept],
-        decisions=_decisions(exploration, runtime, iteration),
-        replay=lambda at: runtime.replay(iteration, at),
+    data = training_set.build(
+        examples,
+        exploration.problems,
+        exploration.strategies,
+        resources.encoder,
+        resources.replay,
+        config.improve,
         temperature=config.sampling.temperature,
+        seed=config.seed,
+        iteration=iteration,
     )
     state, metrics = fit.improve(
         state,
-        lesson,
-        runtime.learner,
+        data,
+        resources.learner,
         config.improve,
         seed=config.seed,
         iteration=iteration,
         lr=fit.learning_rate(config.improve, progress),
     )
-    seconds = {
-        "time/explore": explored - started,
-        "time/execute": exploration.stats.execute_s,
-        "time/full_slots": exploration.stats.sampled_tokens / max(exploration.stats.slot_steps, 1),
-        "time/improve": time.perf_counter() - explored,
-        **programs,
-    }
-    rewards = curriculum.mean_rewards(exploration.episodes)
-    return Iteration(state, history.updated(rewards), exploration, kept, counts, metrics, seconds)
+    return Iteration(
+        state,
+        history.updated(curriculum.mean_rewards(exploration.episodes)),
+        exploration,
+        examples,
+        counts,
+        metrics,
+        programs,
+        explore_s=explored - started,
+        improve_s=time.perf_counter() - explored,
+    )
 
 
 def explore(
     state: TrainState,
     problems: Sequence[Problem],
     history: History,
-    runtime: Runtime,
+    resources: Resources,
     iteration: int,
     on_rollout: Callable[[], None] = lambda: None,
 ) -> Exploration:
     """The E-step: guided and native rollouts, their rewards, Q̂(x,c), π̂(c|x) and s*(c|x)."""
-    config, seed = runtime.config, runtime.config.seed
+    config, seed, sampler = resources.config, resources.config.seed, resources.sampler
     chosen = curriculum.select(
         problems, history, config.explore.problems, seed=seed, iteration=iteration
     )
-    requests = plan.requests(chosen, config.explore, runtime.markup, seed=seed, iteration=iteration)
-    params = runtime.to_sampling(state.params)
     by_id = {problem.id: problem for problem in chosen}
     episodes, stats = processes.converse(
-        params,
-        requests,
-        runtime.sampler,
-        runtime.executor,
+        resources.learner.sampling_params(state.params, sampler.layout),
+        plan.requests(chosen, config.explore, sampler.markup, seed=seed, iteration=iteration),
+        sampler,
+        resources.executor,
         seed=seed,
         iteration=iteration,
-        sampling=runtime.sampling_params,
+        sampling=training_distribution(config),
         score=lambda own: reward.score(
-            own, by_id, runtime.grader, runtime.executor, runtime.markup
+            own, by_id, resources.grader, resources.executor, sampler.markup
         ),
         on_done=on_rollout,
     )
-    policy = runtime.policy(state.params, chosen)
-    estimates = values.estimate(chosen, episodes, policy)
-    return Exploration(chosen, episodes, estimates, _strategies(estimates, runtime), stats)
+    estimates = values.estimate(chosen, episodes, policy(state, chosen, resources))
+    strategies = strategy.of_estimates(estimates, config.explore)
+    return Exploration(chosen, episodes, estimates, strategies, stats)
 
 
-def _strategies(estimates: Sequence[DecisionValues], runtime: Runtime) -> dict[str, np.ndarray]:
-    """s* of the problems that both decisions were tried on and that some rollout solved."""
-    config = runtime.config.explore
-    tried = [one for one in estimates if np.all(one.counts > 0)]
-    if not tried:
-        return {}
-    value_PC = np.stack([one.value for one in tried])
-    strategy_PC = strategy.reference(
-        np.stack([one.policy for one in tried]),
-        value_PC,
-        strategy=config.strategy,
-        alpha=config.alpha,
-        beta=config.beta,
+def policy(state: TrainState, problems: Sequence[Problem], resources: Resources) -> PolicyEstimate:
+    """π̂(c|x) of each problem, at the temperature of the training rollouts."""
+    config, learner = resources.config, resources.learner
+    return decisions.prefix_policy(
+        learner.model_params(state.params),
+        problems,
+        resources.encoder,
+        learner.model,
+        temperature=config.sampling.temperature,
+        chunk=config.improve.logprob_chunk,
+        layout=learner.layout,
     )
-    alive = strategy.has_signal(value_PC)
-    return {one.problem_id: s for one, s, a in zip(tried, strategy_PC, alive, strict=True) if a}
 
 
-def _decisions(
-    exploration: Exploration, runtime: Runtime, iteration: int
-) -> list[tuple[packing.DecisionBatch, int]]:
-    """The decision cross-entropy's batches: the queries in as many parts as there are steps."""
-    config = runtime.config.improve
-    if not exploration.strategies or config.decision_weight == 0:
-        return []
-    with_signal = [p for p in exploration.problems if p.id in exploration.strategies]
-    return runtime.decision_batches(
-        with_signal,
-        [exploration.strategies[p.id] for p in with_signal],
-        iteration,
-        rows=-(-len(exploration.problems) // config.minibatches),
-    )
+def training_distribution(config: RunConfig) -> SamplingParams:
+    """The distribution that training rollouts are drawn from."""
+    chosen = config.sampling
+    return SamplingParams(chosen.temperature, chosen.top_k, chosen.top_p, chosen.min_p)

@@ -7,7 +7,7 @@ from pathlib import Path
 from acim_jax import bad_input
 from acim_jax.cli import console, report
 from acim_jax.config import run as config
-from acim_jax.run import compilation, dry_run, launch, training
+from acim_jax.run import compilation, dry_run, launch, preparation
 
 
 def run(args: argparse.Namespace) -> int:
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
         report.write_in_folder(args.resume)
         return 0
     with bad_input.reading():
-        prepared = training.prepare(args.chosen)
+        prepared = preparation.prepare(args.chosen)
     if args.dry_run:
         console.console().print(dry_run.table(prepared))
         sys.stdout.write(config.dump(args.chosen))

@@ -1,8 +1,7 @@
 """π̂(c|x): how likely the policy is to answer with text or with code.
 
-The paper's normalisation is not recoverable. Estimators share the signature
-(params, prompts, …) -> `PolicyEstimate`; `prefix` is the one that exists. `frequency` and `hazard`
-of docs/method.md belong beside it.
+The paper's normalisation is not recoverable. `prefix` is the one estimator that exists; `frequency`
+and `hazard` of docs/method.md belong beside it.
 """
 
 import functools
@@ -12,9 +11,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from acim_jax.markup.prefix_rows import PrefixEncoder
 from acim_jax.model import scoring, transformer
 from acim_jax.model.config import ModelConfig
-from acim_jax.sharding import axes
+from acim_jax.records import DECISIONS, Problem
+from acim_jax.sharding import axes, place
+
+#: Problems that are scored at once, so that one compiled function serves any number of them.
+BATCH_PROBLEMS = 32
 
 
 class PolicyEstimate(NamedTuple):
@@ -23,16 +27,55 @@ class PolicyEstimate(NamedTuple):
     policy: np.ndarray
     mass: np.ndarray
 
+    @property
+    def code(self) -> np.ndarray:
+        """π̂(code|x), [P]."""
+        return self.policy[:, DECISIONS.index("code")]
 
-class PrefixRows(NamedTuple):
-    """Prompt + prefix of each (problem, decision, prefix); `improve.packing.decision_batch`."""
 
-    token_ids: np.ndarray  # [P, C, K, T]
-    is_prefix: np.ndarray  # [P, C, K, T]
+def prefix_policy(
+    params: transformer.Params,
+    problems: Sequence[Problem],
+    encoder: PrefixEncoder,
+    config: ModelConfig,
+    *,
+    temperature: float = 1.0,
+    chunk: int = 0,
+    layout: axes.Layout | None = None,
+) -> PolicyEstimate:
+    """softmax_c of ℓ_c = logsumexp_{p ∈ P_c} log π(p|x), by teacher forcing: no rollouts.
+
+    Normalising hides how much probability lies on neither prefix, so the mass is returned too.
+    params: the model's, in the training layout. chunk: columns of logits held at once (0: all).
+    """
+    if not problems:
+        return PolicyEstimate(np.zeros((0, len(DECISIONS))), np.zeros((0,)))
+    logprobs = []
+    for at in range(0, len(problems), BATCH_PROBLEMS):
+        rows = encoder.rows(problems[at : at + BATCH_PROBLEMS], BATCH_PROBLEMS)
+        logprobs.append(
+            _decision_logprobs(
+                params,
+                *place.batch(rows, layout),
+                np.float32(temperature),
+                config=config,
+                chunk=chunk,
+                layout=layout,
+            )
+        )
+    # The encoder may have padded each batch for its shards, and has padded the last one.
+    decision_PC = np.concatenate([one[:BATCH_PROBLEMS] for one in jax.device_get(logprobs)])
+    return _normalised(decision_PC[: len(problems)].astype(np.float64))
+
+
+def _normalised(decision_PC: np.ndarray) -> PolicyEstimate:
+    shifted = np.exp(decision_PC - decision_PC.max(axis=1, keepdims=True))
+    mass = np.exp(decision_PC).sum(axis=1)
+    return PolicyEstimate(shifted / shifted.sum(axis=1, keepdims=True), mass)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "chunk", "layout"))
-def _prefix_logprobs(
+def _decision_logprobs(
     params: transformer.Params,
     token_ids: jax.Array,
     is_prefix: jax.Array,
@@ -47,36 +90,3 @@ def _prefix_logprobs(
     )
     # Whole on every device: each process of a job reads all of it.
     return axes.constrain(logprobs_PC, (), layout)
-
-
-def prefix_policy(
-    params: transformer.Params,
-    batches: Sequence[PrefixRows],
-    config: ModelConfig,
-    *,
-    temperature: float = 1.0,
-    chunk: int = 0,
-    layout: axes.Layout | None = None,
-) -> PolicyEstimate:
-    """softmax_c of ℓ_c = logsumexp_{p ∈ P_c} log π(p|x), by teacher forcing: no rollouts.
-
-    Normalising hides how much probability lies on neither prefix, so the mass is returned too.
-    All batches must have the same shape; the caller cuts off padding rows. chunk: columns of logits
-    held at once (0: all).
-    """
-    logprobs = [
-        _prefix_logprobs(
-            params,
-            batch.token_ids,
-            batch.is_prefix,
-            np.float32(temperature),
-            config=config,
-            chunk=chunk,
-            layout=layout,
-        )
-        for batch in batches
-    ]
-    decision_PC = np.concatenate(jax.device_get(logprobs)).astype(np.float64)
-    probability_PC = np.exp(decision_PC)
-    shifted = np.exp(decision_PC - decision_PC.max(axis=1, keepdims=True))
-    return PolicyEstimate(shifted / shifted.sum(axis=1, keepdims=True), probability_PC.sum(axis=1))

@@ -1,8 +1,31 @@
 """The E-step's target s*(c|x): how often each decision should be taken."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from acim_jax.explore.config import StrategyName
+from acim_jax.explore.config import ExploreConfig, StrategyName
+from acim_jax.records import DecisionValues
+
+
+def of_estimates(
+    estimates: Sequence[DecisionValues], config: ExploreConfig
+) -> dict[str, np.ndarray]:
+    """s* by problem id, of the problems on which every decision was tried and some rollout
+    succeeded."""
+    tried = [one for one in estimates if np.all(one.counts > 0)]
+    if not tried:
+        return {}
+    value_PC = np.stack([one.value for one in tried])
+    strategy_PC = reference(
+        np.stack([one.policy for one in tried]),
+        value_PC,
+        strategy=config.strategy,
+        alpha=config.alpha,
+        beta=config.beta,
+    )
+    alive = has_signal(value_PC)
+    return {one.problem_id: s for one, s, a in zip(tried, strategy_PC, alive, strict=True) if a}
 
 
 def reference(

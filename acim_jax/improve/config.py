@@ -75,6 +75,7 @@ class WarmupConfig:
     lr_warmup: int = 50
     decay_fraction: float = 0.5
     final_lr_fraction: float = 0.03
+    b1: float = 0.9
     b2: float = 0.98
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from acim_jax.markup.prefix_rows import PrefixRows
 from acim_jax.records import Author, Episode, Example
 
 
 class TokenBatch(NamedTuple):
     """Rows of tokens, left-aligned; column t describes token t. Numpy on the host, jax inside a
-    program.
+    compiled function.
 
     weights: 0 where a token is not a target. behaviour_logprobs: log μ, 0 where there is none.
     """
@@ -24,7 +25,7 @@ class TokenBatch(NamedTuple):
 
 
 class DecisionBatch(NamedTuple):
-    """Prompt and prefix of every (problem, decision, prefix), and s*(c|x)."""
+    """`markup.prefix_rows.PrefixRows` and s*(c|x), which is 0 in rows of padding."""
 
     token_ids: Int[Array, "P C K T"]
     is_prefix: Bool[Array, "P C K T"]
@@ -121,33 +122,9 @@ def microbatches(
         narrower = width
 
 
-def decision_batch(
-    prompts: Sequence[np.ndarray],
-    prefixes: Sequence[Sequence[np.ndarray]],
-    strategies: Sequence[np.ndarray],
-    *,
-    width: int,
-    num_rows: int,
-) -> DecisionBatch:
-    """prompts: ids of each problem. prefixes: per decision, the ids of each of its prefixes.
-
-    Rows beyond the problems have no prefix tokens and strategy 0.
-    """
-    most = max(len(per_decision) for per_decision in prefixes)
-    shape = (num_rows, len(prefixes), most, width)
-    token_ids = np.zeros(shape, np.int32)
-    is_prefix = np.zeros(shape, np.bool_)
-    strategy = np.zeros(shape[:2], np.float32)
-    for p, prompt in enumerate(prompts):
-        strategy[p] = strategies[p]
-        for c, per_decision in enumerate(prefixes):
-            for k, prefix in enumerate(per_decision):
-                end = len(prompt) + len(prefix)
-                if end > width:
-                    raise ValueError(
-                        f"A prompt of {len(prompt)} tokens and its decision prefix of "
-                        f"{len(prefix)} do not fit into {width} columns."
-                    )
-                token_ids[p, c, k, :end] = np.concatenate([prompt, prefix])
-                is_prefix[p, c, k, len(prompt) : end] = True
-    return DecisionBatch(*cast(Any, (token_ids, is_prefix, strategy)))
+def decision_batch(rows: PrefixRows, strategies: Sequence[np.ndarray]) -> DecisionBatch:
+    """strategies: s* of the problems in `rows`; the padding behind them gets 0."""
+    strategy = np.zeros(rows.token_ids.shape[:2], np.float32)
+    for p, one in enumerate(strategies):
+        strategy[p] = one
+    return DecisionBatch(*cast(Any, (*rows, strategy)))

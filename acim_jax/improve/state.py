@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.model import transformer
 from acim_jax.sharding import axes, place
 
@@ -21,25 +21,13 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]
 
 
-def optimizer_of(config: ImproveConfig) -> optax.GradientTransformation:
-    """The M-step's optimiser."""
-    return optimizer(
-        b1=config.b1,
-        b2=config.b2,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-    )
-
-
-def optimizer(
-    *, b1: float, b2: float, weight_decay: float, max_grad_norm: float
-) -> optax.GradientTransformation:
+def optimizer(config: ImproveConfig | WarmupConfig) -> optax.GradientTransformation:
     """AdamW's direction (arXiv:1711.05101) on clipped gradients; the step multiplies by −lr.
 
     The learning rate is an argument of the step, so that a schedule never recompiles it. Weight
     decay leaves vectors (norms and biases) alone. Moments are float32 whatever the parameters are.
     """
-    adam = optax.scale_by_adam(b1=b1, b2=b2)
+    adam = optax.scale_by_adam(b1=config.b1, b2=config.b2)
 
     def init_float32(params: optax.Params) -> optax.OptState:
         return adam.init(jax.tree.map(lambda x: x.astype(jnp.float32), params))
@@ -53,9 +41,9 @@ def optimizer(
         return jax.tree_util.tree_map_with_path(leaf, params)
 
     return optax.chain(
-        optax.clip_by_global_norm(max_grad_norm),
+        optax.clip_by_global_norm(config.max_grad_norm),
         optax.GradientTransformation(init_float32, adam.update),
-        optax.add_decayed_weights(weight_decay, mask=is_matrix),
+        optax.add_decayed_weights(config.weight_decay, mask=is_matrix),
     )
 
 

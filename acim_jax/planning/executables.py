@@ -113,7 +113,7 @@ def training(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
             **shared,
         ),
         "optimiser": lambda: step.apply.lower(
-            state, gradients, number, optimiser=train_state.optimizer_of(improve)
+            state, gradients, number, optimiser=train_state.optimizer(improve)
         ),
     }
     if improve.replay_weight > 0:

@@ -102,7 +102,7 @@ def frozen(workload: Workload, at: Place) -> lora.Frozen | None:
 def state(workload: Workload, at: Place) -> TrainState:
     """The training state, sharded as `improve.state.create` does."""
     assert workload.training is not None
-    optimiser = train_state.optimizer_of(workload.training.improve)
+    optimiser = train_state.optimizer(workload.training.improve)
     found = train_state.abstract(trained_params(workload, at), optimiser, at.train)
     return at.put(found) if at.train is None else found
 

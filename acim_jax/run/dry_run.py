@@ -7,7 +7,8 @@ import rich.table
 
 from acim_jax.checkpoint import hf_config, model_folder
 from acim_jax.config.run import RunConfig
-from acim_jax.markup import templates
+from acim_jax.explore import decisions
+from acim_jax.markup import prefix_rows, templates
 from acim_jax.model import lora, transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.planning import device_memory, memory
@@ -16,8 +17,7 @@ from acim_jax.planning.memory import Exploring, Improving
 from acim_jax.planning.workload import Place, Training, Workload
 from acim_jax.records import DECISIONS
 from acim_jax.rollout.sampler import Sampler
-from acim_jax.run import runtime
-from acim_jax.run.training import Prepared
+from acim_jax.run.preparation import Prepared
 from acim_jax.sharding import axes, mesh
 
 
@@ -37,7 +37,7 @@ def workload(
     decides = explore.guided_rollouts > 0 and improve.decision_weight > 0
     training = Training(
         improve,
-        scored=table(runtime.POLICY_ROWS),
+        scored=table(decisions.BATCH_PROBLEMS),
         decisions=table(-(-explore.problems // improve.minibatches)) if decides else None,
         warmup=config.warmup if config.warmup.steps else None,
         lora=config.lora,
@@ -66,12 +66,11 @@ def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
     """Bytes per device of both phases, on the mesh of this process's devices."""
     config, model = prepared.config, prepared.model
     train, sample = mesh.layouts(config.mesh)
-    asked = [*prepared.train, *prepared.validation, *prepared.test]
     shapes = workload(
         config,
         model.config,
         prefixes=max(len(model.markup.prefixes(decision)) for decision in DECISIONS),
-        prefix_width=runtime.prefix_width(model, asked),
+        prefix_width=prefix_rows.width(model.tokenizer, model.markup, prepared.problems),
         shards=1 if train is None else train.shards("batch"),
     )
     at = Place(train, sample)

@@ -14,8 +14,8 @@ from acim_jax.config.run import ExperimentConfig, RunConfig
 from acim_jax.evaluation import over_seeds
 from acim_jax.files import atomic
 from acim_jax.run import folder as run_folder
-from acim_jax.run import launch, manifest, training
-from acim_jax.run.warm_up import Display
+from acim_jax.run import launch, manifest, preparation
+from acim_jax.run.display import Display
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +77,9 @@ def run(
     planned = plan(experiment, out)
     with reading():
         _open_folder(experiment, out, resume)
-        training.prepare(planned[0].config)
+        preparation.prepare(planned[0].config)
         for one in planned[1:]:
-            training.check(one.config)
+            preparation.check(one.config)
     started = time.perf_counter()
     for number, one in enumerate(planned, 1):
         if launch.is_finished(one.folder, one.config):
@@ -89,7 +89,7 @@ def run(
             launch.resume(one.folder, display)
         else:
             with reading():
-                prepared = training.prepare(one.config)
+                prepared = preparation.prepare(one.config)
             launch.start(prepared, one.folder, display)
         on_finished(one.folder)
     results = summarise(experiment, planned, time.perf_counter() - started)

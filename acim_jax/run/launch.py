@@ -11,11 +11,11 @@ from acim_jax.checkpoint import store
 from acim_jax.config import run as config
 from acim_jax.config.run import RunConfig
 from acim_jax.environment import executor
-from acim_jax.run import dry_run, training
+from acim_jax.run import dry_run, preparation, training
 from acim_jax.run import folder as run_folder
 from acim_jax.run import manifest as manifests
-from acim_jax.run.training import Prepared
-from acim_jax.run.warm_up import Display
+from acim_jax.run.display import Display
+from acim_jax.run.preparation import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def resume(path: Path, display: Display) -> None:
     """
     with bad_input.reading():
         run_folder.read_manifest(path)
-        prepared = training.prepare(config.load(path / "config.yaml"))
+        prepared = preparation.prepare(config.load(path / "config.yaml"))
         log.info(dry_run.check(prepared))
         protection = executor.probe(prepared.config.executor)
         opened = run_folder.resume(

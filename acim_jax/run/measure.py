@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from acim_jax import em
+from acim_jax.checkpoint.model_folder import ModelFolder
+from acim_jax.em import Resources
 from acim_jax.evaluation import episode_rows, evaluate, selection
 from acim_jax.evaluation.episode_rows import Judged
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.files import atomic, jsonl
+from acim_jax.improve.state import TrainState
 from acim_jax.model import transformer
 from acim_jax.records import DECISIONS, GUIDES, DecisionName, Guide, Problem, SamplingParams
-from acim_jax.run.runtime import Runtime
+from acim_jax.run.preparation import Prepared
 
 Done = Callable[[], None]
 
@@ -39,22 +43,22 @@ def _rollouts(
     params: transformer.Params,
     problems: Sequence[Problem],
     guides: Sequence[Guide],
-    runtime: Runtime,
+    resources: Resources,
     on_done: Done,
 ) -> dict[str, list[Any]]:
     wanted = [
         request
         for guide in guides
-        for request in evaluate.requests(problems, guide, runtime.sampler, 1)
+        for request in evaluate.requests(problems, guide, resources.sampler, 1)
     ]
     episodes = evaluate.rollouts(
         params,
         wanted,
-        runtime.sampler,
-        runtime.executor,
-        runtime.grader,
+        resources.sampler,
+        resources.executor,
+        resources.grader,
         sampling=SamplingParams(0.0),
-        seed=runtime.config.seed,
+        seed=resources.config.seed,
         on_done=on_done,
     )
     return {guide: [e for e in episodes if e.guide == guide] for guide in guides}
@@ -66,8 +70,9 @@ def full_size(test: Sequence[Problem], validation: Sequence[Problem]) -> int:
 
 
 def full(
-    params: transformer.Params,
-    runtime: Runtime,
+    state: TrainState,
+    resources: Resources,
+    model: ModelFolder,
     test: Sequence[Problem],
     validation: Sequence[Problem],
     folder: Path,
@@ -77,30 +82,32 @@ def full(
     """Native, forced-text and forced-code runs of the test problems, forced runs of the validation
     problems, at temperature 0. Writes the folder and returns its results.json."""
     started = time.perf_counter()
-    sampling_params = runtime.to_sampling(params)
-    on_test = _rollouts(sampling_params, test, GUIDES, runtime, on_done)
-    on_validation = _rollouts(sampling_params, validation, DECISIONS, runtime, on_done)
+    sampling_params = resources.learner.sampling_params(state.params, resources.sampler.layout)
+    on_test = _rollouts(sampling_params, test, GUIDES, resources, on_done)
+    on_validation = _rollouts(sampling_params, validation, DECISIONS, resources, on_done)
     folder.mkdir(parents=True, exist_ok=True)
     rows = {
         name: [
-            episode_rows.episode_row(e, runtime.model.tokenizer, file=name)
+            episode_rows.episode_row(e, model.tokenizer, file=name)
             for group in groups.values()
             for e in group
         ]
         for name, groups in (("test", on_test), ("validation", on_validation))
     }
-    test_rows = _problem_rows(test, on_test, runtime.policy(params, test))
-    validation_rows = _problem_rows(validation, on_validation, runtime.policy(params, validation))
+    test_rows = _problem_rows(test, on_test, em.policy(state, test, resources))
+    validation_rows = _problem_rows(
+        validation, on_validation, em.policy(state, validation, resources)
+    )
     jsonl.write(folder / "episodes.jsonl", rows["test"])
     jsonl.write(folder / "problems.jsonl", test_rows)
     jsonl.write(folder / "validation.jsonl", validation_rows)
     _write_json(folder / "strata.json", strata(test_rows))
     data = {name: _data_table([Judged.of_row(row) for row in rows[name]]) for name in rows}
     results = {
-        "model": runtime.model.name,
+        "model": model.name,
         "data": data,
-        "config": {"data": dataclasses.asdict(runtime.config.data), "temperature": 0.0},
-        "seed": runtime.config.seed,
+        "config": {"data": dataclasses.asdict(resources.config.data), "temperature": 0.0},
+        "seed": resources.config.seed,
         "seconds": time.perf_counter() - started,
     }
     _write_json(folder / "results.json", results)
@@ -167,17 +174,17 @@ def strata(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def reusable_start(runtime: Runtime) -> Path | None:
+def reusable_start(prepared: Prepared) -> Path | None:
     """The final evaluation of the run whose last checkpoint this run starts from, if it was made
     on the same problems: evaluating the same weights again would tell nothing new."""
-    run = runtime.model.run
-    if run is None or runtime.config.warmup.steps > 0:
+    run = prepared.model.run
+    if run is None or prepared.config.warmup.steps > 0:
         return None
     folder = run / "evaluation" / "final"
     if not (folder / "results.json").is_file():
         return None
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    same = json.loads(json.dumps(dataclasses.asdict(runtime.config.data)))
+    same = json.loads(json.dumps(dataclasses.asdict(prepared.config.data)))
     return folder if results["config"]["data"] == same else None
 
 
@@ -213,18 +220,22 @@ def starting_lines(problems: Sequence[Problem], reference: Reference) -> dict[st
 
 
 def curve_point(
-    params: transformer.Params,
-    runtime: Runtime,
+    state: TrainState,
+    resources: Resources,
     problems: Sequence[Problem],
     reference: Reference,
     *,
     on_done: Done = lambda: None,
 ) -> dict[str, float | None]:
     """Native greedy runs, judged by the starting checkpoint's forced runs on the same problems."""
-    episodes = _rollouts(runtime.to_sampling(params), problems, ("native",), runtime, on_done)[
-        "native"
-    ]
-    policy = runtime.policy(params, problems).policy[:, DECISIONS.index("code")]
+    episodes = _rollouts(
+        resources.learner.sampling_params(state.params, resources.sampler.layout),
+        problems,
+        ("native",),
+        resources,
+        on_done,
+    )["native"]
+    policy = em.policy(state, problems, resources).policy[:, DECISIONS.index("code")]
     rewards = np.array([e.reward for e in episodes])
     chose_code = np.array([e.decision == "code" for e in episodes])
     judged = selection.judge(

@@ -1,4 +1,4 @@
-"""Runs every program of a run once, on empty input, so that no iteration has to compile.
+"""Calls every compiled function of a run once, on empty input, so that no iteration has to compile.
 
 Which bucket widths an iteration needs depends on what was sampled; without this, a width that
 first occurs in iteration 7 would be compiled there.
@@ -11,32 +11,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acim_jax.improve import packing, step
+from acim_jax.em import Resources
+from acim_jax.improve import packing, step, training_set
 from acim_jax.improve.state import TrainState
 from acim_jax.rollout import processes
-from acim_jax.run.runtime import Runtime
+from acim_jax.sharding import place
 
 log = logging.getLogger(__name__)
 
 
-def compile_all(state: TrainState, runtime: Runtime) -> None:
-    """Sampler, estimator and gradient programs in all shapes that the config allows."""
+def compile_all(state: TrainState, resources: Resources) -> None:
+    """Sampler, π̂ and gradient terms, in all shapes that the config allows."""
     started = time.perf_counter()
-    count = processes.compile_all(runtime.to_sampling(state.params), runtime.sampler)
-    if runtime.config.method != "sft":
-        count += _compile_training(state, runtime)
-    log.info("%d programs made ahead in %.1f s", count, time.perf_counter() - started)
+    sampler = resources.sampler
+    params = resources.learner.sampling_params(state.params, sampler.layout)
+    count = processes.compile_all(params, sampler)
+    if resources.config.method != "sft":
+        count += _compile_training(state, resources)
+    log.info("%d functions compiled ahead in %.1f s", count, time.perf_counter() - started)
 
 
-def _compile_training(state: TrainState, runtime: Runtime) -> int:
-    """Returns how many programs there are."""
+def _compile_training(state: TrainState, resources: Resources) -> int:
+    """Returns how many compiled functions there are."""
+    run, learner = resources.config, resources.learner
+    config = run.improve
+    one, temperature = np.float32(1.0), np.float32(run.sampling.temperature)
+    shared = {"chunk": config.logprob_chunk, **learner.shared}
     count = 1  # the optimiser's step
-    config, learner = runtime.config.improve, runtime.learner
-    one, temperature = np.float32(1.0), np.float32(runtime.config.sampling.temperature)
     gradients = step.zeros(state.params, layout=learner.layout)
     for width in config.buckets:
-        count += 1
-        batch = learner.place(packing.pack((), width, config.microbatch_rows))
+        batch = place.batch(packing.pack((), width, config.microbatch_rows), learner.layout)
         gradients, _ = step.add_policy_gradient(
             gradients,
             state.params,
@@ -44,34 +48,24 @@ def _compile_training(state: TrainState, runtime: Runtime) -> int:
             one,
             temperature,
             clip_epsilon=config.clip_epsilon,
-            chunk=config.logprob_chunk,
-            **learner.shared,
+            **shared,
         )
-        if config.replay_weight > 0:
-            count += 1
-            gradients, _ = step.add_likelihood_gradient(
-                gradients,
-                state.params,
-                batch,
-                one,
-                one,
-                chunk=config.logprob_chunk,
-                **learner.shared,
-            )
-    if runtime.config.explore.guided_rollouts and config.decision_weight > 0:
         count += 1
-        rows = -(-runtime.config.explore.problems // config.minibatches)
-        empty, _ = runtime.decision_batches((), (), 0, rows=rows)[0]
+        if config.replay_weight > 0:
+            gradients, _ = step.add_likelihood_gradient(
+                gradients, state.params, batch, one, one, **shared
+            )
+            count += 1
+    if run.explore.guided_rollouts and config.decision_weight > 0:
+        empty, _ = training_set.decision_batches(
+            (), (), resources.encoder, config,
+            num_problems=run.explore.problems, seed=run.seed, iteration=0,
+        )[0]  # fmt: skip
+        batch = place.batch(empty, learner.layout)
         gradients, _ = step.add_decision_gradient(
-            gradients,
-            state.params,
-            learner.place(empty),
-            one,
-            one,
-            temperature,
-            chunk=config.logprob_chunk,
-            **learner.shared,
+            gradients, state.params, batch, one, one, temperature, **shared
         )
+        count += 1
     # The optimiser's step donates its state, so it gets a copy to use up.
     spare = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state)
     jax.block_until_ready(

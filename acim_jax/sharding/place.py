@@ -112,6 +112,14 @@ def _own_part(x: jax.Array, own: Mesh) -> jax.Array:
     return jax.make_array_from_single_device_arrays(x.shape, sharding, shards)
 
 
+def batch(rows: Any, layout: axes.Layout | None) -> Any:
+    """Host arrays whose first axis is rows onto the devices, rows over the batch axes."""
+    if layout is None:
+        return jax.tree.map(jax.device_put, rows)
+    sharding = layout.sharding(("batch",))
+    return jax.tree.map(lambda x: jax.device_put(x, sharding), rows)
+
+
 def put(tree: Any, layout: axes.Layout, logical_axes: tuple[str, ...] = ()) -> Any:
     """Host arrays onto the mesh: leading axes as named, the rest whole on every device."""
     sharding = layout.sharding(logical_axes)

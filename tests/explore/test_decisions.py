@@ -1,31 +1,28 @@
 """π̂(c|x) and the prefixes' mass from the log-probs of each prefix, scored one text at a time."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from acim_jax.explore import decisions
-from acim_jax.improve import packing
+from acim_jax.markup.prefix_rows import PrefixEncoder
 from acim_jax.model import scoring
 from tests.support import tiny_models
 from tests.support.tiny_models import CHATTY, CONFIG
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_policy_and_mass(temperature: float):
+@pytest.mark.parametrize(("temperature", "shards"), [(1.0, 1), (0.7, 3)])
+def test_policy_and_mass(temperature: float, shards: int, monkeypatch: pytest.MonkeyPatch):
+    """Three problems in batches of two, which the encoder pads for its shards."""
     params, tokenizer = tiny_models.make_params(), tiny_models.load_tokenizer()
-    prompts = [tokenizer.prompt_ids(p.question, CHATTY) for p in tiny_models.problems(3)]
+    problems = tiny_models.problems(3)
+    prompts = [tokenizer.prompt_ids(p.question, CHATTY) for p in problems]
     prefixes = [[tokenizer.encode(p) for p in CHATTY.prefixes(d)] for d in ("text", "code")]
     width = 40
-    batches = []
-    for part in (prompts[:2], prompts[2:]):
-        even = [np.full((2,), 0.5)] * len(part)
-        batch = packing.decision_batch(part, prefixes, even, width=width, num_rows=2)
-        batches.append(
-            decisions.PrefixRows(jnp.asarray(batch.token_ids), jnp.asarray(batch.is_prefix))
-        )
-    found = decisions.prefix_policy(params, batches, CONFIG, temperature=temperature)
+    monkeypatch.setattr(decisions, "BATCH_PROBLEMS", 2)
+    encoder = PrefixEncoder(tokenizer, CHATTY, width=width, shards=shards)
+    found = decisions.prefix_policy(params, problems, encoder, CONFIG, temperature=temperature)
+    assert found.policy.shape == (3, 2) and found.mass.shape == (3,)
     score = jax.jit(
         lambda ids: scoring.token_logprobs(params, CONFIG, ids, temperature=temperature)
     )
@@ -41,5 +38,5 @@ def test_policy_and_mass(temperature: float):
                 )
         np.testing.assert_allclose(found.policy[i], probability / probability.sum(), rtol=1e-4)
         np.testing.assert_allclose(found.mass[i], probability.sum(), rtol=1e-4)
-    np.testing.assert_allclose(found.policy[:3].sum(axis=1), 1.0, rtol=1e-12)
-    assert 0 < found.mass[:3].max() < 1e-3, "a random model hardly ever begins in either way"
+    np.testing.assert_allclose(found.policy.sum(axis=1), 1.0, rtol=1e-12)
+    assert 0 < found.mass.max() < 1e-3, "a random model hardly ever begins in either way"

@@ -1,4 +1,4 @@
-"""The host loops of M-step and warm-up."""
+"""The host loop of the M-step."""
 
 import collections
 import dataclasses
@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import fit, packing, state
-from acim_jax.improve.config import ImproveConfig, WarmupConfig
+from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.learner import Learner
 from acim_jax.improve.packing import TokenRow
+from acim_jax.improve.training_set import TrainingSet
+from acim_jax.markup import prefix_rows
 from acim_jax.model import scoring
 from tests.support import tiny_models
 from tests.support.tiny_models import CONFIG
@@ -19,7 +22,7 @@ MODEL = dataclasses.replace(CONFIG, num_layers=1)
 SETTINGS = ImproveConfig(
     lr=1e-2, minibatches=3, microbatch_rows=4, buckets=(12,), replay_rows=2, replay_weight=0.5
 )
-LEARNER = fit.Learner(MODEL, state.optimizer(b1=0.9, b2=0.98, weight_decay=0.0, max_grad_norm=1.0))
+LEARNER = Learner(MODEL, state.optimizer(ImproveConfig()))
 
 
 def fresh() -> state.TrainState:
@@ -40,15 +43,16 @@ def decision_batches(count: int) -> list[tuple[packing.DecisionBatch, int]]:
     prompts = [np.array([2, 70, 3], np.int32), np.array([2, 80, 3], np.int32)]
     prefixes = [[np.array([300], np.int32)], [np.array([400], np.int32)]]
     strategies = [np.array([0.1, 0.9])] * 2
-    batch = packing.decision_batch(prompts, prefixes, strategies, width=8, num_rows=2)
+    rows = prefix_rows.pack(prompts, prefixes, width=8, num_problems=2)
+    batch = packing.decision_batch(rows, strategies)
     return [(batch, 2)] * count
 
 
-def lesson(rows=(), decisions=(), replay=lambda at: REPLAY) -> fit.Lesson:
-    return fit.Lesson(rows, decisions, replay, temperature=1.0)
+def training_set(rows=(), decisions=(), replay=(REPLAY,) * 3) -> TrainingSet:
+    return TrainingSet(rows, 1.0, decisions, replay)
 
 
-def improve(train, what: fit.Lesson, config=SETTINGS, *, seed=0, iteration=1):
+def improve(train, what: TrainingSet, config=SETTINGS, *, seed=0, iteration=1):
     return fit.improve(train, what, LEARNER, config, seed=seed, iteration=iteration, lr=1e-2)
 
 
@@ -68,19 +72,19 @@ def test_an_epoch_sees_every_row_once(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(packing, "microbatches", spy)
     config = dataclasses.replace(SETTINGS, epochs=2, replay_weight=0.0)
-    train, metrics = improve(fresh(), lesson(ROWS), config)
+    train, metrics = improve(fresh(), training_set(ROWS, replay=()), config)
     minibatches = [counter for counter in seen if counter]
     assert [sum(c.values()) for c in minibatches] == [3, 2, 2] * 2
     everything = collections.Counter(int(r.token_ids[0]) for r in ROWS)
     assert sum(minibatches[:3], collections.Counter()) == everything
     assert sum(minibatches[3:], collections.Counter()) == everything
     assert minibatches[:3] != minibatches[3:], "epochs are shuffled apart"
-    assert metrics["train/steps"] == 6 == int(train.step)
-    assert metrics["train/target_tokens"] == 2 * sum(r.num_targets for r in ROWS)
+    assert metrics.steps == 6 == int(train.step)
+    assert metrics.target_tokens == 2 * sum(r.num_targets for r in ROWS)
 
 
 def test_repeats_by_seed_and_iteration():
-    what = lesson(ROWS, decision_batches(3))
+    what = training_set(ROWS, decision_batches(3))
     once, first = improve(fresh(), what)
     again, second = improve(fresh(), what)
     assert first == second
@@ -95,26 +99,26 @@ def test_terms_that_are_missing():
     start = fresh()
     copy = jax.tree.map(jnp.copy, start.params)
     alone = dataclasses.replace(SETTINGS, replay_weight=0.0)
-    unchanged, metrics = improve(start, lesson(), alone)
+    unchanged, metrics = improve(start, training_set(replay=()), alone)
     assert same(unchanged.params, copy) and int(unchanged.step) == 0
-    assert metrics["train/policy_loss"] is None and metrics["train/grad_norm"] is None
-    assert metrics["train/ratio_mean"] is None and metrics["train/steps"] == 0
+    assert metrics.policy_loss is None and metrics.grad_norm is None
+    assert metrics.ratio_mean is None and metrics.steps == 0
     # a batch in which no query carries a signal is no step either
     empty = [(batch, 0) for batch, _ in decision_batches(3)]
-    unchanged, _ = improve(unchanged, lesson((), empty), alone)
+    unchanged, _ = improve(unchanged, training_set((), empty, ()), alone)
     assert int(unchanged.step) == 0
     for what, present in (
-        (lesson(ROWS), {"policy", "replay"}),
-        (lesson((), decision_batches(3)), {"decision", "replay"}),
-        (lesson(), {"replay"}),
+        (training_set(ROWS), {"policy", "replay"}),
+        (training_set((), decision_batches(3)), {"decision", "replay"}),
+        (training_set(), {"replay"}),
     ):
         train, metrics = improve(fresh(), what)
         named = {
-            n for n in ("policy", "decision", "replay") if metrics[f"train/{n}_loss"] is not None
+            n for n in ("policy", "decision", "replay") if getattr(metrics, f"{n}_loss") is not None
         }
         assert named == present
         assert int(train.step) == 3
-    two_rows, _ = improve(fresh(), lesson(ROWS[:2]), alone)
+    two_rows, _ = improve(fresh(), training_set(ROWS[:2], replay=()), alone)
     assert int(two_rows.step) == 2, "an empty minibatch is no step"
 
 
@@ -129,20 +133,20 @@ def test_metrics_are_means_over_steps_and_targets():
         dataclasses.replace(r, behaviour_logprobs=np.asarray(own)[: len(r.token_ids)])
         for r, own in zip(ROWS, logprobs, strict=True)
     ]
-    _, metrics = improve(fresh(), lesson(rows), config)
+    _, metrics = improve(fresh(), training_set(rows, replay=()), config)
     targets = np.array([r.num_targets for r in rows])
     advantages = np.array([r.advantage for r in rows])
     expected = -(targets * advantages).sum() / targets.sum()
-    np.testing.assert_allclose(metrics["train/policy_loss"], expected, rtol=1e-4)
-    np.testing.assert_allclose(metrics["train/ratio_mean"], 1.0, atol=1e-5)
-    assert metrics["train/clip_fraction"] == 0
-    np.testing.assert_allclose(metrics["train/kl"], 0.0, atol=1e-6)
+    np.testing.assert_allclose(metrics.policy_loss, expected, rtol=1e-4)
+    np.testing.assert_allclose(metrics.ratio_mean, 1.0, atol=1e-5)
+    assert metrics.clip_fraction == 0
+    np.testing.assert_allclose(metrics.kl, 0.0, atol=1e-6)
 
 
 def test_learning_makes_the_better_likelier():
     """After some steps: rows of positive advantage gain, the others lose, and π(c|x) nears s*."""
     config = dataclasses.replace(SETTINGS, replay_weight=0.0, minibatches=1, clip_epsilon=10.0)
-    what = lesson(ROWS, decision_batches(1))
+    what = training_set(ROWS, decision_batches(1), ())
     score = jax.jit(scoring.token_logprobs, static_argnums=1)
     decide = jax.jit(scoring.decision_logprobs, static_argnums=1)
     batch, decision = packing.pack(ROWS, 12, len(ROWS)), what.decisions[0][0]
@@ -163,33 +167,6 @@ def test_learning_makes_the_better_likelier():
     assert (policy > np.exp(ell_before[:, 1]) / np.exp(ell_before).sum(axis=1)).all()
 
 
-def test_learning_rates():
+def test_learning_rate():
     config = ImproveConfig(lr=2.0, final_lr_fraction=0.1)
     assert [fit.learning_rate(config, p) for p in (0.0, 0.5, 1.0)] == pytest.approx([2, 1.1, 0.2])
-    warmup = WarmupConfig(
-        steps=100, lr=1.0, lr_warmup=10, decay_fraction=0.5, final_lr_fraction=0.1
-    )
-    expected = {0: 0.1, 4: 0.5, 9: 1.0, 49: 1.0, 50: 1.0, 75: 0.5, 90: 0.2, 99: 0.1}
-    found = {at: fit.warmup_learning_rate(warmup, at) for at in expected}
-    assert found == pytest.approx(expected)
-
-
-def test_warmup_in_two_parts_is_warmup_in_one():
-    config = WarmupConfig(steps=6, rows=4, lr=1e-2, lr_warmup=2, buckets=(12,))
-    batches = [packing.pack(ROWS[i % 4 : i % 4 + 3], 12, 4) for i in range(6)]
-    losses: list[tuple[int, float]] = []
-    whole = fit.warmup(
-        fresh(),
-        iter(batches),
-        LEARNER,
-        config,
-        first=0,
-        last=6,
-        on_loss=lambda at, loss: losses.append((at, loss)),
-        log_every=3,
-    )
-    part = fit.warmup(fresh(), iter(batches[:2]), LEARNER, config, first=0, last=2)
-    part = fit.warmup(part, iter(batches[2:]), LEARNER, config, first=2, last=6)
-    assert same(whole, part)
-    assert [at for at, _ in losses] == [3, 6]
-    assert losses[1][1] < losses[0][1]

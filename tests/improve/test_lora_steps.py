@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from acim_jax.checkpoint import store
-from acim_jax.improve import fit, packing, state, step
+from acim_jax.improve import fit, packing, state, step, warm_up
 from acim_jax.improve.config import ImproveConfig, WarmupConfig
+from acim_jax.improve.learner import Learner
 from acim_jax.improve.packing import TokenRow
+from acim_jax.improve.training_set import TrainingSet
+from acim_jax.markup import prefix_rows
 from acim_jax.model import lora
 from acim_jax.model.config import LoraConfig
 from acim_jax.sharding import axes, mesh, place
@@ -23,7 +26,7 @@ LORA = LoraConfig(rank=2, alpha=4.0)
 SETTINGS = ImproveConfig(
     lr=1e-2, minibatches=2, microbatch_rows=4, buckets=(12,), replay_rows=2, replay_weight=0.5
 )
-OPTIMISER = state.optimizer(b1=0.9, b2=0.98, weight_decay=0.1, max_grad_norm=1.0)
+OPTIMISER = state.optimizer(ImproveConfig(weight_decay=0.1))
 
 
 def row(n: int, advantage: float, first: int) -> TokenRow:
@@ -35,22 +38,23 @@ def row(n: int, advantage: float, first: int) -> TokenRow:
 ROWS = [row(5 + i % 4, (-1.0) ** i, 20 * i) for i in range(7)]
 
 
-def lesson() -> fit.Lesson:
+def training_set() -> TrainingSet:
     prompts = [np.array([2, 70, 3], np.int32), np.array([2, 80, 3], np.int32)]
     prefixes = [[np.array([300], np.int32)], [np.array([400], np.int32)]]
     strategies = [np.array([0.1, 0.9])] * 2
-    batch = packing.decision_batch(prompts, prefixes, strategies, width=8, num_rows=2)
+    rows = prefix_rows.pack(prompts, prefixes, width=8, num_problems=2)
+    batch = packing.decision_batch(rows, strategies)
     replay = [row(6, 0.0, 300), row(8, 0.0, 320)]
-    return fit.Lesson(ROWS, [(batch, 2)] * 2, lambda at: replay, temperature=1.0)
+    return TrainingSet(ROWS, 1.0, [(batch, 2)] * 2, [replay] * 2)
 
 
 @pytest.fixture(scope="module")
-def learner() -> fit.Learner:
+def learner() -> Learner:
     frozen = lora.Frozen(tiny_models.make_params(MODEL), jnp.float32(LORA.scale))
-    return fit.Learner(MODEL, OPTIMISER, frozen=frozen)
+    return Learner(MODEL, OPTIMISER, frozen=frozen)
 
 
-def fresh(learner: fit.Learner) -> state.TrainState:
+def fresh(learner: Learner) -> state.TrainState:
     adapters = lora.init(LORA, learner.frozen.params, jax.random.key(0))
     return state.create(adapters, OPTIMISER)
 
@@ -60,7 +64,9 @@ def bits(tree) -> list[bytes]:
 
 
 def improve(train, learner, iteration: int) -> state.TrainState:
-    train, _ = fit.improve(train, lesson(), learner, SETTINGS, seed=0, iteration=iteration, lr=1e-2)
+    train, _ = fit.improve(
+        train, training_set(), learner, SETTINGS, seed=0, iteration=iteration, lr=1e-2
+    )
     return train
 
 
@@ -73,7 +79,7 @@ def test_the_base_keeps_its_bits_and_the_adapters_learn(learner):
         train = improve(train, learner, iteration)
     warmup = WarmupConfig(steps=3, rows=4, lr=1e-2, lr_warmup=1, buckets=(12,))
     batches = [packing.pack(ROWS[i : i + 3], 12, 4) for i in range(3)]
-    train = fit.warmup(train, iter(batches), learner, warmup, first=0, last=3)
+    train = warm_up.fit(train, iter(batches), learner, warmup, first=0, last=3)
     assert int(train.step) == 2 * 2 + 3
     assert bits(learner.frozen.params) == before
     assert all(one != other for one, other in zip(bits(train.params), start, strict=True))
@@ -98,7 +104,7 @@ def test_first_step_moves_b_only(learner):
     gradients, _ = step.add_likelihood_gradient(
         step.zeros(train.params),
         train.params,
-        learner.place(packing.pack(ROWS[:4], 12, 4)),
+        place.batch(packing.pack(ROWS[:4], 12, 4), learner.layout),
         np.float32(10.0),
         np.float32(1.0),
         **learner.shared,
@@ -111,7 +117,7 @@ def test_likelihood_of_demonstrations_rises(learner):
     """SFT on a few rows: 40 steps take the loss to less than half, and W to base + merged."""
     warmup = WarmupConfig(steps=40, rows=8, lr=3e-2, lr_warmup=1, buckets=(12,), weight_decay=0.0)
     losses: list[float] = []
-    train = fit.warmup(
+    train = warm_up.fit(
         fresh(learner),
         iter([packing.pack(ROWS, 12, 8)] * 40),
         learner,
@@ -168,11 +174,11 @@ def test_on_eight_devices(learner):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6, err_msg=str(path))
 
 
-def policy_gradient(train: state.TrainState, learner: fit.Learner):
+def policy_gradient(train: state.TrainState, learner: Learner):
     gradients, _ = step.add_policy_gradient(
         step.zeros(train.params, layout=learner.layout),
         train.params,
-        learner.place(packing.pack(ROWS, 12, 8)),
+        place.batch(packing.pack(ROWS, 12, 8), learner.layout),
         np.float32(30.0),
         np.float32(0.9),
         clip_epsilon=10.0,

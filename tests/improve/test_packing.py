@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import packing
+from acim_jax.markup import prefix_rows
 from acim_jax.records import Author, Episode, Example, SamplingParams, Segment, Stop
 
 
@@ -84,7 +85,8 @@ def test_decision_batch():
     prompts = [np.array([2, 5, 3]), np.array([2, 3])]
     prefixes = [[np.array([7, 8]), np.array([9])], [np.array([10])]]
     strategies = [np.array([0.3, 0.7]), np.array([1.0, 0.0])]
-    batch = packing.decision_batch(prompts, prefixes, strategies, width=6, num_rows=3)
+    rows = prefix_rows.pack(prompts, prefixes, width=6, num_problems=3)
+    batch = packing.decision_batch(rows, strategies)
     assert batch.token_ids.shape == (3, 2, 2, 6)
     assert batch.token_ids[0, 0].tolist() == [[2, 5, 3, 7, 8, 0], [2, 5, 3, 9, 0, 0]]
     assert batch.token_ids[1, 1].tolist() == [[2, 3, 10, 0, 0, 0], [0] * 6]
@@ -92,4 +94,4 @@ def test_decision_batch():
     assert not batch.is_prefix[1, 1, 1].any() and not batch.is_prefix[2].any()
     np.testing.assert_allclose(batch.strategy, [[0.3, 0.7], [1, 0], [0, 0]], rtol=1e-6)
     with pytest.raises(ValueError, match=r"prompt of 3 tokens .* prefix of 2 do not fit into 4"):
-        packing.decision_batch(prompts, prefixes, strategies, width=4, num_rows=3)
+        prefix_rows.pack(prompts, prefixes, width=4, num_problems=3)

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import state, step
+from acim_jax.improve.config import ImproveConfig
 from tests.support import tiny_models
 from tests.support.tiny_models import CONFIG
-
-SETTINGS = {"b1": 0.9, "b2": 0.98, "max_grad_norm": 1.0}
 
 
 def test_vectors_do_not_decay():
     """With zero gradients a step shrinks matrices by lr·decay and leaves norms and biases."""
-    optimiser = state.optimizer(weight_decay=0.5, **SETTINGS)
+    optimiser = state.optimizer(ImproveConfig(weight_decay=0.5))
     params = tiny_models.make_params()
     train = state.create(jax.tree.map(jnp.copy, params), optimiser)
     after = step.apply(train, step.zeros(params), np.float32(0.1), optimiser=optimiser)
@@ -35,7 +34,7 @@ def test_vectors_do_not_decay():
 def test_a_step_keeps_every_dtype(param_dtype: str):
     """So that the second step runs the first one's program, and a checkpoint fits either."""
     config = dataclasses.replace(CONFIG, param_dtype=param_dtype)
-    optimiser = state.optimizer(weight_decay=0.1, **SETTINGS)
+    optimiser = state.optimizer(ImproveConfig(weight_decay=0.1))
     train = state.create(tiny_models.make_params(config), optimiser)
     dtypes = [x.dtype for x in jax.tree.leaves(train)]
     gradients = jax.tree.map(lambda x: x + 1.0, step.zeros(train.params))

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import packing, state, step
+from acim_jax.improve.config import ImproveConfig
 from acim_jax.improve.packing import TokenRow
+from acim_jax.markup import prefix_rows
 from acim_jax.model import transformer
 from acim_jax.records import Example
 from tests.support import tiny_models
@@ -217,16 +219,16 @@ def plain_decision_term(params):
 
 @pytest.mark.parametrize("padding", [0, 2])
 def test_decision_term_is_the_plain_formula(params, plain_decision_term, padding: int):
-    batch = packing.decision_batch(
-        PROMPTS, PREFIXES, STRATEGIES, width=WIDTH, num_rows=len(PROMPTS) + padding
-    )
+    rows = prefix_rows.pack(PROMPTS, PREFIXES, width=WIDTH, num_problems=len(PROMPTS) + padding)
+    batch = packing.decision_batch(rows, STRATEGIES)
     gradients, loss = decision_gradient(params, batch)
     np.testing.assert_allclose(loss, plain_decision_term[0], rtol=1e-5)
     assert_trees_close(jax.tree.map(lambda g: g / 2, gradients), plain_decision_term[1])
 
 
 def test_a_decision_batch_of_padding_is_zero_and_finite(params):
-    batch = packing.decision_batch([], PREFIXES, [], width=WIDTH, num_rows=4)
+    rows = prefix_rows.pack([], PREFIXES, width=WIDTH, num_problems=4)
+    batch = packing.decision_batch(rows, [])
     gradients, loss = decision_gradient(params, batch)
     assert float(loss) == 0.0
     assert all(not np.asarray(g).any() for g in jax.tree.leaves(gradients))
@@ -266,7 +268,7 @@ def test_right_after_sampling_the_gradient_is_reinforce(params):
 
 def test_optimiser_step_is_adamw(params):
     """Clipping, Adam's direction and decay written out in numpy float64, over two steps."""
-    optimiser = state.optimizer(b1=0.9, b2=0.98, weight_decay=0.1, max_grad_norm=0.5)
+    optimiser = state.optimizer(ImproveConfig(weight_decay=0.1, max_grad_norm=0.5))
     train = state.create(jax.tree.map(jnp.copy, params), optimiser)
     draw = np.random.default_rng(0)
     expected = jax.tree.map(lambda x: np.asarray(x, np.float64), params)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import packing
+from acim_jax.markup import prefix_rows
 from acim_jax.model import scoring, transformer
 from tests.support import tiny_models
 from tests.support.tiny_models import CONFIG
@@ -95,7 +96,8 @@ CODE = [ids(400)]
 
 def batch(width: int = 12, num_rows: int = 4) -> packing.DecisionBatch:
     strategies = [np.array([0.25, 0.75]), np.array([1.0, 0.0])]
-    return packing.decision_batch(PROMPTS, [TEXT, CODE], strategies, width=width, num_rows=num_rows)
+    rows = prefix_rows.pack(PROMPTS, [TEXT, CODE], width=width, num_problems=num_rows)
+    return packing.decision_batch(rows, strategies)
 
 
 def prefix_logprob(params, prompt: np.ndarray, prefix: np.ndarray, temperature: float) -> float:

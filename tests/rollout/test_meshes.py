@@ -10,7 +10,6 @@ from acim_jax.config.run import RunConfig
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.records import Episode
 from acim_jax.rollout.converse import RolloutStats
-from acim_jax.run import runtime
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import mesh, place
 from acim_jax.sharding.config import MeshConfig
@@ -70,10 +69,10 @@ def test_slots_that_cannot_be_shared_are_refused(sizes, shards):
         tiny_models.make_sampler(layout=layouts(sizes, 8)[1], slots=10)
     config = RunConfig(mesh=MeshConfig(*sizes), sampling=SamplingConfig(slots=10))
     with pytest.raises(ValueError, match=message):
-        runtime.check_rows(config)
-    runtime.check_rows(dataclasses.replace(config, sampling=SamplingConfig(slots=3 * shards)))
+        preparation.check_rows(config)
+    preparation.check_rows(dataclasses.replace(config, sampling=SamplingConfig(slots=3 * shards)))
     improve = ImproveConfig(microbatch_rows=5)
     with pytest.raises(ValueError, match=r"improve\.microbatch_rows is 5, .* multiple of"):
-        runtime.check_rows(
+        preparation.check_rows(
             RunConfig(mesh=config.mesh, sampling=SamplingConfig(slots=8), improve=improve)
         )

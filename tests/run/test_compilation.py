@@ -33,7 +33,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import jax, jax.numpy as jnp
-from acim_jax import compilation
+from acim_jax.run import compilation
 
 assert compilation.enable_cache(Path(sys.argv[1])) == Path(sys.argv[1])
 x = jnp.ones((8, 8))

@@ -97,7 +97,7 @@ def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from acim_jax import run_folder
+from acim_jax.run import folder as run_folder
 with run_folder.resume(Path(sys.argv[1]), devices=[], command=[], executor={}):
     print("locked", flush=True)
     sys.stdin.read()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import state
+from acim_jax.improve.config import ImproveConfig
 from acim_jax.model import transformer
 from acim_jax.sharding import axes, mesh, place
 from acim_jax.sharding.config import MeshConfig
@@ -52,7 +53,7 @@ def test_parameters_are_split_and_come_back(eight):
 
 def test_moments_are_split_as_their_parameters(eight):
     layout = axes.Layout.of(eight, axes.TRAIN_RULES)
-    optimiser = state.optimizer(b1=0.9, b2=0.98, weight_decay=0.1, max_grad_norm=1.0)
+    optimiser = state.optimizer(ImproveConfig(weight_decay=0.1))
     train = state.create(place.to_layout(tiny_models.make_params(), layout), optimiser, layout)
     whole = sum(x.nbytes for x in jax.tree.leaves(train.params))
     assert shard_bytes(train.params) < 0.3 * whole

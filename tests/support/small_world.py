@@ -13,8 +13,9 @@ from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.explore.config import ExploreConfig
-from acim_jax.improve import demonstration_rows, fit, state
+from acim_jax.improve import state, warm_up
 from acim_jax.improve.config import ImproveConfig, WarmupConfig
+from acim_jax.improve.learner import Learner
 from acim_jax.markup import Markup
 from acim_jax.model import transformer
 from acim_jax.records import Demonstration, Problem
@@ -58,15 +59,12 @@ def model(config=tiny_models.CONFIG) -> ModelFolder:
 
 
 def warmed_up(config=tiny_models.CONFIG) -> transformer.Params:
-    optimiser = state.optimizer(b1=0.9, b2=0.98, weight_decay=0.0, max_grad_norm=1.0)
-    learner = fit.Learner(config, optimiser)
+    learner = Learner(config, state.optimizer(ImproveConfig()))
     params = jax.jit(transformer.init, static_argnums=0)(config, jax.random.key(0))
-    rows = demonstration_rows.warmup_rows(
-        demonstrations(), tiny_models.load_tokenizer(), MARKUP, WARMUP
-    )
-    return fit.warmup(
-        state.create(params, optimiser),
-        demonstration_rows.warmup_batches(rows, WARMUP, seed=0),
+    rows = warm_up.rows(demonstrations(), tiny_models.load_tokenizer(), MARKUP, WARMUP)
+    return warm_up.fit(
+        learner.new_state(params),
+        warm_up.batches(rows, WARMUP, seed=0),
         learner,
         WARMUP,
         first=0,

@@ -13,8 +13,8 @@ import numpy as np
 
 from acim_jax import em
 from acim_jax.explore.curriculum import History
-from acim_jax.run import compilation, precompile
-from acim_jax.run import runtime as runtimes
+from acim_jax.run import compilation, precompile, preparation
+from acim_jax.run import resources as run_resources
 from acim_jax.sharding import place
 from acim_jax.sharding.config import MeshConfig
 from tests.support import small_world
@@ -23,25 +23,26 @@ from tests.support import small_world
 def iterations(count: int) -> list[dict[str, Any]]:
     """EM iterations over all devices of the job: what was sampled and earned, what was learnt."""
     config = small_world.run_config(mesh=MeshConfig(fsdp=4, tensor=2))
-    runtimes.check_rows(config)
+    preparation.check_rows(config)
     host = jax.device_get(small_world.warmed_up())
     rows: list[dict[str, Any]] = []
     with (
-        runtimes.open_runtime(config, small_world.model(), small_world.PROBLEMS) as runtime,
+        run_resources.opened(config, small_world.model(), small_world.PROBLEMS) as resources,
         compilation.CompileCounter() as counter,
     ):
-        assert runtime.train_layout is not None
+        learner = resources.learner
+        assert learner.layout is not None
         params = jax.tree.map(
             lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index]),
             host,
-            place.param_shardings(host, runtime.train_layout),
+            place.param_shardings(host, learner.layout),
         )
-        state, history = runtime.new_state(params), History()
-        precompile.compile_all(state, runtime)
+        state, history = learner.new_state(params), History()
+        precompile.compile_all(state, resources)
         for iteration in range(1, count + 1):
             counter.take()
             result = em.em_iteration(
-                state, small_world.PROBLEMS, history, runtime, iteration, progress=0.0
+                state, small_world.PROBLEMS, history, resources, iteration, progress=0.0
             )
             state, history = result.state, result.history
             found = result.exploration
@@ -51,7 +52,7 @@ def iterations(count: int) -> list[dict[str, Any]]:
                 "rewards": [e.reward for e in found.episodes],
                 "policy": np.stack([v.policy for v in found.values]).tolist(),
                 "near_ties": found.stats.near_ties,
-                "metrics": result.train_metrics,
+                "metrics": result.fit._asdict(),
             }
             rows.append(row)
     return rows

@@ -15,8 +15,8 @@ from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
 from acim_jax.model import scoring
 from acim_jax.records import Author, Status
-from acim_jax.run import compilation, iteration_files, precompile
-from acim_jax.run import runtime as runtimes
+from acim_jax.run import compilation, iteration_metrics, precompile
+from acim_jax.run import resources as run_resources
 from acim_jax.sharding import place
 from acim_jax.sharding.config import MeshConfig
 from tests.support import small_world
@@ -37,24 +37,23 @@ def start():
 def run(config, start, iterations: int):
     """Iterations of one run; the state's buffers are used up, so it starts from a copy."""
     with (
-        runtimes.open_runtime(config, small_world.model(), small_world.PROBLEMS) as runtime,
+        run_resources.opened(config, small_world.model(), small_world.PROBLEMS) as resources,
         compilation.CompileCounter() as counter,
     ):
-        params = jax.tree.map(jnp.copy, start)
-        if runtime.train_layout is not None:
-            params = place.to_layout(params, runtime.train_layout)
-        state, history = runtime.new_state(params), History()
-        precompile.compile_all(state, runtime)
+        learner = resources.learner
+        params = place.to_layout(jax.tree.map(jnp.copy, start), learner.layout)
+        state, history = learner.new_state(params), History()
+        precompile.compile_all(state, resources)
         results, compiled = [], []
         for iteration in range(1, iterations + 1):
             counter.take()
             result = em.em_iteration(
-                state, small_world.PROBLEMS, history, runtime, iteration, progress=0.0
+                state, small_world.PROBLEMS, history, resources, iteration, progress=0.0
             )
             state, history = result.state, result.history
             compiled.append(counter.take().programs)
             results.append(result)
-        policy = runtime.policy(state.params, small_world.PROBLEMS).policy[:, 1]
+        policy = em.policy(state, small_world.PROBLEMS, resources).code
     return results, compiled, policy
 
 
@@ -124,16 +123,16 @@ def test_values_and_strategies_of_every_iteration(em_run):
 
 def test_metrics_agree_with_the_records(em_run):
     for result in em_run[0]:
-        counts, row = result.curation, iteration_files.explore_metrics(result)
+        counts, row = result.curation, iteration_metrics.of_iteration(result)
         drops = sum(v for k, v in row.items() if k.startswith("curate/dropped/"))
         assert row["curate/kept"] + drops == counts.rollouts == 48
-        assert result.train_metrics["train/target_tokens"] == counts.targets
+        assert row["train/target_tokens"] == counts.targets
         assert row["explore/sampled_tokens"] == sum(
             e.num_model_tokens for e in result.exploration.episodes
         )
         rewards = [e.reward for e in result.exploration.episodes]
         assert row["explore/reward"] == pytest.approx(np.mean(rewards))
-        assert all(v is None or math.isfinite(v) for v in {**row, **result.train_metrics}.values())
+        assert all(v is None or math.isfinite(v) for v in row.values())
 
 
 def test_em_moves_the_policy_to_the_better_decision(em_run, start):
@@ -152,8 +151,8 @@ def test_plain_rl_is_the_same_program_without_guides(start):
     assert {e.guide for e in first.exploration.episodes} == {"native"}
     assert len(first.exploration.episodes) == 48
     assert not first.exploration.strategies
-    assert first.train_metrics["train/decision_loss"] is None
-    assert first.train_metrics["train/ratio_mean"] == pytest.approx(1.0, abs=0.1)
+    assert first.fit.decision_loss is None
+    assert first.fit.ratio_mean == pytest.approx(1.0, abs=0.1)
     rewards: dict[str, list[float]] = {}
     for episode in first.exploration.episodes:
         rewards.setdefault(episode.problem_id, []).append(episode.reward)
@@ -170,11 +169,11 @@ def test_plain_rl_is_the_same_program_without_guides(start):
 def test_one_iteration_is_a_function_of_its_state(start):
     """Made again it gives the same numbers and the same weights, bit by bit."""
     once, again = (run(EM, start, 1)[0][0] for _ in range(2))
-    assert once.train_metrics == again.train_metrics
+    assert once.fit == again.fit
     leaves = lambda r: jax.tree.leaves(r.state.params)  # noqa: E731
     for one, other in zip(leaves(once), leaves(again), strict=True):
         np.testing.assert_array_equal(one, other)
     assert isinstance(once.state, TrainState)
     changed = dataclasses.replace(EM, seed=1)
     other = run(changed, start, 1)[0][0]
-    assert other.train_metrics != once.train_metrics
+    assert other.fit != once.fit

@@ -19,7 +19,7 @@ from acim_jax.model import lora, scoring
 from acim_jax.model.config import LoraConfig
 from acim_jax.records import Author
 from acim_jax.run import compilation, precompile
-from acim_jax.run import runtime as runtimes
+from acim_jax.run import resources as run_resources
 from acim_jax.sharding.config import MeshConfig
 from tests.support import model_folders, small_world, tiny_models
 
@@ -67,16 +67,17 @@ def test_em_iterations(small_model, tmp_path: Path):
         ),
     )
     with (
-        runtimes.open_runtime(config, small_model, small_world.PROBLEMS) as runtime,
+        run_resources.opened(config, small_model, small_world.PROBLEMS) as resources,
         compilation.CompileCounter() as counter,
     ):
-        frozen = runtime.learner.frozen
+        learner = resources.learner
+        frozen = learner.frozen
         assert frozen is not None
         before = bits(frozen.params)
-        state, history = runtime.new_state(runtime.new_adapters()), History()
-        precompile.compile_all(state, runtime)
+        state, history = learner.new_state(learner.new_adapters(LORA, config.seed)), History()
+        precompile.compile_all(state, resources)
         run = lambda state, history, n: em.em_iteration(  # noqa: E731
-            state, small_world.PROBLEMS, history, runtime, n, progress=0.0
+            state, small_world.PROBLEMS, history, resources, n, progress=0.0
         )
         first = run(state, history, 1)
         store.save(tmp_path, 1, first.state, {})
@@ -85,12 +86,12 @@ def test_em_iterations(small_model, tmp_path: Path):
         second = run(first.state, first.history, 2)
         assert counter.take().programs == 0
         check_sampled_logprobs(second.exploration.episodes, adapters, frozen)
-        restored, _ = store.restore(tmp_path, 1, runtime.abstract_state())
+        restored, _ = store.restore(tmp_path, 1, learner.abstract_state(LORA))
         again = run(restored, first.history, 2)
         assert bits(again.state) == bits(second.state)
-        assert again.train_metrics == second.train_metrics
+        assert again.fit == second.fit
         assert bits(frozen.params) == before
-    assert second.train_metrics["train/grad_norm"] > 0
+    assert second.fit.grad_norm > 0
     assert all(np.any(x) for x in jax.tree.leaves(adapters)), "every adapter has learned"
 
 

@@ -10,7 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from acim_jax.improve import fit, packing, state, step
+from acim_jax.improve import packing, state, step
+from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.learner import Learner
+from acim_jax.markup import prefix_rows
 from acim_jax.run import compilation
 from acim_jax.sharding import axes, mesh, place
 from acim_jax.sharding.config import MeshConfig
@@ -31,7 +34,7 @@ def layout(eight) -> axes.Layout:
 
 
 def optimiser():
-    return state.optimizer(b1=0.9, b2=0.98, weight_decay=0.1, max_grad_norm=1.0)
+    return state.optimizer(ImproveConfig(weight_decay=0.1))
 
 
 def rows() -> list[packing.TokenRow]:
@@ -51,17 +54,18 @@ def decisions() -> packing.DecisionBatch:
     prompts = [np.array([2, 70 + i, *range(90, 90 + i), 3], np.int32) for i in range(3)]
     prefixes = [[np.array([300, 301]), np.array([310])], [np.array([400, 401, 402])]]
     strategies = [np.array([0.3, 0.7]), np.array([1.0, 0.0]), np.array([0.5, 0.5])]
-    return packing.decision_batch(prompts, prefixes, strategies, width=16, num_rows=4)
+    rows = prefix_rows.pack(prompts, prefixes, width=16, num_problems=4)
+    return packing.decision_batch(rows, strategies)
 
 
-def one_step(train, learner: fit.Learner):
+def one_step(train, learner: Learner):
     """Gradients of each term by itself, then an optimiser's step on their sum."""
     shared = {"config": CONFIG, "layout": learner.layout}
     zeros = lambda: step.zeros(train.params, layout=learner.layout)  # noqa: E731
     policy, likelihood = zeros(), zeros()
     losses = dict.fromkeys(("policy", "likelihood", "decision"), 0.0)
     for batch in packing.microbatches(rows(), (8, 16), 4):
-        placed = learner.place(batch)
+        placed = place.batch(batch, learner.layout)
         policy, term = step.add_policy_gradient(
             policy,
             train.params,
@@ -80,7 +84,7 @@ def one_step(train, learner: fit.Learner):
     decision, loss = step.add_decision_gradient(
         zeros(),
         train.params,
-        learner.place(decisions()),
+        place.batch(decisions(), learner.layout),
         np.float32(3),
         np.float32(1.0),
         np.float32(0.9),
@@ -96,8 +100,8 @@ def one_step(train, learner: fit.Learner):
 
 @pytest.fixture(scope="module")
 def both(layout):
-    single = fit.Learner(CONFIG, optimiser())
-    sharded = fit.Learner(CONFIG, optimiser(), layout)
+    single = Learner(CONFIG, optimiser())
+    sharded = Learner(CONFIG, optimiser(), layout)
     on_one = state.create(tiny_models.make_params(), single.optimiser)
     split = place.to_layout(tiny_models.make_params(), layout)
     on_eight = state.create(split, sharded.optimiser, layout)
@@ -137,7 +141,7 @@ def test_state_keeps_its_sharding_and_nothing_is_compiled_twice(both, layout):
     ):
         assert array.sharding.is_equivalent_to(sharding, array.ndim), array.sharding
     gradients = step.zeros(applied.state.params, layout=layout)
-    batch = learner.place(next(packing.microbatches(rows(), (8, 16), 4)))
+    batch = place.batch(next(packing.microbatches(rows(), (8, 16), 4)), learner.layout)
     arguments = (np.float32(39), np.float32(0.9))
     settings = {"config": CONFIG, "layout": layout, "clip_epsilon": 0.2, "chunk": 4}
     with compilation.CompileCounter() as counter:

@@ -1,13 +1,15 @@
-"""Demonstrations as rows: which tokens are targets, and batches that can be gone on with."""
+"""Warm-up: weights that fit the prior, batches that can be gone on with, steps in parts."""
 
 import collections
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
-from acim_jax.improve import demonstration_rows
-from acim_jax.improve.config import WarmupConfig
+from acim_jax.improve import packing, state, warm_up
+from acim_jax.improve.config import ImproveConfig, WarmupConfig
+from acim_jax.improve.learner import Learner
 from acim_jax.improve.packing import TokenRow
 from acim_jax.markup import Markup
 from acim_jax.records import Demonstration
@@ -18,65 +20,13 @@ MARKUP = Markup(
     text_prefixes=("Let me think.\n",),
     code_prefixes=("Let me code.\n```python\n",),
 )
-CODE = Demonstration(
-    "c",
-    "Find 7",
-    "Let me code.\n```python\nprint(7)\n```\n```output\n<|end|>7\n```\n\\boxed{7}",
-    "code",
-)
 TEXT = Demonstration("t", "Find 10", "Let me think.\n\\boxed{10}", "text")
-END, USER, ASSISTANT = 1, 2, 3
-
-
-def weighted_text(row: TokenRow) -> list[tuple[str, float]]:
-    """The text of each stretch of equal weight."""
-    tokenizer = tiny_models.load_tokenizer()
-    pairs = zip(row.token_ids, row.weights, strict=True)
-    return [
-        (tokenizer.decode(np.array([token for token, _ in group])), float(weight))
-        for weight, group in itertools.groupby(pairs, key=lambda pair: pair[1])
-    ]
-
-
-def test_targets_of_a_demonstration():
-    """Prompt and output are context; an end token that a program printed is ordinary text."""
-    tokenizer = tiny_models.load_tokenizer()
-    row = demonstration_rows.demonstration_row(CODE, tokenizer, MARKUP, prefix_weight=0.25)
-    assert weighted_text(row) == [
-        ("<|user|>Find 7<|assistant|>", 0.0),
-        ("Let me code.\n```python\n", 0.25),
-        ("print(7)\n```", 1.0),
-        ("\n```output\n<|end|>7\n```\n", 0.0),
-        ("\\boxed{7}<|end|>", 1.0),
-    ]
-    assert row.token_ids.tolist().count(END) == 1 and row.token_ids[-1] == END
-    # the borders are those of sampling: each piece is encoded by itself
-    pieces = [tokenizer.encode(t) for t in ("Let me code.\n```python\n", "print(7)\n```")]
-    start = len(tokenizer.prompt_ids("Find 7", MARKUP))
-    expected = np.concatenate(pieces)
-    np.testing.assert_array_equal(row.token_ids[start : start + len(expected)], expected)
-
-
-def test_replay_leaves_the_decision_alone():
-    (row,) = demonstration_rows.replay_rows([TEXT], tiny_models.load_tokenizer(), MARKUP)
-    assert weighted_text(row) == [
-        ("<|user|>Find 10<|assistant|>Let me think.\n", 0.0),
-        ("\\boxed{10}<|end|>", 1.0),
-    ]
-
-
-def test_a_response_without_its_prefix_is_all_body():
-    bare = Demonstration("b", "Find 1", "\\boxed{1}", "text")
-    row = demonstration_rows.demonstration_row(
-        bare, tiny_models.load_tokenizer(), MARKUP, prefix_weight=9.0
-    )
-    assert [w for _, w in weighted_text(row)] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("prior", [0.02, 0.5])
 def test_prefix_weights_fit_the_prior(prior: float):
     """In a mixture of equal shares with these weights, −Σ w log p is least at p(code) = prior."""
-    weights = demonstration_rows.prefix_weights(WarmupConfig(code_prior=prior, decision_weight=0.3))
+    weights = warm_up.prefix_weights(WarmupConfig(code_prior=prior, decision_weight=0.3))
     grid = np.linspace(0.001, 0.999, 999)
     loss = -weights["code"] * np.log(grid) - weights["text"] * np.log(1 - grid)
     assert grid[loss.argmin()] == pytest.approx(prior, abs=1e-3)
@@ -87,12 +37,12 @@ def test_what_does_not_fit_is_left_out_or_refused():
     tokenizer = tiny_models.load_tokenizer()
     long = Demonstration("l", "Find 1", "Let me think.\n" + "7 " * 60 + "\\boxed{1}", "text")
     config = WarmupConfig(buckets=(32,))
-    rows = demonstration_rows.warmup_rows([TEXT, long], tokenizer, MARKUP, config)
+    rows = warm_up.rows([TEXT, long], tokenizer, MARKUP, config)
     assert len(rows) == 1
     with pytest.raises(ValueError, match=r"None of the 1 demonstrations fits .* = 32 tokens"):
-        demonstration_rows.warmup_rows([long], tokenizer, MARKUP, config)
+        warm_up.rows([long], tokenizer, MARKUP, config)
     with pytest.raises(ValueError, match="no demonstrations"):
-        demonstration_rows.warmup_rows([], tokenizer, MARKUP, config)
+        warm_up.rows([], tokenizer, MARKUP, config)
 
 
 def numbered_rows(count: int) -> list[TokenRow]:
@@ -105,9 +55,7 @@ def numbered_rows(count: int) -> list[TokenRow]:
 
 
 def take(rows, config, count: int, **settings):
-    return list(
-        itertools.islice(demonstration_rows.warmup_batches(rows, config, **settings), count)
-    )
+    return list(itertools.islice(warm_up.batches(rows, config, **settings), count))
 
 
 def ids(batch) -> list[int]:
@@ -139,3 +87,40 @@ def test_fewer_rows_than_a_batch():
     (batch,) = take(numbered_rows(3), WarmupConfig(rows=5, buckets=(5,)), 1, seed=0)
     assert sorted(ids(batch)) == [0, 1, 2]
     assert batch.token_ids.shape == (5, 5)
+
+
+def test_learning_rate():
+    config = WarmupConfig(
+        steps=100, lr=1.0, lr_warmup=10, decay_fraction=0.5, final_lr_fraction=0.1
+    )
+    expected = {0: 0.1, 4: 0.5, 9: 1.0, 49: 1.0, 50: 1.0, 75: 0.5, 90: 0.2, 99: 0.1}
+    found = {at: warm_up.learning_rate(config, at) for at in expected}
+    assert found == pytest.approx(expected)
+
+
+def test_two_parts_are_one_whole():
+    config = WarmupConfig(steps=6, rows=4, lr=1e-2, lr_warmup=2, buckets=(12,))
+    learner = Learner(tiny_models.CONFIG, state.optimizer(ImproveConfig()))
+    rows = [
+        TokenRow(
+            np.arange(20 * i, 25 * i + 5, dtype=np.int32)[:9],
+            np.ones((min(5 * i + 5, 9),), np.float32),
+            np.zeros((min(5 * i + 5, 9),), np.float32),
+        )
+        for i in range(6)
+    ]
+    batches = [packing.pack(rows[i % 4 : i % 4 + 3], 12, 4) for i in range(6)]
+    losses: list[tuple[int, float]] = []
+
+    def fit(start, own, first: int, last: int, **settings):
+        return warm_up.fit(start, iter(own), learner, config, first=first, last=last, **settings)
+
+    fresh = lambda: learner.new_state(tiny_models.make_params())  # noqa: E731
+    whole = fit(
+        fresh(), batches, 0, 6, on_loss=lambda at, loss: losses.append((at, loss)), log_every=3
+    )
+    part = fit(fit(fresh(), batches[:2], 0, 2), batches[2:], 2, 6)
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [at for at, _ in losses] == [3, 6]
+    assert losses[1][1] < losses[0][1]

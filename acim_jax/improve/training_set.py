@@ -1,0 +1,85 @@
+"""What one M-step is fitted to: the E-step's examples and strategies, as rows and batches."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from acim_jax import rng
+from acim_jax.improve import packing
+from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.demonstrations import Replay
+from acim_jax.improve.packing import DecisionBatch, TokenRow
+from acim_jax.markup.prefix_rows import PrefixEncoder
+from acim_jax.records import Example, Problem
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """rows: the curated episodes. decisions: for each optimiser step, a batch of queries and how
+    many of them carry a signal; empty where the cross-entropy is off. replay: the demonstrations of
+    each optimiser step; empty where replay is off."""
+
+    rows: Sequence[TokenRow]
+    temperature: float
+    decisions: Sequence[tuple[DecisionBatch, int]] = ()
+    replay: Sequence[Sequence[TokenRow]] = ()
+
+
+def build(
+    examples: Sequence[Example],
+    problems: Sequence[Problem],
+    strategies: Mapping[str, np.ndarray],
+    encoder: PrefixEncoder,
+    replay: Replay,
+    config: ImproveConfig,
+    *,
+    temperature: float,
+    seed: int,
+    iteration: int,
+) -> TrainingSet:
+    """problems: all that were explored. strategies: s* by problem id, of those with a signal."""
+    with_signal = [problem for problem in problems if problem.id in strategies]
+    decisions: list[tuple[DecisionBatch, int]] = []
+    if with_signal and config.decision_weight > 0:
+        decisions = decision_batches(
+            with_signal,
+            [strategies[problem.id] for problem in with_signal],
+            encoder,
+            config,
+            num_problems=len(problems),
+            seed=seed,
+            iteration=iteration,
+        )
+    steps = config.epochs * config.minibatches if config.replay_weight > 0 else 0
+    return TrainingSet(
+        rows=[packing.example_row(example) for example in examples],
+        temperature=temperature,
+        decisions=decisions,
+        replay=[replay.draw(seed, iteration, step) for step in range(steps)],
+    )
+
+
+def decision_batches(
+    problems: Sequence[Problem],
+    strategies: Sequence[np.ndarray],
+    encoder: PrefixEncoder,
+    config: ImproveConfig,
+    *,
+    num_problems: int,
+    seed: int,
+    iteration: int,
+) -> list[tuple[DecisionBatch, int]]:
+    """A batch for every optimiser step, wide enough for an equal share of `num_problems`.
+
+    Each epoch goes once through all queries, in an order drawn from (seed, iteration, epoch).
+    """
+    share = -(-num_problems // config.minibatches)
+    batches = []
+    for epoch in range(config.epochs):
+        order = rng.host(seed, iteration, "decisions", epoch).permutation(len(problems))
+        for chosen in np.array_split(order, config.minibatches):
+            rows = encoder.rows([problems[i] for i in chosen], share)
+            batch = packing.decision_batch(rows, [strategies[i] for i in chosen])
+            batches.append((batch, len(chosen)))
+    return batches

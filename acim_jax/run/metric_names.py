@@ -1,0 +1,89 @@
+"""The names of all metrics in `metrics.jsonl`: who writes or reads one takes it from here.
+
+A count by an enumeration (how rollouts stopped, how programs ended, why rollouts were dropped) has
+one name a member, so a new member cannot be missing from the metrics.
+"""
+
+import enum
+from collections.abc import Mapping
+
+from acim_jax.records import DropReason, Status, Stop
+
+
+class Metric(enum.StrEnum):
+    """Shares and means lie in [0, 1] unless said otherwise; `time/*` are seconds."""
+
+    ROLLOUTS = "rollouts"  # training rollouts since the start
+
+    REWARD = "explore/reward"
+    CODE_RATE = "explore/code_rate"
+    USABLE_GROUPS = "explore/usable_groups"  # groups with a baseline whose rewards differ
+    VALUE_TEXT = "explore/value_text"  # mean Q̂(x, text)
+    VALUE_CODE = "explore/value_code"
+    VALUE_STDERR = "explore/value_stderr"
+    POLICY_CODE = "explore/policy_code"  # mean π̂(code|x)
+    POLICY_MASS = "explore/policy_mass"
+    STRATEGY_CODE = "explore/strategy_code"  # mean s*(code|x)
+    DEAD_QUERIES = "explore/dead_queries"  # count: tried both ways, never solved
+    RESPONSE_TOKENS = "explore/response_tokens"  # mean per rollout
+    FENCES_OPENED = "explore/fences_opened"  # mean per rollout
+    SAMPLED_TOKENS = "explore/sampled_tokens"  # count
+    PREFILL_TOKENS = "explore/prefill_tokens"  # count
+    NEAR_TIES = "explore/near_ties"  # count
+    GRADER_TIMEOUTS = "explore/grader_timeouts"  # count
+    KEPT = "curate/kept"  # count
+
+    POLICY_LOSS = "train/policy_loss"
+    DECISION_LOSS = "train/decision_loss"
+    REPLAY_LOSS = "train/replay_loss"
+    RATIO_MEAN = "train/ratio_mean"
+    CLIP_FRACTION = "train/clip_fraction"
+    KL = "train/kl"  # nats per target token
+    TARGET_TOKENS = "train/target_tokens"  # count
+    STEPS = "train/steps"  # count
+    GRAD_NORM = "train/grad_norm"
+    LR = "train/lr"
+
+    EVAL_N = "eval/n"  # problems
+    ACCURACY = "eval/accuracy"
+    ACCURACY_STDERR = "eval/accuracy_stderr"
+    EVAL_CODE_RATE = "eval/code_rate"
+    SELECTION_ACCURACY = "eval/selection_accuracy"
+    POLICY_CODE_ON_CODE = "eval/policy_code_on_code_favoured"
+    POLICY_CODE_ON_TEXT = "eval/policy_code_on_text_favoured"
+    EXECUTIONS = "eval/executions_per_problem"  # mean
+    ALWAYS_TEXT = "eval/always_text"
+    ALWAYS_CODE = "eval/always_code"
+    ORACLE = "eval/oracle"
+
+    TIME_EXPLORE = "time/explore"
+    TIME_EXECUTE = "time/execute"  # part of explore: nothing to decode, programs run
+    FULL_SLOTS = "time/full_slots"  # share of the decode slots' steps that sampled a token
+    TIME_IMPROVE = "time/improve"
+    TIME_EVALUATE = "time/evaluate"
+    TIME_SAVE = "time/save"  # of the iteration before
+    TIME_TOTAL = "time/total"
+    PROGRAM_P50 = "time/program_p50"
+    PROGRAM_P95 = "time/program_p95"
+    PROGRAM_WAIT_P50 = "time/program_wait_p50"
+    PROGRAM_WAIT_P95 = "time/program_wait_p95"
+
+    COMPILE_COUNT = "compile/count"  # executables made in the iteration
+    COMPILE_SECONDS = "compile/seconds"
+
+
+EXECUTIONS_BY_STATUS = "explore/executions/"
+ROLLOUTS_BY_STOP = "explore/stop/"
+DROPPED_BY_REASON = "curate/dropped/"
+
+
+def by_status(counts: Mapping[Status, int]) -> dict[str, float]:
+    return {f"{EXECUTIONS_BY_STATUS}{one}": float(counts.get(one, 0)) for one in Status}
+
+
+def by_stop(counts: Mapping[Stop, int]) -> dict[str, float]:
+    return {f"{ROLLOUTS_BY_STOP}{one}": float(counts.get(one, 0)) for one in Stop}
+
+
+def by_reason(counts: Mapping[DropReason, int]) -> dict[str, float]:
+    return {f"{DROPPED_BY_REASON}{one}": float(counts.get(one, 0)) for one in DropReason}

@@ -1,0 +1,108 @@
+"""A run's input, read and checked before anything is written."""
+
+import dataclasses
+from pathlib import Path
+
+from acim_jax.checkpoint import model_folder
+from acim_jax.checkpoint.model_folder import ModelFolder
+from acim_jax.config.run import RunConfig
+from acim_jax.data import problems
+from acim_jax.markup import prefix_rows
+from acim_jax.model import lora
+from acim_jax.records import Problem
+from acim_jax.sharding import mesh
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run's input. curve: the validation problems of the training curve."""
+
+    config: RunConfig
+    model: ModelFolder
+    train: list[Problem]
+    validation: list[Problem]
+    test: list[Problem]
+
+    @property
+    def curve(self) -> list[Problem]:
+        return self.validation[: self.config.evaluation.curve_problems]
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [*self.train, *self.validation, *self.test]
+
+    @property
+    def rollouts_per_iteration(self) -> int:
+        explore = self.config.explore
+        return explore.rollouts_per_problem * min(explore.problems, len(self.train))
+
+    @property
+    def data_files(self) -> list[Path]:
+        data = self.config.data
+        names = {*data.train, *data.validation, *data.test, data.demonstrations}
+        return sorted(Path(name) for name in names if Path(name).is_file())
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Reads and checks everything a run needs; raises ValueError or FileNotFoundError."""
+    model = model_folder.open_model(config.model)
+    train, validation, test = (
+        problems.load_split(config.data, split) for split in ("train", "validation", "test")
+    )
+    prepared = Prepared(config, model, train, validation, test)
+    check(config)
+    if config.lora is not None:
+        lora.check(config.lora, model.config)
+    _check_lengths(prepared)
+    check_rows(config)
+    return prepared
+
+
+def check(config: RunConfig) -> None:
+    """Refuses sections that contradict one another (ValueError)."""
+    if config.method == "rl" and config.explore.guided_rollouts:
+        raise ValueError(
+            "explore.guided_rollouts: plain RL has no guides; set it to 0 and "
+            "explore.native_rollouts to the rollouts per problem, or use method: em."
+        )
+    if config.method == "em" and not config.explore.guided_rollouts:
+        raise ValueError(
+            "explore.guided_rollouts: EM explores both decisions; set it to 1 or more, or use "
+            "method: rl."
+        )
+    if config.lora is not None and config.model.init == "random":
+        raise ValueError(
+            "lora: adapters to random weights learn nothing; set model.init: pretrained, or leave "
+            "lora out to train all weights."
+        )
+
+
+def _check_lengths(prepared: Prepared) -> None:
+    config, model = prepared.config, prepared.model
+    width = prefix_rows.width(model.tokenizer, model.markup, prepared.train, multiple=1)
+    if width >= config.sampling.max_length:
+        raise ValueError(
+            f"sampling.max_length is {config.sampling.max_length}, but the longest training prompt "
+            f"with its decision prefix takes {width} tokens; raise it to leave room for a response."
+        )
+    if model.config.max_positions < config.sampling.max_length:
+        raise ValueError(
+            f"sampling.max_length is {config.sampling.max_length}; the model was made for at most "
+            f"{model.config.max_positions} positions."
+        )
+
+
+def check_rows(config: RunConfig) -> None:
+    """ValueError, naming the field, for rows that the mesh's batch axes cannot share evenly."""
+    train, sample = mesh.layouts(config.mesh)
+    config.sampling.check_shards(1 if sample is None else sample.shards("batch"))
+    shards = 1 if train is None else train.shards("batch")
+    for name, rows in (
+        ("improve.microbatch_rows", config.improve.microbatch_rows),
+        ("warmup.rows", config.warmup.rows),
+    ):
+        if rows % shards:
+            raise ValueError(
+                f"{name} is {rows}, but this mesh splits rows into {shards} equal parts (data × "
+                f"fsdp); make it a multiple of {shards}, or change mesh."
+            )

@@ -1,0 +1,25 @@
+"""Every name in a run's metrics comes from the one list, and every record's field has a name."""
+
+from acim_jax.improve.fit import FitMetrics
+from acim_jax.records import DropReason, Status, Stop
+from acim_jax.run import metric_names
+from acim_jax.run.metric_names import Metric
+
+
+def test_counts_have_a_name_for_every_member_counted_or_not():
+    assert metric_names.by_reason({DropReason.TOO_LONG: 3}) == {
+        "curate/dropped/all_agree": 0.0,
+        "curate/dropped/not_drawn": 0.0,
+        "curate/dropped/no_signal": 0.0,
+        "curate/dropped/too_long": 3.0,
+        "curate/dropped/prompt": 0.0,
+        "curate/dropped/infra": 0.0,
+    }
+    assert metric_names.by_stop({})["explore/stop/turns"] == 0.0
+    assert len(metric_names.by_stop({})) == len(Stop)
+    assert metric_names.by_status({Status.BLOCKED: 1})["explore/executions/blocked"] == 1.0
+
+
+def test_the_m_step_has_a_name_for_each_of_its_metrics():
+    named = {m.removeprefix("train/") for m in Metric if m.startswith("train/")}
+    assert named == set(FitMetrics._fields)
