@@ -115,25 +115,14 @@ def em_iteration(
         seed=config.seed,
         iteration=iteration,
     )
+    lr = fit.learning_rate(config.improve, progress)
     state, metrics = fit.improve(
-        state,
-        data,
-        resources.learner,
-        config.improve,
-        seed=config.seed,
-        iteration=iteration,
-        lr=fit.learning_rate(config.improve, progress),
+        state, data, resources.learner, config.improve, seed=config.seed, iteration=iteration, lr=lr
     )
+    history = history.updated(curriculum.mean_rewards(exploration.episodes))
+    explore_s, improve_s = explored - started, time.perf_counter() - explored
     return Iteration(
-        state,
-        history.updated(curriculum.mean_rewards(exploration.episodes)),
-        exploration,
-        examples,
-        counts,
-        metrics,
-        programs,
-        explore_s=explored - started,
-        improve_s=time.perf_counter() - explored,
+        state, history, exploration, examples, counts, metrics, programs, explore_s, improve_s
     )
 
 

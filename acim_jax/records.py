@@ -19,6 +19,8 @@ import numpy as np
 Guide = Literal["native", "text", "code"]
 DecisionName = Literal["text", "code"]
 Kind = Literal["math", "code"]
+#: `normalised` is (r − b)/(std + δ), `centred` is r − b.
+AdvantageName = Literal["normalised", "centred"]
 
 #: Column order of every array with a decision axis `C`.
 DECISIONS: tuple[DecisionName, DecisionName] = ("text", "code")

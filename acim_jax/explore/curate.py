@@ -1,8 +1,8 @@
 """From rollouts to training examples: which episodes are learned from, and with what advantage."""
 
 import collections
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from acim_jax import rng
 from acim_jax.explore.config import ExploreConfig
 from acim_jax.records import (
     DECISIONS,
+    AdvantageName,
     CurationCounts,
     DecisionValues,
     DropReason,
@@ -21,7 +22,7 @@ from acim_jax.records import (
 
 #: δ of (r − b)/(std + δ).
 STD_FLOOR = 1e-4
-AdvantageName = Literal["normalised", "centred"]
+_Dropped = collections.Counter[DropReason]
 
 
 def examples(
@@ -38,17 +39,17 @@ def examples(
     """D_train of the M-step, and what became of every rollout.
 
     Per query n_c ~ Multinomial(keep, s*(·|x)) guided rollouts are drawn without replacement among
-    those of guide c; native rollouts are all kept (plain RL). Sampling by s* already weighs the
-    policy term, so examples are not weighed again; with keep = 0 every rollout is kept and weighed
-    by s*·C instead, which is equal in expectation. strategies: s* by problem id; a query without
-    one (every rollout failed) keeps nothing.
+    those of guide c; native rollouts are all kept (plain RL). Sampling by s* already weights the
+    policy term, so examples are not weighted again; with keep = 0 every rollout is kept with weight
+    s*·C instead, which is equal in expectation. strategies: s* by problem id; a query without one
+    (every rollout failed) keeps nothing.
 
     The baseline is the mean over the group that shares the sampled decision: after a *forced*
     prefix no sampled token carries the decision, so it is Q̂(x, c) of that guide; native rollouts
     sampled the decision themselves, so it is the query's mean over both. Groups whose rollouts all
     agree have no gradient and are dropped.
     """
-    dropped: collections.Counter[DropReason] = collections.Counter()
+    dropped: _Dropped = collections.Counter()
     kept: list[Example] = []
     groups = group_by_problem(episodes)
     for one in values:
@@ -64,29 +65,26 @@ def examples(
         for c, group in enumerate(guided):
             candidates = _advantages(group, advantage, dropped)
             if config.keep == 0:
-                weight = float(strategy[c]) * len(DECISIONS)
-                weighed = [Example(e.episode, e.advantage, weight) for e in candidates]
-                kept += weighed if weight > 0 else []
-                dropped[DropReason.NOT_DRAWN] += 0 if weight > 0 else len(weighed)
-                continue
-            chosen = {id(group[i]) for i in draw.permutation(len(group))[: wanted[c]]}
-            drawn = [example for example in candidates if id(example.episode) in chosen]
-            dropped[DropReason.NOT_DRAWN] += len(candidates) - len(drawn)
-            kept += drawn
-    counts = CurationCounts(
-        rollouts=len(episodes),
-        kept=len(kept),
-        dropped=dict(dropped),
-        queries=len(values),
-        targets=sum(e.episode.num_model_tokens for e in kept),
-    )
-    return kept, counts
+                chosen = _weighted(candidates, float(strategy[c]) * len(DECISIONS))
+            else:
+                drawn = {id(group[i]) for i in draw.permutation(len(group))[: wanted[c]]}
+                chosen = [example for example in candidates if id(example.episode) in drawn]
+            dropped[DropReason.NOT_DRAWN] += len(candidates) - len(chosen)
+            kept += chosen
+    targets = sum(example.episode.num_model_tokens for example in kept)
+    return kept, CurationCounts(len(episodes), len(kept), dict(dropped), len(values), targets)
+
+
+def _weighted(candidates: Sequence[Example], weight: float) -> list[Example]:
+    if weight == 0:
+        return []
+    return [dataclasses.replace(example, weight=weight) for example in candidates]
 
 
 def _usable(
     group: Sequence[Episode],
     fits: Callable[[Episode], bool],
-    dropped: collections.Counter[DropReason],
+    dropped: _Dropped,
 ) -> list[Episode]:
     """Without episodes that our executor failed, that never began, or that no row can hold."""
     usable = []
@@ -100,9 +98,7 @@ def _usable(
     return usable
 
 
-def _advantages(
-    group: Sequence[Episode], name: AdvantageName, dropped: collections.Counter[DropReason]
-) -> list[Example]:
+def _advantages(group: Sequence[Episode], name: AdvantageName, dropped: _Dropped) -> list[Example]:
     """Every episode of a group with (r − mean), scaled by its std if asked; none if all agree."""
     rewards = np.array([episode.reward for episode in group], np.float64)
     if len(rewards) == 0 or np.ptp(rewards) == 0:

@@ -1,7 +1,8 @@
 """The `improve` and `warmup` sections of a run."""
 
 import dataclasses
-from typing import Literal
+
+from acim_jax.records import AdvantageName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ImproveConfig:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     clip_epsilon: float = 0.2
-    advantage: Literal["normalised", "centred"] = "normalised"
+    advantage: AdvantageName = "normalised"
     decision_weight: float = 1.0
     replay_weight: float = 1.0
     replay_rows: int = 32

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -112,5 +113,5 @@ def one_line(iteration: int, last: int, metrics: Metrics) -> str:
     return ", ".join(parts)
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Sequence[Any]) -> float | None:
     return float(np.mean(values)) if len(values) else None
