@@ -1,4 +1,4 @@
-"""The error that means: what the user gave is wrong. Commands answer it with exit code 2."""
+"""The error for wrong input of the user. Commands answer it with exit code 2."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ class BadInput(ValueError):
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """Around reading and checking input, before any work: what fails in here is bad input.
+    """Wraps reading and checking of input: turns `ValueError` and `OSError` (a missing file, a
+    folder in place of a file) into `BadInput`.
 
-    Turns `ValueError` and `OSError` (a missing file, a folder in place of a file) into `BadInput`.
-    Work itself stays outside: a `ValueError` from there is a defect of ours and shows a traceback.
+    Work stays outside: a `ValueError` from there is a defect of ours and shows a traceback.
     """
     try:
         yield

@@ -6,7 +6,7 @@ Invariants (DESIGN: docs/design.md):
    *actual* sampling distribution (temperature and truncation included);
 3. a stop token is a MODEL token; fences and output written by us are OUTPUT, guide prefixes FORCED;
 4. `Episode.guide` is what was asked for, the decision is *detected* (`Episode.decision`);
-5. a failure of the model's program is data (`ExecutionResult`), a failure of our pool an exception.
+5. a failure of the model's program is data (`ExecutionResult`), a failure of ours an exception.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ class Stop(enum.StrEnum):
 
     EOS = "eos"  # the model sampled its end token
     LENGTH = "length"  # no room for another token
-    TURNS = "turns"  # it asked for one program more than `max_turns` allows
+    TURNS = "turns"  # it wrote one program more than `max_turns` allows
     PROMPT = "prompt"  # the prompt does not fit: nothing was sampled
     INFRA = "infra"  # the executor failed on our side: dropped from training, and counted
 
@@ -71,7 +71,7 @@ class DropReason(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class InputOutput:
-    """A test of a whole program: what it reads on standard input, and what it must print."""
+    """A test of a whole program: what it reads from standard input, and what it must print."""
 
     stdin: str
     stdout: str
@@ -82,8 +82,8 @@ class Problem:
     """One task. `tests`, `test_setup` and `entry_point` belong to code problems.
 
     A test is Python code that calls the program's functions (assert lines, or a definition of
-    `check(candidate)` that is given `entry_point`), or an input and the output that belongs to it.
-    `test_setup` stands before every test.
+    `check(candidate)`, which is called with `entry_point`), or a program's input and its output.
+    `test_setup` runs before every test.
     """
 
     id: str
@@ -106,7 +106,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class Demonstration:
-    """A worked response for warm-up SFT; fences and interpreter outputs stand in the text."""
+    """A worked response for warm-up SFT, fences and interpreter outputs included."""
 
     id: str
     question: str
@@ -133,7 +133,7 @@ class RolloutRequest:
 class Segment:
     """A run of tokens with one author. `logprobs` [n] float32 for MODEL, else None.
 
-    full_logprobs: those of the distribution before top-k, top-p and min-p, where there were any.
+    full_logprobs: of the distribution before top-k, top-p and min-p; None where none was applied.
     """
 
     author: Author
@@ -152,7 +152,7 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionResult:
-    """What became of one program. `stdout`, `stderr` are already cut to the executor's limit."""
+    """The outcome of one program. `stdout` and `stderr` are cut to the executor's limit."""
 
     code: str
     stdout: str
@@ -166,7 +166,7 @@ class ExecutionResult:
 class SamplingParams:
     """The distribution that MODEL tokens were drawn from.
 
-    temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 are no truncation.
+    Temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 do not truncate.
     """
 
     temperature: float = 1.0
@@ -199,7 +199,7 @@ class Episode:
 
     @property
     def decision(self) -> DecisionName:
-        """`code` iff a complete fence was executed; runs of ours that failed do not count."""
+        """`code` iff a program was executed; where the executor failed or refused, none was."""
         ran = any(e.status not in (Status.INFRA, Status.BLOCKED) for e in self.executions)
         return "code" if ran else "text"
 
@@ -226,7 +226,7 @@ class DecisionValues:
 
     counts: rollouts under each guide. value: mean reward (nan where counts is 0).
     stderr: binomial standard error of `value`. policy: π̂(c|x), sums to 1.
-    mass: Σ_c exp ℓ_c, the probability that lies on the decision prefixes at all.
+    mass: Σ_c exp ℓ_c, the total probability of the decision prefixes.
     """
 
     problem_id: str
@@ -248,7 +248,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class CurationCounts:
-    """What became of every rollout and query between exploration and training."""
+    """What curation did with the rollouts and queries of one exploration."""
 
     rollouts: int
     kept: int

@@ -1,7 +1,7 @@
 """Randomness from identity: a draw depends on what it is for, never on when or where it is made.
 
 A rollout's key is (seed, iteration, problem, guide, rollout); the sampler folds the position in.
-Host count, batch order, slots and resumption therefore change no draw.
+So host count, batch order, slots and resumption change no draw.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from jaxtyping import Array, UInt32
 def identity_hash(*parts: str | int) -> int:
     """A stable 64-bit hash of an identity (the process's own `hash` is salted).
 
-    Cryptographic, because a checksum is linear: with CRC-32, another seed would shift the hashes
-    of all problems alike, and two salted hashes of a rollout would tell the same 32 bits.
+    Cryptographic, because a checksum is linear: with CRC-32, another seed would shift the hashes of
+    all problems alike, and two salted hashes of a rollout would hold the same 32 bits.
     """
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2s(text.encode(), digest_size=8).digest(), "big")
