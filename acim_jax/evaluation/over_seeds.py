@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,8 @@ CLEAR_GAP = 0.15
 MISSING = "–"
 
 Record = Mapping[str, Any]
+#: The numbers of a line of metrics.jsonl.
+Metrics = Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,21 @@ class Spread:
         return f"{self.mean:.3f}" + ("" if self.stderr is None else f" ± {self.stderr:.3f}")
 
 
+class Curve(NamedTuple):
+    """A metric over training rollouts.
+
+    seeds: (rollouts, values) of each run that has it. The rest stands where each of these has a
+    value: mean, lowest and highest over seeds. For a single run `low` and `high` are one standard
+    error of its evaluation away, and empty where that is unknown.
+    """
+
+    seeds: list[tuple[list[float], list[float]]]
+    rollouts: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
 @dataclasses.dataclass(frozen=True)
 class Arm:
     """Where an arm ended. rollouts: of training, by seed."""
@@ -71,6 +88,10 @@ class Arm:
     label: str
     rollouts: tuple[int, ...]
     measures: Mapping[str, Spread]
+
+    @property
+    def shown_rollouts(self) -> str:
+        return " / ".join(f"{count:,}" for count in sorted(set(self.rollouts))) or MISSING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,11 +176,76 @@ def table(results: Results, measures: Sequence[str]) -> list[tuple[str, ...]]:
             known = {"accuracy": f"{results.start[name]:.3f}"}
             lines.append((title, MISSING, MISSING, *(known.get(key, MISSING) for key in measures)))
     for arm in results.arms.values():
-        rollouts = " / ".join(f"{count:,}" for count in sorted(set(arm.rollouts))) or MISSING
         seeds = max((len(spread.per_seed) for spread in arm.measures.values()), default=0)
         figures = (str(arm.measures.get(key, MISSING)) for key in measures)
-        lines.append((arm.label, rollouts, str(seeds), *figures))
+        lines.append((arm.label, arm.shown_rollouts, str(seeds), *figures))
     return lines
+
+
+def curve(runs: Sequence[Sequence[Metrics]], key: str) -> Curve | None:
+    """`key` of the runs' metrics, None where no run has it; `<key>_stderr` is its error."""
+    tables = [{line["iteration"]: line for line in lines if key in line} for lines in runs]
+    tables = [table for table in tables if table]
+    if not tables:
+        return None
+    shared = sorted(set.intersection(*(set(table) for table in tables)))
+
+    def grid(name: str, missing: float) -> np.ndarray:
+        return np.array([[table[i].get(name, missing) for i in shared] for table in tables])
+
+    value_SI = grid(key, math.nan)
+    low_I, high_I = value_SI.min(axis=0), value_SI.max(axis=0)
+    if len(tables) == 1:
+        error_I = grid(f"{key}_stderr", math.nan)[0]
+        low_I, high_I = low_I - error_I, high_I + error_I
+        if np.isnan(error_I).any():
+            low_I = high_I = np.array([])
+    return Curve(
+        [
+            ([line.get("rollouts", 0.0) for line in table.values()],
+             [line[key] for line in table.values()])
+            for table in tables
+        ],
+        rollouts=grid("rollouts", 0.0).mean(axis=0).tolist(),
+        mean=value_SI.mean(axis=0).tolist(),
+        low=low_I.tolist(),
+        high=high_I.tolist(),
+    )  # fmt: skip
+
+
+def by_iteration(
+    runs: Sequence[Sequence[Metrics]], prefix: str, *, mean: bool
+) -> tuple[list[int], dict[str, list[float]]]:
+    """Metrics that begin with `prefix`, summed (or averaged) over runs: iterations, name → values.
+
+    Names are what follows the prefix. Iterations are those with any such metric; where a name has
+    none, it counts as 0.
+    """
+    found: dict[str, dict[int, list[float]]] = {}
+    for line in (line for lines in runs for line in lines):
+        for key in (key for key in line if key.startswith(prefix)):
+            values = found.setdefault(key.removeprefix(prefix), {})
+            values.setdefault(int(line["iteration"]), []).append(line[key])
+    iterations = sorted({iteration for values in found.values() for iteration in values})
+    average = np.mean if mean else np.sum
+    return iterations, {
+        name: [float(average(found[name].get(iteration, [0.0]))) for iteration in iterations]
+        for name in sorted(found)
+    }
+
+
+def mean_strata(tables: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
+    """Runs' strata.json, averaged number by number; a number counts where a run has it."""
+    groups: dict[str, list[Record]] = {}
+    for record in (record for table in tables for record in table):
+        groups.setdefault(record["stratum"], []).append(record)
+    means = []
+    for stratum, group in sorted(groups.items()):
+        keys = {key for one in group for key in one if isinstance(one[key], int | float)}
+        means.append({"stratum": stratum} | {
+            key: _mean([one[key] for one in group if one.get(key) is not None]) for key in keys
+        })  # fmt: skip
+    return means
 
 
 def _records(path: Path) -> list[Record]:

@@ -1,161 +1,111 @@
-"""Episodes for the report: a fixed-size choice to read, and per-query code rates from all of them.
+"""Episodes for the page: a fixed-size choice to read, and code rates by query from all of them.
 
-Of each outcome group (run, iteration, guide, decision, right or wrong) the episodes are taken in
-file order, one from every group in turn, until the page is full: rare outcomes stay visible, and
-the choice is the same every time. It is not a sample that rates could be read from.
+Of each outcome (run, iteration, guide, decision, right or wrong) the episodes are taken in file
+order, one of every outcome in turn, until the page is full: rare outcomes stay visible, and the
+choice is the same every time. It is not a sample that rates could be read from.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pydantic
 
 from acim_jax.files import jsonl
 from acim_jax.markup import outputs
-from acim_jax.report import data, readers
-from acim_jax.report.readers import mapping, number
+from acim_jax.report import runs
+from acim_jax.report.runs import Run
 
-#: Longer texts are cut in the middle, longer rows of log-probs at the end.
+#: Longer texts are cut in the middle, longer lists at the end.
 MAX_CHARS = 8_000
-MAX_LOGPROBS = 1_024
+MAX_ITEMS = 1_024
 #: A rate over fewer native rollouts of a problem than this is no rate.
 MIN_NATIVE = 2
 #: Above this reward an episode counts as right (code problems earn shares of their tests).
 RIGHT = 0.5
-
-Row = Mapping[str, object]
-Group = tuple[str, int, int, str, str, bool]
-#: Stands after every training iteration in the order of groups.
+#: Stands after every training iteration.
 _FINAL = 1_000_000_000
+
+Group = tuple[str, int, int, str, str, bool]
+
+
+class Outcome(pydantic.BaseModel):
+    """What every episode is counted by; the page shows the whole record."""
+
+    problem_id: str
+    guide: str
+    decision: str
+    reward: float
+    segments: list[Any]
+    executions: list[Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class RunEpisodes:
-    """The episodes of one run: how many, the first of each group, and code rates per query.
+    """The episodes of one run: how many, the first of each group, and code rates by query.
 
     native_rates: iteration → for each problem with ≥ MIN_NATIVE native rollouts, the share of them
     that ran code.
     """
 
     total: int
-    groups: Mapping[Group, Sequence[Row]]
-    native_rates: Mapping[int, tuple[float, ...]]
+    groups: Mapping[Group, Sequence[Mapping[str, Any]]]
+    native_rates: Mapping[int, Sequence[float]]
 
 
-def read(run: data.Run, limit: int) -> RunEpisodes:
+def read(run: Run, limit: int) -> RunEpisodes:
     """Reads every episode of a run once; keeps at most `limit` of each group."""
     total = 0
-    groups: dict[Group, list[Row]] = {}
-    decisions: dict[int, dict[str, list[bool]]] = {}
-    for iteration, path, line, row in _rows(run.folder):
-        where = f"{path}:{line}"
-        total += 1
-        decision, guide = _field(row, "decision", where), _field(row, "guide", where)
-        reward = number(row.get("reward"))
-        if reward is None:
-            raise ValueError(f"{where}: 'reward' must be a number, got {row.get('reward')!r}.")
-        if guide == "native" and iteration != _FINAL:
-            problem = _field(row, "problem_id", where)
-            seen = decisions.setdefault(iteration, {}).setdefault(problem, [])
-            seen.append(decision == "code")
-        group = groups.setdefault(
-            (run.arm, run.seed, iteration, guide, decision, reward > RIGHT), []
-        )
-        if len(group) < limit:
-            group.append(_page_row(run, iteration, row, reward, where))
+    groups: dict[Group, list[Mapping[str, Any]]] = {}
+    native: dict[int, dict[str, list[bool]]] = {}
+    evaluated = {problem.problem_id: problem.stratum for problem in run.problems["final"]}
+    final = run.folder / "evaluation" / "final" / "episodes.jsonl"
+    files = runs.iteration_files(run.folder / "episodes")
+    for iteration, path in [*files, *([(_FINAL, final)] if final.is_file() else [])]:
+        for line, record in jsonl.read(path):
+            one = runs.check(Outcome, record, f"{path}:{line}")
+            total += 1
+            if one.guide == "native" and iteration != _FINAL:
+                by_problem = native.setdefault(iteration, {})
+                by_problem.setdefault(one.problem_id, []).append(one.decision == "code")
+            key = (run.arm, run.seed, iteration, one.guide, one.decision, one.reward > RIGHT)
+            group = groups.setdefault(key, [])
+            if len(group) < limit:
+                group.append({
+                    **_cut(record),
+                    "arm": run.arm,
+                    "seed": run.seed,
+                    "iteration": "final" if iteration == _FINAL else str(iteration),
+                    "stratum": record.get("stratum") or evaluated.get(one.problem_id, "all/-"),
+                    "right": one.reward > RIGHT,
+                })  # fmt: skip
     rates = {
-        iteration: tuple(sum(d) / len(d) for d in problems.values() if len(d) >= MIN_NATIVE)
-        for iteration, problems in sorted(decisions.items())
+        iteration: [sum(d) / len(d) for d in problems.values() if len(d) >= MIN_NATIVE]
+        for iteration, problems in sorted(native.items())
     }
     return RunEpisodes(total, groups, rates)
 
 
-def choose(episodes: Iterable[RunEpisodes], limit: int) -> list[Row]:
-    """At most `limit` episodes, one of every outcome group in turn (module docstring)."""
-    groups = {key: rows for run in episodes for key, rows in run.groups.items()}
-    queues = [(key, groups[key]) for key in sorted(groups)]
-    chosen: list[tuple[Group, int]] = []
-    depth = 0
-    while len(chosen) < limit and any(len(rows) > depth for _, rows in queues):
-        chosen += [(key, depth) for key, rows in queues if len(rows) > depth]
-        depth += 1
-    return [groups[key][index] for key, index in sorted(chosen[:limit])]
+def _cut(value: Any) -> Any:
+    """A JSON value with long texts and lists cut, numbers rounded, and tokens counted."""
+    match value:
+        case str():
+            return outputs.cut_middle(value, MAX_CHARS)
+        case float():
+            return round(value, 3)
+        case list():
+            return [_cut(item) for item in value[:MAX_ITEMS]]
+        case {"token_ids": list(ids), **rest}:
+            return _cut(rest) | {"tokens": len(ids), "ids": ids[:MAX_ITEMS]}
+        case dict():
+            return {key: _cut(item) for key, item in value.items()}
+        case _:
+            return value
 
 
-def _rows(folder: Path) -> Iterator[tuple[int, Path, int, dict[str, object]]]:
-    """(iteration, file, line, row) of the training rollouts, then of the final evaluation."""
-    files = readers.iteration_files(folder / "episodes")
-    final = folder / "evaluation" / "final" / "episodes.jsonl"
-    if final.is_file():
-        files.append((_FINAL, final))
-    for iteration, path in files:
-        for line, row in jsonl.read(path):
-            yield iteration, path, line, row
-
-
-def _field(row: Row, key: str, where: str) -> str:
-    value = row.get(key)
-    if not isinstance(value, str):
-        raise ValueError(f"{where}: {key!r} must be a string, got {value!r}.")
-    return value
-
-
-def _page_row(
-    run: data.Run, iteration: int, row: Row, reward: float, where: str
-) -> dict[str, object]:
-    """What the page shows of an episode; short keys are spelled out in templates/report.js."""
-    problem = _field(row, "problem_id", where)
-    final = run.evaluations.get("final")
-    evaluated_stratum = final.problem_strata.get(problem, "all/-") if final else "all/-"
-    segments, executions = row.get("segments"), row.get("executions")
-    if not isinstance(segments, list) or not isinstance(executions, list):
-        raise ValueError(f"{where}: 'segments' and 'executions' must be lists.")
-    return {
-        "arm": run.arm,
-        "seed": run.seed,
-        "iteration": "final evaluation" if iteration == _FINAL else str(iteration),
-        "problem": problem,
-        "stratum": str(row.get("stratum") or evaluated_stratum),
-        "guide": _field(row, "guide", where),
-        "decision": _field(row, "decision", where),
-        "reward": reward,
-        "stop": str(row.get("stop")),
-        "question": _cut(row.get("question")),
-        "gold": _cut(row.get("gold")),
-        "answer": _cut(row.get("answer")),
-        "advantage": _rounded(row.get("advantage")),
-        "segments": [_segment(mapping(segment)) for segment in segments],
-        "executions": [_execution(mapping(execution)) for execution in executions],
-    }
-
-
-def _segment(segment: Row) -> dict[str, object]:
-    logprobs, ids = segment.get("logprobs"), segment.get("token_ids")
-    shown: dict[str, object] = {
-        "author": str(segment.get("author")).upper(),
-        "text": _cut(segment.get("text")),
-        "tokens": len(ids) if isinstance(ids, list) else None,
-    }
-    if isinstance(logprobs, list) and logprobs:
-        shown["logprobs"] = [_rounded(value) for value in logprobs[:MAX_LOGPROBS]]
-        shown["ids"] = ids[:MAX_LOGPROBS] if isinstance(ids, list) else []
-    return shown
-
-
-def _execution(execution: Row) -> dict[str, object]:
-    return {
-        "status": str(execution.get("status")),
-        "code": _cut(execution.get("code")),
-        "stdout": _cut(execution.get("stdout")),
-        "stderr": _cut(execution.get("stderr")),
-        "wall_s": _rounded(execution.get("wall_s")),
-        "truncated": execution.get("truncated") is True,
-    }
-
-
-def _cut(text: object) -> str | None:
-    return None if text is None else outputs.cut_middle(str(text), MAX_CHARS)
-
-
-def _rounded(value: object) -> float | None:
-    finite = number(value)
-    return None if finite is None else round(finite, 3)
+def choose(episodes: Iterable[RunEpisodes], limit: int) -> list[Mapping[str, Any]]:
+    """At most `limit` episodes, one of every outcome in turn (module docstring)."""
+    groups = {key: group for run in episodes for key, group in run.groups.items()}
+    turns = sorted((turn, key) for key, group in groups.items() for turn in range(len(group)))
+    chosen = sorted((key, turn) for turn, key in turns[:limit])
+    return [groups[key][turn] for key, turn in chosen]

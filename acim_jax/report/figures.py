@@ -1,209 +1,206 @@
-"""The plots of the report, as plotly figures.
+"""The plots of the page, as Plotly's JSON: a figure is a dict of `data` and `layout`.
 
-Colours are CSS variables (`var(--arm-0)`), which the page's script resolves for the light or the
-dark theme; `…-band` is the same colour, mostly transparent. So no figure knows the theme.
+All colours can be read on a light and on a dark page, so no figure knows the theme.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import plotly.graph_objects as go
+import numpy as np
 
-from acim_jax.report.estimates import GAP_WIDTH, RATE_BINS, Calibration, Curve
+from acim_jax.evaluation.over_seeds import Curve
 
-MARGIN = {"l": 54, "r": 14, "t": 10, "b": 46}
-#: As many colours as templates/report.css defines; more arms reuse them.
-ARM_COLOURS = 6
-REFERENCE_DASHES = {"text": "dot", "code": "dashdot", "oracle": "dash"}
-REFERENCE_LABELS = {"text": "always text", "code": "always code", "oracle": "oracle selector"}
-_SERIES_COLOURS = 10
-_NAMED_SERIES = {
-    "ok": "good",
-    "eos": "good",
-    "kept": "good",
-    "error": "series-1",
-    "timeout": "series-2",
-    "length": "series-2",
-    "infra": "muted",
-    "other": "muted",
-}
+Figure = dict[str, Any]
 
-
-def arm_colour(position: int) -> str:
-    """The CSS variable of the arm at `position`."""
-    return f"var(--arm-{position % ARM_COLOURS})"
+MUTED = "#7d8a97"
+GOOD = "#4e93cf"
+#: Of arms, and of statuses without a colour of their own; more than these reuse them.
+COLOURS = ("#2a78d0", "#cc5a00", "#12876a", "#9257c7", "#c8436a", "#827800", "#b07d00", "#1f8f82")
+_OF_STATUS = {
+    "ok": GOOD, "eos": GOOD, "kept": GOOD, "error": "#cf5d3b", "timeout": "#d9a441",
+    "length": "#d9a441", "infra": MUTED, "other": MUTED,
+}  # fmt: skip
+_HEAT = [[0, "#eaf1f8"], [0.5, "#9cc5e8"], [1, "#08407a"]]
+RATE_BINS = 20
+#: Bins of Q̂(code) − Q̂(text) are centred on multiples of this, so that 0 is a centre.
+GAP_WIDTH = 0.25
 
 
-def figure(*, x_title: str, y_title: str, unit_range: bool = False) -> go.Figure:
-    """An empty figure with titled axes; the page sets the template, for its theme."""
-    layout = go.Layout(
-        template=go.layout.Template(),
-        margin=MARGIN,
-        showlegend=False,
-        hovermode="closest",
-        xaxis={"title": {"text": x_title}},
-        yaxis={"title": {"text": y_title}},
-    )
-    fig = go.Figure(layout=layout)
-    return fig.update_yaxes(range=[-0.03, 1.03]) if unit_range else fig
+def colour(position: int) -> str:
+    return COLOURS[position % len(COLOURS)]
 
 
-def curves(arms: Sequence[tuple[str, str, Curve]], references: Mapping[str, float]) -> go.Figure:
-    """(label, colour, curve) of every arm over rollouts, with dashed reference lines.
+def figure(
+    traces: Sequence[Mapping[str, Any]], x_title: str, y_title: str = "", **layout: Any
+) -> Figure:
+    """Traces over titled axes. `layout`: Plotly's, `xaxis` and `yaxis` beyond their titles."""
+    axes = {"xaxis": {"title": {"text": x_title}}, "yaxis": {"title": {"text": y_title}}}
+    axes = {name: {**axis, **layout.pop(name, {})} for name, axis in axes.items()}
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
+    margin = {"l": 54, "r": 14, "t": 46, "b": 46}
+    return {
+        "data": traces,
+        "layout": {"margin": margin, "legend": legend, "showlegend": True} | axes | layout,
+    }
 
-    Without a y title: the panel's title says what is plotted.
-    """
-    fig = figure(x_title="training rollouts", y_title="", unit_range=True)
-    for name, value in references.items():
-        fig.add_hline(
-            y=value,
-            line={"color": f"var(--reference-{name})", "dash": REFERENCE_DASHES[name], "width": 2},
-        )
-    for label, colour, curve in arms:
+
+def curves(arms: Sequence[tuple[str, str, Curve]], references: Mapping[str, float]) -> Figure:
+    """(label, colour, curve) of every arm over rollouts, and horizontal lines by name."""
+    traces: list[dict[str, Any]] = []
+    for label, shade, curve in arms:
+        common = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False}
         if curve.low:
-            fig.add_scatter(
-                x=[*curve.rollouts, *reversed(curve.rollouts)],
-                y=[*curve.high, *reversed(curve.low)],
-                fill="toself",
-                fillcolor=f"{colour[:-1]}-band)",
-                line={"width": 0, "color": colour},
-                mode="lines",
-                hoverinfo="skip",
-            )
-        for seed, (rollouts, values) in enumerate(curve.seeds if len(curve.seeds) > 1 else ()):
-            fig.add_scatter(
-                x=rollouts,
-                y=_rounded(values),
-                mode="lines",
-                line={"color": colour, "width": 1},
-                opacity=0.55,
-                name=f"{plain(label)}, line {seed + 1}",
-                hoverinfo="skip",
-            )
-        fig.add_scatter(
-            x=curve.rollouts,
-            y=_rounded(curve.mean),
-            mode="lines+markers",
-            line={"color": colour, "width": 3},
-            marker={"size": 6},
-            name=plain(label),
-            hovertemplate=f"{plain(label)}: %{{y:.3f}} after %{{x:,}} rollouts<extra></extra>",
-        )
-    return fig
+            traces.append({
+                **common,
+                "x": [*curve.rollouts, *reversed(curve.rollouts)],
+                "y": [*curve.high, *reversed(curve.low)],
+                "fill": "toself", "fillcolor": f"{shade}2e", "line": {"width": 0},
+            })  # fmt: skip
+        for number, (x, y) in enumerate(curve.seeds if len(curve.seeds) > 1 else (), start=1):
+            traces.append({
+                **common, "x": x, "y": y, "name": f"{plain(label)}, line {number}",
+                "line": {"color": shade, "width": 1}, "opacity": 0.55,
+            })  # fmt: skip
+        traces.append({
+            "type": "scatter", "mode": "lines+markers", "x": curve.rollouts, "y": curve.mean,
+            "name": plain(label), "line": {"color": shade, "width": 3},
+            "hovertemplate": "%{y:.3f} after %{x:,} rollouts",
+        })  # fmt: skip
+    dashes = zip(references.items(), ("dot", "dashdot", "dash"), strict=False)
+    lines = [
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value,
+         "name": f"{name} {value:.3f}", "showlegend": True,
+         "line": {"color": MUTED, "dash": dash, "width": 2}}
+        for (name, value), dash in dashes
+    ]  # fmt: skip
+    return figure(traces, "training rollouts", yaxis={"range": [-0.03, 1.03]}, shapes=lines)
 
 
-def rate_histogram(
-    series: Sequence[tuple[str, str, tuple[list[float], list[float]]]], x_title: str
-) -> go.Figure:
-    """(label, colour, (bin centres, shares)) side by side in every bin."""
-    fig = figure(x_title=x_title, y_title="share of problems", unit_range=True)
-    for label, colour, (centres, shares) in series:
-        fig.add_bar(
-            x=centres,
-            y=_rounded(shares),
-            name=plain(label),
-            marker={"color": colour},
-            customdata=[
-                f"{c - 0.5 / RATE_BINS:.2f}\u2013{c + 0.5 / RATE_BINS:.2f}" for c in centres
-            ],
-            hovertemplate=(
-                f"{plain(label)}: %{{y:.1%}} of problems at %{{customdata}}<extra></extra>"
-            ),
-        )
-    fig.update_layout(barmode="group", bargap=0.08, xaxis_range=[-0.01, 1.01])
-    return fig
+def histogram(series: Sequence[tuple[str, str, Sequence[float]]], x_title: str) -> Figure:
+    """(name, colour, rates in [0, 1]): the share of the rates in each bin, side by side."""
+    traces = []
+    for name, shade, rates in series:
+        counts, edges = np.histogram(rates, bins=RATE_BINS, range=(0.0, 1.0))
+        traces.append({
+            "type": "bar", "name": f"{name} (n={len(rates)})", "marker": {"color": shade},
+            "x": ((edges[:-1] + edges[1:]) / 2).round(4).tolist(),
+            "y": (counts / len(rates)).tolist(),
+            "customdata": [f"{a:.2f}\u2013{a + 1 / RATE_BINS:.2f}" for a in edges[:-1]],
+            "hovertemplate": "%{y:.1%} of problems at %{customdata}",
+        })  # fmt: skip
+    return figure(
+        traces, x_title, "share of problems", barmode="group", bargap=0.08,
+        xaxis={"range": [-0.01, 1.01]}, yaxis={"range": [-0.03, 1.03]},
+    )  # fmt: skip
 
 
-def calibration(parts: Sequence[tuple[str, str, Calibration]]) -> go.Figure:
-    """(label, colour, bins) as points with ± one standard error; a row of counts a part on top."""
-    fig = figure(x_title="Q̂(code) − Q̂(text), binned", y_title="mean π(code | x)")
-    fig.add_shape(x0=0, x1=0, y0=-0.05, y1=1.03, line={"color": "var(--muted)", "width": 1})
-    for position, (label, colour, bins) in enumerate(parts):
-        fig.add_scatter(
-            # Two parts at the same gap stand a little apart, so that their bars can be told.
-            x=[gap + (position - 0.5) * 0.2 * GAP_WIDTH for gap in bins.gap],
-            y=_rounded(bins.policy_code),
-            error_y={"array": _rounded(bins.stderr), "color": colour, "thickness": 1.5, "width": 3},
-            mode="lines+markers",
-            line={"color": colour, "width": 1.5},
-            marker={"size": 9},
-            customdata=list(zip(bins.gap, bins.count, strict=True)),
-            name=plain(label),
-            hovertemplate=(
-                f"{plain(label)}: gap about %{{customdata[0]}}, mean π(code | x) %{{y:.3f}}, "
-                "%{customdata[1]} problems<extra></extra>"
-            ),
-        )
-        fig.add_scatter(
-            x=bins.gap,
-            y=[1.09 + 0.09 * position] * len(bins.gap),
-            mode="text",
-            text=[f"n={count}" for count in bins.count],
-            textfont={"color": colour, "size": 12},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    fig.update_yaxes(range=[-0.05, 1.08 + 0.1 * len(parts)], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1])
-    fig.update_xaxes(range=[-1.15, 1.15])
-    return fig
+def calibration(series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]]) -> Figure:
+    """(name, colour, pairs of Q̂(code) − Q̂(text) and π̂(code|x)): mean π̂ by bins of the gap, with
+    one standard error of the mean over problems, 0 for a single one."""
+    traces = []
+    for position, (name, shade, pairs) in enumerate(series):
+        bins: dict[float, list[float]] = {}
+        for gap, policy in sorted(pairs):
+            # Floor of x + 1/2, so that ties go up on both sides of 0.
+            bins.setdefault(GAP_WIDTH * float(np.floor(gap / GAP_WIDTH + 0.5)), []).append(policy)
+        errors = [np.std(p, ddof=1) / len(p) ** 0.5 if len(p) > 1 else 0.0 for p in bins.values()]
+        traces.append({
+            "type": "scatter", "mode": "lines+markers", "name": name,
+            # Two series at the same gap stand a little apart, so that their bars can be told.
+            "x": [gap + (position - 0.5) * 0.2 * GAP_WIDTH for gap in bins],
+            "y": [float(np.mean(policies)) for policies in bins.values()],
+            "error_y": {"array": list(map(float, errors)), "thickness": 1.5, "width": 3},
+            "line": {"color": shade, "width": 1.5}, "marker": {"size": 9},
+            "customdata": [[gap, len(policies)] for gap, policies in bins.items()],
+            "hovertemplate": "gap about %{customdata[0]}, mean π(code | x) %{y:.3f}, "
+                             "%{customdata[1]} problems",
+        })  # fmt: skip
+        traces.append({
+            "type": "scatter", "mode": "text", "hoverinfo": "skip", "showlegend": False,
+            "x": list(bins), "y": [1.09 + 0.09 * position] * len(bins),
+            "text": [f"n={len(policies)}" for policies in bins.values()],
+            "textfont": {"color": shade, "size": 12},
+        })  # fmt: skip
+    return figure(
+        traces, "Q̂(code) − Q̂(text), binned", "mean π(code | x)",
+        xaxis={"range": [-1.15, 1.15], "zerolinecolor": MUTED},
+        yaxis={"range": [-0.05, 1.08 + 0.1 * len(series)], "tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1]},
+    )  # fmt: skip
 
 
-def counts(iterations: Sequence[int], values: Sequence[float], y_title: str) -> go.Figure:
-    """One bar an iteration with its figure above, so that a 0 can be seen."""
-    fig = figure(x_title="iteration", y_title=y_title)
-    fig.add_bar(
-        x=iterations,
-        y=_rounded(values),
-        marker={"color": "var(--good)"},
-        text=[f"{value:.3g}" for value in values],
-        textposition="outside",
-        cliponaxis=False,
-        hovertemplate="%{y} in iteration %{x}<extra></extra>",
-    )
-    fig.update_xaxes(dtick=_tick(iterations))
-    return fig
+def bars(iterations: Sequence[int], series: Mapping[str, Sequence[float]], y_title: str) -> Figure:
+    """One stacked bar an iteration: good ends lowest; a status has one colour in every plot. A
+    single series has its figures above the bars, so that a 0 can be seen."""
+    shown = {name: values for name, values in series.items() if any(values) or len(series) == 1}
+    others = [name for name in shown if name not in _OF_STATUS]
+    shades = {name: colour(position + 2) for position, name in enumerate(others)} | _OF_STATUS
+    traces = [
+        {"type": "bar", "x": iterations, "y": shown[name], "name": plain(name),
+         "marker": {"color": shades[name]}, "hovertemplate": "%{y:,} in iteration %{x}",
+         "cliponaxis": False,
+         "texttemplate": "%{y:,.3~g}" if len(series) == 1 else "", "textposition": "outside"}
+        for name in sorted(shown, key=lambda name: shades[name] != GOOD)
+    ]  # fmt: skip
+    # Whole iterations only, at most about twelve labels.
+    ticks = {"dtick": max(1, -(-len(iterations) // 12))}
+    return figure(traces, "iteration", y_title, barmode="stack", bargap=0.15, xaxis=ticks)
 
 
-def stacked_bars(
-    iterations: Sequence[int], series: Mapping[str, Sequence[float]], y_title: str
-) -> go.Figure:
-    """One stacked bar an iteration: good ends lowest; a status has one colour in every plot."""
-    fig = figure(x_title="iteration", y_title=y_title)
-    rest = 0
-    for name in sorted(series, key=lambda name: _NAMED_SERIES.get(name) != "good"):
-        values = series[name]
-        if not any(values):
-            continue
-        colour = _NAMED_SERIES.get(name)
-        if colour is None:
-            # 0 to 2 belong to the named series.
-            colour, rest = f"series-{3 + rest % (_SERIES_COLOURS - 3)}", rest + 1
-        fig.add_bar(
-            x=iterations,
-            y=_rounded(values),
-            name=plain(name),
-            marker={"color": f"var(--{colour})"},
-            hovertemplate=f"{plain(name)}: %{{y:,}} in iteration %{{x}}<extra></extra>",
-        )
-    fig.update_layout(
-        barmode="stack",
-        bargap=0.15,
-        showlegend=True,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
-        margin=MARGIN | {"t": 46},
-    )
-    fig.update_xaxes(dtick=_tick(iterations))
-    return fig
+def heat_maps(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """A row of maps, family by level, for each title and its strata.
+
+    Columns: Q̂(text), Q̂(code), π(code), and native accuracy where it is recorded.
+    """
+    columns = {
+        "text": "Q̂(text)", "code": "Q̂(code)", "policy_code": "π(code | x)",
+        "native": "native accuracy",
+    }  # fmt: skip
+    tables = {
+        title: {tuple(one["stratum"].rsplit("/", 1)): one for one in strata}
+        for title, strata in rows.items()
+    }
+    names = {name for table in tables.values() for name in table}
+    families = sorted({family for family, _ in names}, reverse=True)
+    levels = sorted({level for _, level in names}, key=_natural)
+    known = [
+        key for key in columns if any(key in one for t in tables.values() for one in t.values())
+    ]
+    category = {"type": "category", "showgrid": False, "ticks": ""}
+    layout: dict[str, Any] = {
+        "grid": {
+            "rows": len(rows),
+            "columns": len(known),
+            "xside": "top plot",
+            "xgap": 0.03,
+            "ygap": 0.05,
+        },
+        "margin": {"l": 86, "r": 14, "t": 56, "b": 8},
+    }
+    traces = []
+    for row, (title, table) in enumerate(tables.items(), start=1):
+        grid = [[table.get((family, level), {}) for level in levels] for family in families]
+        layout[f"yaxis{row}"] = category | {"title": {"text": title}}
+        for column, key in enumerate(known, start=1):
+            layout[f"xaxis{column}"] = category | {"title": {"text": columns[key]}, "side": "top"}
+            traces.append({
+                "type": "heatmap", "xaxis": f"x{column}", "yaxis": f"y{row}",
+                "x": [f"level {plain(level)}" for level in levels],
+                "y": [plain(family) for family in families],
+                "z": [[one.get(key) for one in line] for line in grid],
+                "customdata": [[one.get("n") for one in line] for line in grid],
+                "zmin": 0, "zmax": 1, "colorscale": _HEAT, "showscale": False,
+                "xgap": 2, "ygap": 2, "hoverongaps": False, "texttemplate": "%{z:.2f}",
+                "hovertemplate": f"%{{y}}, %{{x}}<br>{columns[key]} %{{z:.3f}}, "
+                                 "%{customdata} problems<extra></extra>",
+            })  # fmt: skip
+    return {"data": traces, "layout": layout}
 
 
-def _tick(iterations: Sequence[int]) -> int:
-    """Whole iterations only, at most about twelve labels."""
-    return max(1, -(-len(iterations) // 12))
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(value, 4) for value in values]
+def _natural(level: str) -> tuple[bool, int, str]:
+    """Numbers by size, before words."""
+    return not level.isdecimal(), int(level) if level.isdecimal() else 0, level
 
 
 def plain(text: str) -> str:
-    """Text for plotly, where `<` begins markup and, in a hover template, `%{` a variable."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "% {")
+    """Text for Plotly, where `<` begins markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")

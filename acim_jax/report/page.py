@@ -1,49 +1,85 @@
-"""What a page is made of: sections of panels, each a plot with its title, and legends."""
+"""The report: one self-contained HTML page from run folders. It opens offline and loads nothing.
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+Model-written text reaches the page as JSON and is shown by `textContent` only. The page's
+Content-Security-Policy allows its own scripts (by hash), inline styles, and no address at all, so
+a program's output can neither run there nor make the browser ask for anything.
+"""
 
-import plotly.graph_objects as go
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 
-from acim_jax.report import figures
-from acim_jax.report.data import Experiment, Run
+import jinja2
+from jinja2 import utils
+from markupsafe import Markup
+from plotly import offline
 
+from acim_jax.files import atomic
+from acim_jax.report import episodes, runs, sections, summary
 
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """One plot. `wide` takes the whole row."""
-
-    title: str
-    figure: go.Figure
-    height: int = 300
-    wide: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Key:
-    """One entry of a legend: `style` is line, dash, dot, dashdot, thin, band or box."""
-
-    label: str
-    colour: str
-    style: str
+#: Episodes on a page, over all runs.
+MAX_EPISODES = 600
+TITLE = "When to use code: a report"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """`views`: arm label → panels; more than one view gets a selector. '' holds for all arms."""
+def write(folders: Sequence[Path], out: Path, *, title: str = TITLE) -> Path:
+    """Writes the page of `folders` (runs, or an experiment with its runs) to `out`; returns it.
 
-    slug: str
-    nav: str
-    title: str
-    text: str
-    views: Mapping[str, Sequence[Panel]]
-    legend: Sequence[Key] = ()
-    notes: Sequence[str] = ()
+    Raises FileNotFoundError for a missing folder and ValueError, naming file and line, for
+    malformed content; then nothing is written.
+    """
+    page = render(runs.load(folders), title)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(out, page)
+    return out
 
 
-def arms(experiment: Experiment) -> list[tuple[str, str, Sequence[Run]]]:
-    """(label, colour, runs) of every arm."""
-    return [
-        (experiment.label(arm), figures.arm_colour(position), runs)
-        for position, (arm, runs) in enumerate(experiment.arms().items())
+def render(experiment: runs.Experiment, title: str) -> str:
+    """The page as text."""
+    read = {run.folder: episodes.read(run, MAX_EPISODES) for run in experiment.runs}
+    chosen = episodes.choose(read.values(), MAX_EPISODES)
+    placed = sections.build(experiment, read)
+    labels = {arm: experiment.label(arm) for arm in experiment.arms}
+    scripts = [offline.get_plotlyjs()]
+    scripts += [
+        (_TEMPLATES / name).read_text(encoding="utf-8") for name in ("plots.js", "episodes.js")
     ]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        summary=summary.summarise(experiment),
+        experiment=experiment,
+        sections=placed,
+        total_episodes=sum(one.total for one in read.values()),
+        shown_episodes=len(chosen),
+        labels=labels,
+        figures_json=_json({
+            f"plot-{section.slug}-{view}-{position}": panel.figure
+            for section in placed
+            for view, panels in enumerate(section.views.values())
+            for position, panel in enumerate(panels)
+            if panel.figure
+        }),
+        episodes_json=_json({"episodes": chosen, "labels": labels}),
+        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        scripts=[Markup(script) for script in scripts],
+        script_sources=" ".join(map(_hash, scripts)),
+    )  # fmt: skip
+
+
+def _json(content: object) -> Markup:
+    """JSON that may stand in a <script> element: no `<`, `>`, `&` or `'` in it, and no NaN."""
+    return utils.htmlsafe_json_dumps(content, allow_nan=False, separators=(",", ":"))
+
+
+def _hash(script: str) -> str:
+    """A script's name in the Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -3,151 +3,98 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from acim_jax.report import estimates as numbers
-from acim_jax.report.data import Experiment
-from acim_jax.report.readers import mapping, number
-
-MISSING = "\u2013"
-_NAMES = {
-    "accuracy": "accuracy",
-    "selection_accuracy": "selection accuracy",
-    "stratum_selection_accuracy": "selection accuracy per stratum",
-    "code_rate": "code rate",
-    "executions_per_problem": "programs per problem",
-}
-_START_NAMES = {
-    "native": "start, decides itself",
-    "text": "start, always text",
-    "code": "start, always code",
-    "oracle": "start, oracle selector",
-}
+from acim_jax.evaluation import over_seeds
+from acim_jax.evaluation.over_seeds import MEASURES, Arm, Results
+from acim_jax.report.runs import Experiment, Run
 
 
 @dataclasses.dataclass(frozen=True)
-class Tile:
-    """A key figure: `detail` stands small below it."""
+class Summary:
+    """table: lines of a name and its figures. note: where they come from, and on what hardware."""
 
-    title: str
-    value: str
-    detail: str
-    colour: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Rows of (head, figures); `note` says where the figures come from."""
-
+    headline: str
     columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[str]]]
+    table: Sequence[Sequence[str]]
     note: str
 
 
-def headline(results: Sequence[numbers.ArmResult], start: Mapping[str, float]) -> str:
-    """The result in a sentence or two, computed from the data."""
-    scored = [result for result in results if "accuracy" in result.measures]
+def summarise(experiment: Experiment) -> Summary:
+    """What the runs reached: from the experiment's results.json, else from the runs themselves."""
+    results, source = _results(experiment)
+    used = [m for m in MEASURES if any(m in arm.measures for arm in results.arms.values())]
+    columns = ["", "rollouts", "seeds", *(MEASURES[measure] for measure in used)]
+    table = over_seeds.table(results, used) if used else []
+    return Summary(_headline(results), columns, table, _note(experiment, results, source))
+
+
+def _results(experiment: Experiment) -> tuple[Results, str]:
+    """The results and the file they are from. Rollouts are those that the runs count."""
+    stated = over_seeds.read(experiment.results) if experiment.results else None
+    arms, sources, counts = {}, set(), set()
+    for name, runs in experiment.arms.items():
+        if stated and name in stated.arms:
+            measures, problems, source = stated.arms[name].measures, stated.problems, "results.json"
+        else:
+            per_seed, source = _finals(runs)
+            measures = over_seeds.spreads(per_seed)
+            problems = per_seed[0].get("n")
+        sources.add(source)
+        counts.add(problems)
+        rollouts = tuple(run.rollouts for run in runs if run.rollouts is not None)
+        known = {measure: spread for measure, spread in measures.items() if spread.known}
+        arms[name] = Arm(experiment.label(name), rollouts, known)
+    start = experiment.start | dict(stated.start if stated else {})
+    problems = next((int(count) for count in counts if count), None)
+    prior = stated.code_prior if stated else None
+    return Results(start, arms, problems, prior), " and ".join(sorted(sources))
+
+
+def _finals(runs: Sequence[Run]) -> tuple[Sequence[Mapping[str, float | None]], str]:
+    """Measures of the runs' final evaluations, else of their last points, and the file's name."""
+    folders = [run.folder / "evaluation" / "final" for run in runs]
+    if all((folder / "results.json").is_file() for folder in folders):
+        finals = [over_seeds.final_measures(folder, {}) for folder in folders]
+        return finals, "evaluation/final/results.json"
+    points = [[line for line in run.metrics if "eval/accuracy" in line][-1:] for run in runs]
+    last = [
+        {key.removeprefix("eval/"): value for line in lines for key, value in line.items()}
+        for lines in points
+    ]
+    return last, "the last evaluated line of metrics.jsonl"
+
+
+def _headline(results: Results) -> str:
+    """The result in a sentence, computed from the data."""
+    scored = [arm for arm in results.arms.values() if "accuracy" in arm.measures]
     if not scored:
         return "No run has been evaluated yet."
-    counts = {count for result in scored for count in result.rollouts}
-    equal = len(counts) == 1
-    parts = []
-    for result in scored:
-        after = "" if equal or not result.rollouts else f" after {_rollouts(result)} rollouts"
-        parts.append(f"{result.label} scores {_with_range(result.measures['accuracy'])}{after}")
-    lead = ""
-    if equal:
-        lead = f"At {next(iter(counts)):,} rollouts{' each' if len(scored) > 1 else ''}, "
-    known = []
-    if "native" in start:
-        known.append(f"the starting checkpoint scores {start['native']:.3f}")
-    if "oracle" in start:
-        known.append(f"its oracle selector {start['oracle']:.3f}")
+    counts = {count for arm in scored for count in arm.rollouts}
+    parts = [_scores(arm, "" if len(counts) == 1 else " after") for arm in scored]
+    each = " each" if len(scored) > 1 else ""
+    lead = f"At {counts.pop():,} rollouts{each}, " if len(counts) == 1 else ""
+    names = {"native": "the starting checkpoint scores", "oracle": "its oracle"}
+    known = [f"{text} {results.start[k]:.3f}" for k, text in names.items() if k in results.start]
     tail = f"; {', '.join(known)}" if known else ""
     return f"{lead}{' and '.join(parts)} in native accuracy{tail}."
 
 
-def tiles(
-    results: Sequence[numbers.ArmResult], start: Mapping[str, float], colours: Mapping[str, str]
-) -> list[Tile]:
-    """Key figures: accuracy and selection of each arm, then the start's."""
-    shown = []
-    for result in results:
-        for measure in ("accuracy", "selection_accuracy"):
-            spread = result.measures.get(measure)
-            if spread:
-                title = f"{result.label}: {_NAMES[measure]}"
-                value = f"{spread.mean:.3f}"
-                shown.append(Tile(title, value, _range(spread), colours.get(result.arm, "")))
-    if "oracle" in start:
-        shown.append(Tile("Oracle selector", f"{start['oracle']:.3f}", "of the start, per stratum"))
-    if "native" in start:
-        forced = [f"always {n} {start[n]:.3f}" for n in ("text", "code") if n in start]
-        shown.append(Tile("At the start", f"{start['native']:.3f}", ", ".join(forced)))
-    return shown
+def _scores(arm: Arm, after: str) -> str:
+    known = arm.measures["accuracy"].known
+    n = len(known)
+    spread = f" ({min(known):.3f}\u2013{max(known):.3f} over {n} seeds)" if n > 1 else ""
+    rollouts = f"{after} {arm.shown_rollouts} rollouts" if after and arm.rollouts else ""
+    return f"{arm.label} scores {sum(known) / n:.3f}{spread}{rollouts}"
 
 
-def table(experiment: Experiment, results: Sequence[numbers.ArmResult]) -> Table | None:
-    """Every measure of every arm as mean ± standard error over seeds, and the start's accuracy."""
-    used = [m for m in numbers.MEASURES if any(m in result.measures for result in results)]
-    if not used:
-        return None
-    start = numbers.start_accuracy(experiment)
-    rows = []
-    for name, title in _START_NAMES.items():
-        if name in start:
-            accuracy = [f"{start[name]:.3f}"]
-            rows.append((title, [MISSING, MISSING, *accuracy, *[MISSING] * (len(used) - 1)]))
-    for result in results:
-        seeds = max((len(spread.per_seed) for spread in result.measures.values()), default=0)
-        figures = [_with_stderr(result.measures.get(measure)) for measure in used]
-        rows.append((result.label, [_rollouts(result), str(seeds), *figures]))
-    sources = sorted({result.source for result in results if result.measures})
-    problems = sorted({result.problems for result in results if result.problems})
-    several = any(len(s.per_seed) > 1 for result in results for s in result.measures.values())
-    kind = "mean ± standard error over seeds" if several else "one seed"
-    note = f"Arms: {kind}, from {' and '.join(sources)}"
-    if problems:
-        note += f"; {' or '.join(f'{n:,}' for n in problems)} evaluation problems per seed"
-    prior = number(mapping(experiment.results.get("start")).get("code_prior"))
-    if prior is not None:
-        note += f"; code prior of the start {prior:.3f}"
-    columns = ["", "rollouts", "seeds", *(_NAMES[measure] for measure in used)]
-    return Table(columns, rows, note + ".")
-
-
-def facts(experiment: Experiment) -> str:
-    """Hardware and time of the experiment, '' where not recorded."""
-    parts = []
-    hardware = experiment.results.get("hardware")
-    if hardware:
-        entries = mapping(hardware)
-        parts.append(
-            ", ".join(f"{k}: {v}" for k, v in entries.items()) if entries else str(hardware)
-        )
-    seconds = number(experiment.results.get("seconds"))
-    if seconds is not None:
-        parts.append(f"{seconds / 60:.1f} minutes in all")
-    return "; ".join(parts)
-
-
-def _rollouts(result: numbers.ArmResult) -> str:
-    counts = sorted(set(result.rollouts))
-    return " / ".join(f"{count:,}" for count in counts) if counts else MISSING
-
-
-def _with_range(spread: numbers.Spread) -> str:
-    if len(spread.per_seed) == 1:
-        return f"{spread.mean:.3f}"
-    return f"{spread.mean:.3f} ({_range(spread)})"
-
-
-def _range(spread: numbers.Spread) -> str:
-    n = len(spread.per_seed)
-    if n == 1:
-        return "one seed"
-    return f"{min(spread.per_seed):.3f}\u2013{max(spread.per_seed):.3f} over {n} seeds"
-
-
-def _with_stderr(spread: numbers.Spread | None) -> str:
-    if spread is None:
-        return MISSING
-    return f"{spread.mean:.3f}" + ("" if spread.stderr is None else f" ± {spread.stderr:.3f}")
+def _note(experiment: Experiment, results: Results, source: str) -> str:
+    several = any(len(s.known) > 1 for arm in results.arms.values() for s in arm.measures.values())
+    parts = [
+        f"Arms: {'mean ± standard error over seeds' if several else 'one seed'}, from {source}",
+        f"{results.problems:,} evaluation problems per seed" if results.problems else "",
+        f"code prior of the start {results.code_prior:.3f}" if results.code_prior else "",
+    ]
+    hardware, seconds = (experiment.results.get(key) for key in ("hardware", "seconds"))
+    if isinstance(hardware, Mapping):
+        hardware = ", ".join(f"{name}: {value}" for name, value in hardware.items())
+    parts += [str(hardware or ""), f"{seconds / 60:.1f} minutes in all" if seconds else ""]
+    return "; ".join(filter(None, parts)) + "."

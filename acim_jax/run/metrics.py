@@ -27,7 +27,10 @@ def read(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}:{number}: not a JSON object: {error}") from error
         if not isinstance(row, dict) or not isinstance(row.get("iteration"), int):
-            raise ValueError(f"{path}:{number}: expected an object with a whole `iteration`.")
+            raise ValueError(f"{path}:{number}: needed an object with a whole 'iteration'.")
+        for key, value in row.items():
+            if key != "nonfinite" and not isinstance(value, int | float | None):
+                raise ValueError(f"{path}:{number}: {key!r} must be a number or null.")
         rows.append(row)
     return rows
 
@@ -69,7 +72,7 @@ class MetricsWriter:
             )
 
     def write(self, iteration: int, values: Mapping[str, Any]) -> dict[str, Any]:
-        """One line: `iteration` and `values` (numbers, numpy or jax scalars, text, None).
+        """One line: `iteration` and `values` (numbers, numpy or jax scalars, None).
 
         Returns the line as written. NaN and infinities have no place in JSON: they become null,
         are named in the line's `nonfinite`, and are warned of.
@@ -81,8 +84,8 @@ class MetricsWriter:
             if isinstance(plain, float) and not math.isfinite(plain):
                 nonfinite.append(key)
                 plain = None
-            if not isinstance(plain, int | float | str | None):
-                raise TypeError(f"Metric {key} must be a number, text or None, got {plain!r}.")
+            if not isinstance(plain, int | float | None):
+                raise TypeError(f"Metric {key} must be a number or None, got {plain!r}.")
             row[key] = plain
         if nonfinite:
             log.warning("iteration %d: not finite: %s", iteration, ", ".join(nonfinite))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from acim_jax.report import write as report
+from acim_jax.report import page as report
 from tests.support import chromium, run_folders
 
 pytestmark = pytest.mark.skipif(
@@ -28,7 +28,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("browser")
     experiment = run_folders.write_experiment(folder / "experiment")
-    return report.write_report([experiment], folder / "report.html").as_uri()
+    return report.write([experiment], folder / "report.html").as_uri()
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def test_plots_are_drawn_without_complaint_or_request(page: chromium.Page, addre
 def test_filters_in_the_address_change_the_list(page: chromium.Page) -> None:
     whole = page.evaluate(_ROWS)
     assert page.evaluate(_COUNT) == f"{whole} of {whole}"
-    page.evaluate("location.hash = 'reward=1&decision=code&arm=em'")
+    page.evaluate("location.hash = 'reward=right&decision=code&arm=em'")
     found = page.evaluate(
         "new Promise(done => setTimeout(() => done("
-        "[...document.querySelectorAll('#list .row-top')].map(row => row.textContent))))"
+        "[...document.querySelectorAll('#list button')].map(row => row.textContent))))"
     )
     assert 0 < len(found) < whole
     assert all(row.startswith("✓code") and "EM" in row for row in found)

@@ -130,7 +130,6 @@ def _metrics(
         "curate/dropped/not_drawn": 5,
         "time/explore": 10.0 + random.random(),
         "time/execute": 3.0 + random.random(),
-        "time/values": 1.0,
         "time/improve": 5.0 + random.random(),
         "time/total": 20.0,
     }
