@@ -5,11 +5,14 @@ import json
 import math
 import re
 import statistics
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from plotly import graph_objects
 
 from acim_jax.cli import main
 from acim_jax.report import page as report
@@ -96,6 +99,12 @@ def test_headline_and_table_give_the_means_over_seeds(experiment: Path, parts: _
         assert f"{mean:.3f} ± {stderr:.3f}" in parts.text
     assert "At 96 rollouts each" in parts.text
     assert "the starting checkpoint scores 0.420, its oracle 0.930." in parts.text
+
+
+def test_plotly_knows_every_field_of_the_figures(figures: dict[str, Any]) -> None:
+    assert len(figures) == 21
+    for figure in figures.values():
+        assert len(graph_objects.Figure(figure).data) == len(figure["data"]) > 0
 
 
 def test_curves_hold_mean_and_range_over_seeds(experiment: Path, figures: dict[str, Any]) -> None:
@@ -316,3 +325,8 @@ def test_command_refuses_what_is_no_run(
     ):
         assert main.main(["report", str(run), "--out", out]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_no_jax_is_imported() -> None:
+    code = "import sys, acim_jax.cli.report; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -64,7 +64,7 @@ def test_filters_in_the_address_change_the_list(page: chromium.Page) -> None:
     assert 0 < len(found) < whole
     assert all(row.startswith("✓code") and "EM" in row for row in found)
     assert page.evaluate("document.querySelector('[name=decision]').value") == "code"
-    assert page.evaluate("document.querySelectorAll('.author-OUTPUT').length") > 0
+    assert page.evaluate("document.querySelectorAll('.segment.OUTPUT').length") > 0
     assert page.complaints() == []
 
 
