@@ -1,6 +1,5 @@
 """The result of an experiment as a table in the terminal."""
 
-import json
 from pathlib import Path
 
 import rich.table
@@ -12,7 +11,7 @@ _MEASURES = ("accuracy", "selection_accuracy", "stratum_selection_accuracy", "co
 
 def experiment(path: Path) -> rich.table.Table:
     """Arms against the starting checkpoint, from an experiment's results.json."""
-    results = over_seeds.read(json.loads(path.read_text(encoding="utf-8")))
+    results = over_seeds.read(path)
     table = rich.table.Table(
         title=f"{results.problems} test problems, greedy; mean ± standard error over seeds"
     )

@@ -96,12 +96,15 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """start: accuracies of `STARTS`, as far as known. problems: evaluated by every run."""
+    """The content of results.json, or of runs without one, as far as known.
+
+    start: accuracies of `STARTS`. problems: evaluated by every run. facts: more to tell people.
+    """
 
     start: Mapping[str, float]
     arms: Mapping[str, Arm]
     problems: int | None
-    code_prior: float | None = None
+    facts: Sequence[str] = ()
 
 
 def start_measures(folder: Path) -> dict[str, Any]:
@@ -153,19 +156,30 @@ def arm_record(measures: Mapping[str, Spread]) -> dict[str, Any]:
     }
 
 
-def read(results: Record) -> Results:
-    """The content of an experiment's results.json."""
-    start = results["start"]
+def read(path: Path) -> Results:
+    """An experiment's results.json. ValueError, naming the file, for something else."""
+    try:
+        return _results(json.loads(path.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the results.json of an experiment: {error!r}.") from error
+
+
+def _results(content: Record) -> Results:
+    start, hardware = content["start"], content["hardware"]
     arms = {
         name: Arm(
             entry["label"],
             (entry["rollouts"],),
             {key: Spread(tuple(entry[key]["per_seed"])) for key in MEASURES if key in entry},
         )
-        for name, entry in results["arms"].items()
+        for name, entry in content["arms"].items()
     }
-    accuracies = {name: start[name]["accuracy"] for name in STARTS if name in start}
-    return Results(accuracies, arms, start["n"], start["code_prior"])
+    facts = [
+        f"code prior of the start {start['code_prior']:.3f}",
+        *(f"{name}: {value}" for name, value in hardware.items()),
+        f"{content['seconds'] / 60:.1f} minutes in all",
+    ]
+    return Results({name: start[name]["accuracy"] for name in STARTS}, arms, start["n"], facts)
 
 
 def table(results: Results, measures: Sequence[str]) -> list[tuple[str, ...]]:
@@ -182,8 +196,11 @@ def table(results: Results, measures: Sequence[str]) -> list[tuple[str, ...]]:
     return lines
 
 
-def curve(runs: Sequence[Sequence[Metrics]], key: str) -> Curve | None:
-    """`key` of the runs' metrics, None where no run has it; `<key>_stderr` is its error."""
+def curve(runs: Sequence[Sequence[Metrics]], key: str, rollouts: str) -> Curve | None:
+    """`key` of the runs' metrics over their `rollouts`; None where no run has it.
+
+    `<key>_stderr` is its standard error in one run.
+    """
     tables = [{line["iteration"]: line for line in lines if key in line} for lines in runs]
     tables = [table for table in tables if table]
     if not tables:
@@ -198,19 +215,12 @@ def curve(runs: Sequence[Sequence[Metrics]], key: str) -> Curve | None:
     if len(tables) == 1:
         error_I = grid(f"{key}_stderr", math.nan)[0]
         low_I, high_I = low_I - error_I, high_I + error_I
-        if np.isnan(error_I).any():
-            low_I = high_I = np.array([])
-    return Curve(
-        [
-            ([line.get("rollouts", 0.0) for line in table.values()],
-             [line[key] for line in table.values()])
-            for table in tables
-        ],
-        rollouts=grid("rollouts", 0.0).mean(axis=0).tolist(),
-        mean=value_SI.mean(axis=0).tolist(),
-        low=low_I.tolist(),
-        high=high_I.tolist(),
-    )  # fmt: skip
+    if np.isnan(low_I).any():
+        low_I = high_I = np.array([])
+    means = (grid(rollouts, 0.0).mean(axis=0), value_SI.mean(axis=0))
+    x_y = [[[line.get(name, 0.0) for line in table.values()] for name in (rollouts, key)]
+           for table in tables]  # fmt: skip
+    return Curve([(x, y) for x, y in x_y], *(line.tolist() for line in (*means, low_I, high_I)))
 
 
 def by_iteration(
@@ -218,14 +228,12 @@ def by_iteration(
 ) -> tuple[list[int], dict[str, list[float]]]:
     """Metrics that begin with `prefix`, summed (or averaged) over runs: iterations, name → values.
 
-    Names are what follows the prefix. Iterations are those with any such metric; where a name has
-    none, it counts as 0.
+    Iterations are those with any such metric; where a name has none, it counts as 0.
     """
     found: dict[str, dict[int, list[float]]] = {}
     for line in (line for lines in runs for line in lines):
         for key in (key for key in line if key.startswith(prefix)):
-            values = found.setdefault(key.removeprefix(prefix), {})
-            values.setdefault(int(line["iteration"]), []).append(line[key])
+            found.setdefault(key, {}).setdefault(int(line["iteration"]), []).append(line[key])
     iterations = sorted({iteration for values in found.values() for iteration in values})
     average = np.mean if mean else np.sum
     return iterations, {

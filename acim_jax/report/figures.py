@@ -49,12 +49,13 @@ def curves(arms: Sequence[tuple[str, str, Curve]], references: Mapping[str, floa
     traces: list[dict[str, Any]] = []
     for label, shade, curve in arms:
         common = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False}
+        rgb = ", ".join(map(str, bytes.fromhex(shade[1:])))
         if curve.low:
             traces.append({
                 **common,
                 "x": [*curve.rollouts, *reversed(curve.rollouts)],
                 "y": [*curve.high, *reversed(curve.low)],
-                "fill": "toself", "fillcolor": f"{shade}2e", "line": {"width": 0},
+                "fill": "toself", "fillcolor": f"rgba({rgb}, 0.18)", "line": {"width": 0},
             })  # fmt: skip
         for number, (x, y) in enumerate(curve.seeds if len(curve.seeds) > 1 else (), start=1):
             traces.append({
@@ -130,8 +131,15 @@ def calibration(series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]]
 
 def bars(iterations: Sequence[int], series: Mapping[str, Sequence[float]], y_title: str) -> Figure:
     """One stacked bar an iteration: good ends lowest; a status has one colour in every plot. A
-    single series has its figures above the bars, so that a 0 can be seen."""
-    shown = {name: values for name, values in series.items() if any(values) or len(series) == 1}
+    single series has its figures above the bars, so that a 0 can be seen.
+
+    series: by the metric's name, of which the last part is shown.
+    """
+    shown = {
+        name.rpartition("/")[2]: values
+        for name, values in series.items()
+        if any(values) or len(series) == 1
+    }
     others = [name for name in shown if name not in _OF_STATUS]
     shades = {name: colour(position + 2) for position, name in enumerate(others)} | _OF_STATUS
     traces = [

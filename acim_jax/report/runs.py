@@ -16,16 +16,19 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
+from acim_jax.evaluation import over_seeds
+from acim_jax.evaluation.over_seeds import Results
 from acim_jax.files import jsonl
 from acim_jax.run import metrics
+from acim_jax.run.metric_names import Metric
 
 WHENS = ("start", "final")
 ARM_LABELS = {"em": "EM", "rl": "RL", "sft": "SFT"}
 _STARTS = {
-    "native": "eval/accuracy",
-    "text": "eval/always_text",
-    "code": "eval/always_code",
-    "oracle": "eval/oracle",
+    "native": Metric.ACCURACY,
+    "text": Metric.ALWAYS_TEXT,
+    "code": Metric.ALWAYS_CODE,
+    "oracle": Metric.ORACLE,
 }
 _RUN_NAME = re.compile(r"(?P<arm>.+)-seed(?P<seed>\d+)")
 Record = TypeVar("Record", bound=pydantic.BaseModel)
@@ -77,19 +80,19 @@ class Run:
     @property
     def rollouts(self) -> int | None:
         """Training rollouts made so far, None where no line counts them."""
-        counts = [int(line["rollouts"]) for line in self.metrics if "rollouts" in line]
+        counts = [int(line[Metric.ROLLOUTS]) for line in self.metrics if Metric.ROLLOUTS in line]
         return counts[-1] if counts else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The runs of a page by arm, each by seed. results: of results.json, empty without one.
+    """The runs of a page by arm, each by seed. results: of results.json, if there is one.
 
     skipped: run folders without a metrics.jsonl.
     """
 
     arms: Mapping[str, Sequence[Run]]
-    results: Mapping[str, Any]
+    results: Results | None
     skipped: Sequence[str]
 
     @property
@@ -107,8 +110,8 @@ class Experiment:
 
     def label(self, arm: str) -> str:
         """The name of an arm for people."""
-        stated = self.results.get("arms", {}).get(arm, {})
-        return stated.get("label") or ARM_LABELS.get(arm, arm)
+        stated = self.results.arms if self.results else {}
+        return stated[arm].label if arm in stated else ARM_LABELS.get(arm, arm)
 
 
 def load(folders: Sequence[Path]) -> Experiment:
@@ -118,14 +121,14 @@ def load(folders: Sequence[Path]) -> Experiment:
     for malformed files.
     """
     runs: list[Run] = []
-    results: Mapping[str, Any] = {}
+    results = None
     skipped: list[str] = []
     for folder in map(Path.resolve, folders):
         found, without_metrics = _run_folders(folder)
         skipped += without_metrics
         runs += map(_read_run, found)
-        if found != [folder]:
-            results = _json(folder / "results.json", {})
+        if found != [folder] and (folder / "results.json").is_file():
+            results = over_seeds.read(folder / "results.json")
     runs = sorted(_distinct(runs), key=lambda run: (_rank(run.arm), run.seed))
     arms = {
         arm: [run for run in runs if run.arm == arm] for arm in dict.fromkeys(r.arm for r in runs)

@@ -9,6 +9,8 @@ from acim_jax.report import figures
 from acim_jax.report.episodes import MIN_NATIVE, RunEpisodes
 from acim_jax.report.figures import Figure
 from acim_jax.report.runs import WHENS, Experiment, Run
+from acim_jax.run import metric_names
+from acim_jax.run.metric_names import Metric
 
 #: Of each section: its name in the bar, its title, and how to read it.
 _TEXTS = {
@@ -60,17 +62,16 @@ _SEEDS = (
 )
 _ONE_SEED = " One seed: a band is ± one standard error of its evaluation."
 _ACCURACY = {
-    "eval/accuracy": "Accuracy",
-    "eval/selection_accuracy": "Selection accuracy",
-    "eval/code_rate": "Code rate",
+    Metric.ACCURACY: "Accuracy",
+    Metric.SELECTION_ACCURACY: "Selection accuracy",
+    Metric.EVAL_CODE_RATE: "Code rate",
 }
 _POLICY = {
-    "eval/policy_code_on_code_favoured": "π(code | x) on problems where code is better",
-    "eval/policy_code_on_text_favoured": "π(code | x) on problems where text is better",
+    Metric.POLICY_CODE_ON_CODE: "π(code | x) on problems where code is better",
+    Metric.POLICY_CODE_ON_TEXT: "π(code | x) on problems where text is better",
 }
 _REFERENCES = {"text": "always text", "code": "always code", "oracle": "oracle"}
-_WITHIN_EXPLORE = "execute"
-_AFTER_EXPLORE = ("improve", "evaluate", "save")
+_STAGES = (Metric.TIME_EXECUTE, Metric.TIME_IMPROVE, Metric.TIME_EVALUATE, Metric.TIME_SAVE)
 
 Series = dict[str, list[float]]
 
@@ -126,7 +127,7 @@ Arm = tuple[str, str, Sequence[Run]]  # label, colour, runs
 
 
 def _curves(
-    arms: Sequence[Arm], wanted: Mapping[str, str], references: Mapping[str, float]
+    arms: Sequence[Arm], wanted: Mapping[Metric, str], references: Mapping[str, float]
 ) -> list[Panel]:
     """A panel for each metrics key and its title; reference lines stand with the accuracy."""
     panels = []
@@ -134,9 +135,9 @@ def _curves(
         lines = [
             (label, colour, curve)
             for label, colour, runs in arms
-            if (curve := over_seeds.curve([run.metrics for run in runs], key))
+            if (curve := over_seeds.curve([run.metrics for run in runs], key, Metric.ROLLOUTS))
         ]
-        shown = figures.curves(lines, references if key == "eval/accuracy" else {})
+        shown = figures.curves(lines, references if key == Metric.ACCURACY else {})
         missing = f"no run has {key} in its metrics.jsonl"
         panels.append(Panel(title, shown if lines else None, missing))
     return panels
@@ -217,13 +218,12 @@ def _counts(runs: Sequence[Run]) -> list[Panel]:
     """Rollouts by what became of them, programs by status, rollouts by stop reason."""
     wanted = (
         ("curate/", "Kept for training, or dropped, by reason", "rollouts"),
-        ("explore/executions/", "Programs by how they ended", "programs"),
-        ("explore/stop/", "Why rollouts ended", "rollouts"),
+        (metric_names.EXECUTIONS_BY_STATUS, "Programs by how they ended", "programs"),
+        (metric_names.ROLLOUTS_BY_STOP, "Why rollouts ended", "rollouts"),
     )
     panels = []
     for prefix, title, unit in wanted:
         iterations, series = over_seeds.by_iteration([r.metrics for r in runs], prefix, mean=False)
-        series = {name.removeprefix("dropped/"): values for name, values in series.items()}
         shown = figures.bars(iterations, series, unit) if any(map(any, series.values())) else None
         panels.append(Panel(title, shown, "none recorded"))
     return panels
@@ -233,8 +233,7 @@ def _time(runs: Sequence[Run]) -> list[Panel]:
     lines = [run.metrics for run in runs]
     iterations, seconds = over_seeds.by_iteration(lines, "time/", mean=True)
     stages = figures.bars(iterations, exclusive_stages(seconds), "seconds") if seconds else None
-    iterations, compiled = over_seeds.by_iteration(lines, "compile/", mean=True)
-    counts = {name: values for name, values in compiled.items() if name == "count"}
+    iterations, counts = over_seeds.by_iteration(lines, Metric.COMPILE_COUNT, mean=True)
     executables = figures.bars(iterations, counts, "executables") if counts else None
     return [
         Panel("Seconds per stage", stages, "no times recorded"),
@@ -245,10 +244,13 @@ def _time(runs: Sequence[Run]) -> list[Panel]:
 def exclusive_stages(seconds: Series) -> Series:
     """Seconds that add up to the total: explore without its part, and what no stage claims."""
     zeros = [0.0] * len(next(iter(seconds.values())))
-    inner = seconds.get(_WITHIN_EXPLORE, zeros)
-    rest = [max(w - i, 0.0) for w, i in zip(seconds.get("explore", zeros), inner, strict=True)]
-    known = (_WITHIN_EXPLORE, *_AFTER_EXPLORE)
-    stages = {"explore (rest)": rest} | {name: seconds[name] for name in known if name in seconds}
+    explore = zip(
+        seconds.get(Metric.TIME_EXPLORE, zeros),
+        seconds.get(Metric.TIME_EXECUTE, zeros),
+        strict=True,
+    )
+    stages = {"explore (rest)": [max(whole - part, 0.0) for whole, part in explore]}
+    stages |= {name: seconds[name] for name in _STAGES if name in seconds}
     claimed = [sum(values) for values in zip(*stages.values(), strict=True)]
-    total = seconds.get("total", claimed)
+    total = seconds.get(Metric.TIME_TOTAL, claimed)
     return stages | {"other": [max(t - c, 0.0) for t, c in zip(total, claimed, strict=True)]}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from acim_jax.evaluation import over_seeds
 from acim_jax.evaluation.over_seeds import MEASURES, Arm, Results
 from acim_jax.report.runs import Experiment, Run
+from acim_jax.run.metric_names import Metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +25,12 @@ def summarise(experiment: Experiment) -> Summary:
     used = [m for m in MEASURES if any(m in arm.measures for arm in results.arms.values())]
     columns = ["", "rollouts", "seeds", *(MEASURES[measure] for measure in used)]
     table = over_seeds.table(results, used) if used else []
-    return Summary(_headline(results), columns, table, _note(experiment, results, source))
+    return Summary(_headline(results), columns, table, _note(results, source))
 
 
 def _results(experiment: Experiment) -> tuple[Results, str]:
     """The results and the file they are from. Rollouts are those that the runs count."""
-    stated = over_seeds.read(experiment.results) if experiment.results else None
+    stated = experiment.results
     arms, sources, counts = {}, set(), set()
     for name, runs in experiment.arms.items():
         if stated and name in stated.arms:
@@ -45,8 +46,8 @@ def _results(experiment: Experiment) -> tuple[Results, str]:
         arms[name] = Arm(experiment.label(name), rollouts, known)
     start = experiment.start | dict(stated.start if stated else {})
     problems = next((int(count) for count in counts if count), None)
-    prior = stated.code_prior if stated else None
-    return Results(start, arms, problems, prior), " and ".join(sorted(sources))
+    facts = stated.facts if stated else ()
+    return Results(start, arms, problems, facts), " and ".join(sorted(sources))
 
 
 def _finals(runs: Sequence[Run]) -> tuple[Sequence[Mapping[str, float | None]], str]:
@@ -55,7 +56,7 @@ def _finals(runs: Sequence[Run]) -> tuple[Sequence[Mapping[str, float | None]], 
     if all((folder / "results.json").is_file() for folder in folders):
         finals = [over_seeds.final_measures(folder, {}) for folder in folders]
         return finals, "evaluation/final/results.json"
-    points = [[line for line in run.metrics if "eval/accuracy" in line][-1:] for run in runs]
+    points = [[line for line in run.metrics if Metric.ACCURACY in line][-1:] for run in runs]
     last = [
         {key.removeprefix("eval/"): value for line in lines for key, value in line.items()}
         for lines in points
@@ -86,15 +87,8 @@ def _scores(arm: Arm, after: str) -> str:
     return f"{arm.label} scores {sum(known) / n:.3f}{spread}{rollouts}"
 
 
-def _note(experiment: Experiment, results: Results, source: str) -> str:
+def _note(results: Results, source: str) -> str:
     several = any(len(s.known) > 1 for arm in results.arms.values() for s in arm.measures.values())
-    parts = [
-        f"Arms: {'mean ± standard error over seeds' if several else 'one seed'}, from {source}",
-        f"{results.problems:,} evaluation problems per seed" if results.problems else "",
-        f"code prior of the start {results.code_prior:.3f}" if results.code_prior else "",
-    ]
-    hardware, seconds = (experiment.results.get(key) for key in ("hardware", "seconds"))
-    if isinstance(hardware, Mapping):
-        hardware = ", ".join(f"{name}: {value}" for name, value in hardware.items())
-    parts += [str(hardware or ""), f"{seconds / 60:.1f} minutes in all" if seconds else ""]
-    return "; ".join(filter(None, parts)) + "."
+    kind = "mean ± standard error over seeds" if several else "one seed"
+    problems = [f"{results.problems:,} evaluation problems per seed"] if results.problems else []
+    return "; ".join([f"Arms: {kind}, from {source}", *problems, *results.facts]) + "."

@@ -82,12 +82,33 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     start = over_seeds.start_measures(_evaluation(tmp_path / "start", PROBLEMS, VALIDATION))
     spreads = over_seeds.spreads([{"accuracy": 0.2}, {"accuracy": 0.5}])
     em = {"label": "EM", "rollouts": 2048, "seeds": [0, 1], **over_seeds.arm_record(spreads)}
-    results = over_seeds.read(json.loads(json.dumps({"arms": {"em": em}, "start": start})))
+    path = tmp_path / "results.json"
+    content = {"arms": {"em": em}, "start": start, "seconds": 90, "hardware": {"cores": 2}}
+    path.write_text(json.dumps(content))
+    results = over_seeds.read(path)
+    assert results.facts == ["code prior of the start 0.100", "cores: 2", "1.5 minutes in all"]
     assert results.start == {"native": 0.5, "text": 0.75, "code": 0.25, "oracle": 0.75}
     assert results.arms["em"].measures == spreads
     lines = over_seeds.table(results, ("accuracy", "code_rate"))
     assert lines[0] == ("start, decides itself", "–", "–", "0.500", "–")
     assert lines[-1] == ("EM", "2,048", "2", "0.350 ± 0.150", "–")
+
+
+def test_a_broken_results_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    for text in ("]", "{}", '{"start": []}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"results\.json is not the results\.json of an exp"):
+            over_seeds.read(path)
+
+
+def test_sums_and_means_by_iteration() -> None:
+    runs = [[{"iteration": 1.0, "a/x": 1.0, "b": 9.0}, {"iteration": 2.0, "a/x": 3.0, "a/y": 2.0}],
+            [{"iteration": 1.0, "a/x": 2.0}]]  # fmt: skip
+    expected = {"a/x": [3.0, 3.0], "a/y": [0.0, 2.0]}
+    assert over_seeds.by_iteration(runs, "a/", mean=False) == ([1, 2], expected)
+    expected = {"a/x": [1.5, 3.0], "a/y": [0.0, 2.0]}
+    assert over_seeds.by_iteration(runs, "a/", mean=True) == ([1, 2], expected)
 
 
 def test_seeds_that_ended_apart_are_both_counted() -> None:

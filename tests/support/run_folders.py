@@ -53,7 +53,7 @@ def write_experiment(
             "n": 400, "code_prior": 0.021, "native": {"accuracy": 0.42}, "text": {"accuracy": 0.44},
             "code": {"accuracy": 0.58}, "oracle": {"accuracy": 0.93},
         },
-        "seconds": 540.0, "hardware": "2 cores", "config": {},
+        "seconds": 540.0, "hardware": {"cores": 2}, "config": {},
     })  # fmt: skip
     return folder
 
