@@ -99,7 +99,7 @@ def test_product_of_the_tensors_is_the_change_of_the_exported_weights(
 
 def test_an_adapter_that_peft_wrote(tmp_path: Path):
     """It is what our names and shapes say, and computes what PEFT and transformers computed with it
-    (scripts/make_golden_peft.py)."""
+    (tests/support/make_golden_peft.py)."""
     source = golden.FOLDER.with_name("golden_peft")
     settings, where = peft.read(source)
     assert settings == LoraConfig(rank=3, alpha=7.0)

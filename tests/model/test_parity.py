@@ -1,4 +1,4 @@
-"""The model against transformers, on the tiny random models of scripts/make_golden.py.
+"""The model against transformers, on the tiny random models of tests/support/make_golden.py.
 
 Tolerances: 1e-5 per module, 1e-4 for logits and log-probs of the whole model, 1e-5 between a
 forward pass over whole rows and one token at a time through the cache, all in float32.

@@ -2,9 +2,9 @@
 
 Needs torch, which this package does not. In an environment of its own, from the repository's root:
 
-    pip install torch transformers peft && python -m scripts.make_golden_peft
+    pip install torch transformers peft && python -m tests.support.make_golden_peft
 
-and commit what it writes (20 KB). The base is the golden model BASE of scripts/make_golden.py.
+and commit what it writes (20 KB). The base is the golden model BASE of tests/support/make_golden.py.
 """
 
 import json
@@ -15,8 +15,7 @@ import numpy as np
 import peft  # pyright: ignore[reportMissingImports]
 import torch  # pyright: ignore[reportMissingImports]
 
-from scripts import make_golden
-from tests.support import golden
+from tests.support import golden, make_golden
 
 BASE = "llama_default"
 FOLDER = golden.FOLDER.with_name("golden_peft")

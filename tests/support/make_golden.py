@@ -2,7 +2,7 @@
 
 Needs torch, which this package does not. In an environment of its own, from the repository's root:
 
-    pip install torch transformers safetensors numpy && python -m scripts.make_golden
+    pip install torch transformers safetensors numpy && python -m tests.support.make_golden
 
 and commit what it writes (under 1 MB). Widths are chosen to be unlike one another, no head width
 divides the model's, rows are longer than windows and than the positions RoPE was scaled from, and
