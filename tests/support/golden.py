@@ -1,6 +1,6 @@
 """Golden models: weights and inputs drawn by name, so that only their outputs are stored.
 
-`tests/support/make_golden.py` runs transformers on them, the tests run ours. Nothing of the package is
+`make_golden.py` runs transformers on them, the tests run ours. Nothing of the package is
 imported here: the script's environment has torch instead.
 """
 

@@ -4,7 +4,7 @@ Needs torch, which this package does not. In an environment of its own, from the
 
     pip install torch transformers peft && python -m tests.support.make_golden_peft
 
-and commit what it writes (20 KB). The base is the golden model BASE of tests/support/make_golden.py.
+and commit what it writes (20 KB). The base is the golden model BASE of `make_golden.py`.
 """
 
 import json
