@@ -33,20 +33,8 @@ class RunFolder:
     changes: tuple[str, ...] = ()
 
     @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
 
     def episodes(self, iteration: int) -> Path:
         return self.path / "episodes" / f"iteration_{iteration:04d}.jsonl"

@@ -1,6 +1,5 @@
-"""The file a run's numbers are written to. A mean over nothing is null there, never 0."""
+"""`metrics.jsonl`, the file of a run's numbers. A mean over nothing is null there, never 0."""
 
-import json
 import logging
 import math
 import os
@@ -9,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from acim_jax.files import atomic
+from acim_jax.files import atomic, jsonl
 
 log = logging.getLogger(__name__)
 
@@ -19,20 +18,15 @@ def read(path: Path) -> list[dict[str, Any]]:
 
     A last line without its newline was cut off by a crash and is left out.
     """
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: not a JSON object: {error}") from error
-        if not isinstance(row, dict) or not isinstance(row.get("iteration"), int):
+    records: list[dict[str, Any]] = []
+    for number, record in jsonl.read(path, growing=True):
+        if not isinstance(record.get("iteration"), int):
             raise ValueError(f"{path}:{number}: needed an object with a whole 'iteration'.")
-        for key, value in row.items():
+        for key, value in record.items():
             if key != "nonfinite" and not isinstance(value, int | float | None):
                 raise ValueError(f"{path}:{number}: {key!r} must be a number or null.")
-        rows.append(row)
-    return rows
+        records.append(record)
+    return records
 
 
 def truncate_after(path: Path, iteration: int) -> int:
@@ -42,10 +36,10 @@ def truncate_after(path: Path, iteration: int) -> int:
     """
     if not path.exists():
         return 0
-    rows = read(path)
-    kept = [row for row in rows if row["iteration"] <= iteration]
-    atomic.write_text(path, "".join(_line(row) for row in kept))
-    return len(rows) - len(kept)
+    records = read(path)
+    kept = [record for record in records if record["iteration"] <= iteration]
+    atomic.write_text(path, "".join(jsonl.line(record) for record in kept))
+    return len(records) - len(kept)
 
 
 class MetricsWriter:
@@ -77,7 +71,7 @@ class MetricsWriter:
         Returns the line as written. NaN and infinities have no place in JSON: they become null,
         are named in the line's `nonfinite`, and are warned of.
         """
-        row: dict[str, Any] = {"iteration": iteration}
+        record: dict[str, Any] = {"iteration": iteration}
         nonfinite: list[str] = []
         for key, value in values.items():
             plain = value.item() if hasattr(value, "item") else value
@@ -86,15 +80,15 @@ class MetricsWriter:
                 plain = None
             if not isinstance(plain, int | float | None):
                 raise TypeError(f"Metric {key} must be a number or None, got {plain!r}.")
-            row[key] = plain
+            record[key] = plain
         if nonfinite:
             log.warning("iteration %d: not finite: %s", iteration, ", ".join(nonfinite))
-            row["nonfinite"] = nonfinite
-        self._file.write(_line(row))
+            record["nonfinite"] = nonfinite
+        self._file.write(jsonl.line(record))
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._mirror(row)
-        return row
+        self._mirror(record)
+        return record
 
     def close(self) -> None:
         self._file.close()
@@ -112,14 +106,10 @@ class MetricsWriter:
     ) -> None:
         self.close()
 
-    def _mirror(self, row: Mapping[str, Any]) -> None:
+    def _mirror(self, record: Mapping[str, Any]) -> None:
         if self._board is None:
             return
-        for key, value in row.items():
+        for key, value in record.items():
             if key != "iteration" and isinstance(value, int | float):
-                self._board.add_scalar(key, value, row["iteration"])
+                self._board.add_scalar(key, value, record["iteration"])
         self._board.flush()
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"

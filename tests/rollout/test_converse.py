@@ -244,7 +244,7 @@ def test_a_warm_sampler_never_compiles():
         run(sampler, requests(5, 1), params=others, top_p=0.9)
         run(sampler, requests(1, 1), params=params, temperature=0.0)
         run(stops, requests(2, 1), params=params, top_k=5, min_p=0.1)
-    assert counter.take().programs == 0
+    assert counter.take().executables == 0
 
 
 def test_a_dead_executor_ends_its_episodes_only():

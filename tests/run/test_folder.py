@@ -28,7 +28,7 @@ def test_create_then_resume_names_what_changed(tmp_path: Path) -> None:
         path.write_text("abc")
     run = tmp_path / "run"
     with run_folder.create(run, "seed: 3\n", manifest(kept, edited, gone)) as folder:
-        assert folder.config.read_text() == "seed: 3\n"
+        assert (run / "config.yaml").read_text() == "seed: 3\n"
         assert folder.episodes(7).name == "iteration_0007.jsonl"
         assert folder.episodes(7).parent.is_dir() and folder.evaluation("start").parent.is_dir()
     stored = json.loads((run / "manifest.json").read_text())

@@ -84,7 +84,7 @@ def test_em_iterations(small_model, tmp_path: Path):
         adapters = jax.tree.map(jnp.copy, first.state.params)
         counter.take()
         second = run(first.state, first.history, 2)
-        assert counter.take().programs == 0
+        assert counter.take().executables == 0
         check_sampled_logprobs(second.exploration.episodes, adapters, frozen)
         restored, _ = store.restore(tmp_path, 1, learner.abstract_state(LORA))
         again = run(restored, first.history, 2)
