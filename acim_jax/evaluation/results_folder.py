@@ -1,11 +1,10 @@
-"""The folder of one evaluation: its settings, the episodes so far, and who is writing into it.
+"""The folder of one evaluation: its settings, the episodes so far, and a lock. No jax here.
 
     DIR/evaluation.json   what decides the numbers, and the seconds spent
     DIR/episodes.jsonl    finished batches, in the order of the plan
-    DIR/results.json      written when all of it is there
+    DIR/results.json      written when all of the rest is there
 
-Episodes are appended batch by batch. A batch that a crash cut is made again as a whole, so that
-rows share the device with the same neighbours and the numbers do not depend on the interruption.
+Episodes are appended batch by batch. A batch that a crash cut is made again as a whole.
 """
 
 import contextlib
@@ -34,9 +33,9 @@ class ResultsFolder:
     settings: Mapping[str, Any]
     kept: int
 
-    def append(self, rows: Iterable[Mapping[str, Any]], seconds: float) -> None:
+    def append(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
         """Adds a finished batch and the seconds it took; on disk when this returns."""
-        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
+        lines = [json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records]
         with (self.path / EPISODES).open("ab") as file:
             file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
             file.flush()
@@ -50,15 +49,26 @@ class ResultsFolder:
     def episodes(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The episodes with their places (`FILE:LINE`), read one at a time."""
         file = self.path / EPISODES
-        if file.is_file():
-            with file.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
-                    yield f"{file}:{number}", json.loads(line)
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield f"{file}:{number}", json.loads(line)
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Writes results.json."""
-        text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
-        atomic.write_text(self.path / RESULTS, text + "\n")
+        write_json(self.path / RESULTS, results)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes one file, whole or not at all. ValueError for floats that JSON lacks (nan, inf)."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    atomic.write_text(path, text + "\n")
+
+
+def is_finished(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether `path` holds a whole evaluation with these settings (those missing may be any)."""
+    return (
+        (path / RESULTS).is_file() and (path / SETTINGS).is_file() and not _changed(path, settings)
+    )
 
 
 def check(path: Path, settings: Mapping[str, Any]) -> None:
@@ -66,24 +76,22 @@ def check(path: Path, settings: Mapping[str, Any]) -> None:
 
     settings may lack some: those are not compared.
     """
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"--out {path} is a file; name a folder.")
-    if not path.is_dir():
+    if not path.exists():
         return
-    if not (path / SETTINGS).is_file():
-        foreign = [p.name for p in path.iterdir() if p.name != _LOCK and p.suffix != atomic.SUFFIX]
-        if foreign:
+    if not path.is_dir():
+        raise ValueError(f"--out {path} is a file; name a folder.")
+    if (path / SETTINGS).is_file():
+        if changed := _changed(path, settings):
             raise ValueError(
-                f"--out {path} is not empty and holds no evaluation ({', '.join(foreign[:3])}); "
-                "choose another folder."
+                f"{path} holds an evaluation with other settings: {'; '.join(changed[:4])}. Choose "
+                "another --out, or use the same settings to go on with it."
             )
         return
-    old = _read_document(path)["settings"]
-    changed = _differences(old, json.loads(json.dumps(settings)))
-    if changed:
+    foreign = [p.name for p in path.iterdir() if p.name != _LOCK and p.suffix != atomic.SUFFIX]
+    if foreign:
         raise ValueError(
-            f"{path} holds an evaluation with other settings: {'; '.join(changed[:4])}. Choose "
-            "another --out, or use the same settings to go on with it."
+            f"--out {path} is not empty and holds no evaluation ({', '.join(foreign[:3])}); "
+            "choose another folder."
         )
 
 
@@ -98,24 +106,20 @@ def opened(
     """
     check(path, settings)
     path.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise ValueError(f"{path} is in use by another process.") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(filelock.FileLock(path / _LOCK, timeout=0))
+        except filelock.Timeout as error:
+            raise ValueError(f"{path} is in use by another process.") from error
         check(path, settings)  # another process may have been faster
         if not (path / SETTINGS).is_file():
             _write_settings(path, settings, 0.0)
         yield ResultsFolder(path, settings, _cut(path / EPISODES, batches))
-    finally:
-        lock.release()
 
 
 def _cut(file: Path, batches: Sequence[int]) -> int:
     """Cuts off what belongs to no whole batch; the number of episodes that stay."""
-    if not file.is_file():
-        return 0
+    file.touch()
     ends = [0]
     with file.open("rb") as lines:
         for line in lines:
@@ -128,6 +132,10 @@ def _cut(file: Path, batches: Sequence[int]) -> int:
         kept += size
     os.truncate(file, ends[kept])
     return kept
+
+
+def _changed(path: Path, settings: Mapping[str, Any]) -> list[str]:
+    return _differences(_read_document(path)["settings"], json.loads(json.dumps(settings)))
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -152,5 +160,4 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 
 def _write_settings(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
-    document = {"settings": settings, "seconds": seconds}
-    atomic.write_text(path / SETTINGS, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_json(path / SETTINGS, {"settings": settings, "seconds": seconds})
