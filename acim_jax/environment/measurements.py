@@ -1,38 +1,41 @@
-"""What the executor measures of its own work: latency, queue wait, failures of ours."""
+"""What the executor measures of its own work: latency, wait in the queue, failures of ours."""
 
 import collections
 import threading
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 #: Programs over which the rate of our failures is taken.
 WINDOW = 200
 
+Event = Literal["infra", "cancelled", "restarts"]
+
 
 class Measurements(NamedTuple):
-    """Of the programs since the last reading. Seconds; None where there was no program.
+    """Of the programs since the last reading. infra: failures of ours. restarts: servers replaced.
 
-    latency: from the program's start to its result. queue_wait: from its hand-over to its start.
-    restarts: servers that had to be replaced.
+    latencies_s: from each program's start to its result. waits_s: from submission to start.
     """
 
-    programs: int
     infra: int
     cancelled: int
     restarts: int
-    latency_p50_s: float | None
-    latency_p95_s: float | None
-    queue_wait_p50_s: float | None
-    queue_wait_p95_s: float | None
+    latencies_s: tuple[float, ...]
+    waits_s: tuple[float, ...]
 
     def seconds(self) -> dict[str, float]:
-        """The times as metrics; those of no program are left out."""
-        named = {
-            "time/program_p50": self.latency_p50_s,
-            "time/program_p95": self.latency_p95_s,
-            "time/program_wait_p50": self.queue_wait_p50_s,
-            "time/program_wait_p95": self.queue_wait_p95_s,
+        """Medians and 95th percentiles as metrics; none if there was no program."""
+        return {
+            f"{name}_p{percent}": quantile(values, percent / 100)
+            for name, values in (
+                ("time/program", self.latencies_s),
+                ("time/program_wait", self.waits_s),
+            )
+            if values
+            for percent in (50, 95)
         }
-        return {name: value for name, value in named.items() if value is not None}
 
 
 class Ledger:
@@ -41,28 +44,20 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._recent: collections.deque[bool] = collections.deque(maxlen=WINDOW)
-        self._clear()
-
-    def _clear(self) -> None:
-        self._latencies: list[float] = []
-        self._waits: list[float] = []
-        self._infra = self._cancelled = self._restarts = 0
+        self._counts: collections.Counter[Event] = collections.Counter()
+        self._times: list[tuple[float, float]] = []
 
     def note(self, *, wait_s: float, latency_s: float, infra: bool) -> None:
         """One program that ended."""
         with self._lock:
-            self._waits.append(wait_s)
-            self._latencies.append(latency_s)
-            self._infra += infra
+            self._times.append((latency_s, wait_s))
+            self._counts["infra"] += infra
             self._recent.append(infra)
 
-    def note_cancelled(self) -> None:
+    def count(self, event: Event) -> None:
+        """One more of these."""
         with self._lock:
-            self._cancelled += 1
-
-    def note_restart(self) -> None:
-        with self._lock:
-            self._restarts += 1
+            self._counts[event] += 1
 
     def recent_infra(self) -> int:
         """Failures of ours among the last `WINDOW` programs."""
@@ -72,23 +67,14 @@ class Ledger:
     def take(self) -> Measurements:
         """What was measured since the last call."""
         with self._lock:
-            waits, latencies = sorted(self._waits), sorted(self._latencies)
-            taken = Measurements(
-                programs=len(waits),
-                infra=self._infra,
-                cancelled=self._cancelled,
-                restarts=self._restarts,
-                latency_p50_s=quantile(latencies, 0.50),
-                latency_p95_s=quantile(latencies, 0.95),
-                queue_wait_p50_s=quantile(waits, 0.50),
-                queue_wait_p95_s=quantile(waits, 0.95),
-            )
-            self._clear()
-        return taken
+            counts, self._counts = self._counts, collections.Counter()
+            times, self._times = self._times, []
+        latencies, waits = tuple(latency for latency, _ in times), tuple(wait for _, wait in times)
+        return Measurements(
+            counts["infra"], counts["cancelled"], counts["restarts"], latencies, waits
+        )
 
 
-def quantile(ordered: list[float], share: float) -> float | None:
-    """The smallest of the sorted values that at least `share` of them do not exceed."""
-    if not ordered:
-        return None
-    return ordered[max(-int(-share * len(ordered) // 1) - 1, 0)]
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of the values do not exceed."""
+    return float(np.quantile(values, share, method="inverted_cdf"))

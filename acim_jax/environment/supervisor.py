@@ -1,30 +1,30 @@
 """One child at a time: forked, watched, ended, and its end reported. Runs inside a fork server.
 
-The server keeps the wall clock of its child, reads both of its pipes without ever holding more than
-the output limit, and decides by the wait status. Standard library only.
+The server keeps the wall clock of its child, holds no more of both its outputs than the limit, and
+judges by the wait status. Standard library only.
 """
 
 import contextlib
-import importlib
+import functools
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from acim_jax.environment import child, preload, protocol, scratch
+from acim_jax.environment import child, protocol, scratch
 from acim_jax.environment.capture import Capture
 from acim_jax.environment.sandbox import kernel
-from acim_jax.environment.sandbox.protection import Confinement
+from acim_jax.environment.sandbox.confinement import Confinement
 
 #: How often the scratch folder is measured where no file system of its own bounds it.
 _DISK_TICK_S = 0.1
 
 
 class _End(NamedTuple):
-    """exit_code: negative for a signal. reason: why it was killed, empty if it ended by itself."""
+    """exit_code: negative for a signal. reason: why it was killed; "" if it ended by itself."""
 
     exit_code: int
     cpu_s: float
@@ -32,14 +32,20 @@ class _End(NamedTuple):
 
 
 class Supervisor:
-    """control: the pipe of requests, which can also ask for the running program's end."""
+    """control: the pipe of requests, which can also ask for the end of the running child.
 
-    def __init__(self, control: int, confinement: Confinement, allowed: Sequence[str]) -> None:
-        self.control = control
-        self.confinement = confinement
-        self.hidden = [
-            name for name in sys.modules if _hidden(name.partition(".")[0], frozenset(allowed))
-        ]
+    function: is called in each child. hidden: loaded modules that it may not find.
+    """
+
+    def __init__(
+        self,
+        control: int,
+        confinement: Confinement,
+        function: Callable[..., int],
+        hidden: Sequence[str],
+    ) -> None:
+        self.control, self.confinement = control, confinement
+        self.function, self.hidden = function, hidden
         self.alone = "namespaces" in confinement.layers
         self.measured = "private_files" not in confinement.layers
         self.wake_read, wake_write = os.pipe()
@@ -53,39 +59,31 @@ class Supervisor:
 
         Raises `OSError` for a failure of ours.
         """
-        try:
-            return self._run(request, replies)
-        finally:
-            scratch.empty(self.confinement.scratch)
-
-    def _run(self, request: dict[str, Any], replies: int) -> dict[str, Any]:
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        begin = time.monotonic()
-        server = os.getpid()
-        try:
-            pid = os.fork()
-            if pid == 0:
-                child.run(
-                    lambda: self._job(request), out_write, err_write, self.confinement, server
-                )
-        finally:
-            os.close(out_write)
-            os.close(err_write)
-        out = Capture(out_read, request["output_chars"], marker=child.READY)
-        err = Capture(err_read, request["output_chars"])
-        try:
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(scratch.empty, self.confinement.scratch)
+            out_read, out_write = os.pipe()
+            err_read, err_write = os.pipe()
+            for fd in (out_read, err_read):
+                cleanup.callback(os.close, fd)
+            begin, server = time.monotonic(), os.getpid()
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    call = functools.partial(self._call, request["arguments"])
+                    child.run(call, out_write, err_write, self.confinement, server)
+            finally:
+                os.close(out_write)
+                os.close(err_write)
+            out = Capture(out_read, request["output_chars"], marker=child.READY)
+            err = Capture(err_read, request["output_chars"])
             if not self.alone:  # in a namespace of its own it dies with the server
-                with contextlib.suppress(BrokenPipeError):  # `_watch` sees that nobody is there
+                with contextlib.suppress(BrokenPipeError):  # `_watch` sees that nobody reads it
                     protocol.send(replies, {"pid": pid})
             end = self._watch(pid, (out, err), begin + request["timeout_s"], request["serial"])
             wall = time.monotonic() - begin
             self._kill_rest(pid)
             out.drain()
             err.drain()
-        finally:
-            os.close(out_read)
-            os.close(err_read)
         stdout, stderr = out.text(), err.text()
         return {
             "confined": out.marked,
@@ -98,14 +96,10 @@ class Supervisor:
             "truncated": stdout.truncated or stderr.truncated,
         }
 
-    def _job(self, request: dict[str, Any]) -> int:
-        if request["kind"] == "compare":
-            symbolic = importlib.import_module("acim_jax.grading.symbolic")
-            same = symbolic.equal(request["prediction"], request["answer"])
-            return child.EQUAL_EXIT if same else child.DIFFERENT_EXIT
+    def _call(self, arguments: Sequence[Any]) -> int:
         for name in self.hidden:
             sys.modules.pop(name, None)
-        return child.run_program(request["code"], request["earlier"])
+        return self.function(*arguments)
 
     def _watch(self, pid: int, captures: Sequence[Capture], deadline: float, serial: int) -> _End:
         """Reads output until the child has ended or must end, and reaps it."""
@@ -132,19 +126,19 @@ class Supervisor:
                 if fd == self.wake_read:
                     os.read(fd, 512)
                 elif fd == self.control:
-                    reason = reason or self._hear(serial)
+                    reason = reason or self._read_control(serial)
                 elif not by_fd[fd].read():
                     poll.unregister(fd)
             if reason:
                 _kill_group(pid)
                 os.kill(pid, signal.SIGKILL)  # it may not have made its group yet
 
-    def _hear(self, serial: int) -> str:
-        """What the executor says while a program runs: that it is gone, or wants no result."""
+    def _read_control(self, serial: int) -> str:
+        """Why the child must end: the executor is gone, or cancels this request; else ""."""
         message = protocol.receive(self.control)
         if message is None:
             return "gone"
-        return "cancelled" if message["serial"] == serial else ""
+        return "cancelled" if message["cancel"] == serial else ""
 
     def _disk_reason(self) -> str:
         limits = self.confinement.limits
@@ -175,10 +169,6 @@ class Supervisor:
             for stray in strays:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(stray, signal.SIGKILL)
-
-
-def _hidden(root: str, allowed: frozenset[str]) -> bool:
-    return root in preload.TRUSTED and root not in allowed
 
 
 def _kill_group(pid: int) -> None:

@@ -1,10 +1,10 @@
 """Unit tests in a process that never sees the program under test, only what it claims.
 
-The text of this file runs inside a child of the executor, behind that of `remote_calls.py`.
-`judge` runs a test and takes the answers of the program under test as the results of the calls.
-Where a test makes calls that have no answer yet, the result is a stand-in that agrees with any
-comparison, and the list of operations is given in the verdict's place: the caller has them
-answered and asks again. An empty list of answers therefore finds out what a test calls.
+`judge_all` is the job of servers of its own (`Grader.judges`). A test runs with the answers of the
+program under test as the results of its calls (`remote_calls.py` has their form). Where a test
+makes calls that have no answer yet, the result is a stand-in that agrees with any comparison, and
+the list of operations is given in the verdict's place: the caller has them answered and asks
+again. With an empty list of answers, a test so says what it calls.
 """
 
 import ast
@@ -12,14 +12,14 @@ import builtins
 import importlib
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # in the child, the text that defines them stands before this one
-    from acim_jax.grading.remote_calls import decode, encode
+from acim_jax.environment import program
+from acim_jax.grading.remote_calls import decode, encode
 
 
 class _Log:
-    """Operations that have answers, and those that a test asked for beyond them."""
+    """Operations that have answers, and those that a test asked for after them."""
 
     def __init__(self, operations: list[Any], answers: list[str]) -> None:
         self.operations = operations
@@ -29,7 +29,7 @@ class _Log:
         self.asked: list[Any] = []
 
     def perform(self, *operation: Any) -> Any:
-        """What the operation gives. Answers that the test has no use for are passed over."""
+        """What the operation gives. Answers that the test does not ask for are skipped."""
         wanted = json.dumps(operation)
         if not self.asked and wanted in self.texts[self.at :]:
             index = self.texts.index(wanted, self.at)
@@ -88,7 +88,7 @@ class _Remote:
 
 
 class _Unknown(_Remote):
-    """The result of a call without an answer: agrees with any comparison, computes to itself."""
+    """The result of a call without an answer. Any comparison with it holds."""
 
     def __int__(self) -> int:
         return 1
@@ -121,7 +121,7 @@ class _Unknown(_Remote):
 
 
 class _Asserts(ast.NodeTransformer):
-    """`assert x` becomes `if not x: _failed()`, which overlooks what an unknown result caused."""
+    """`assert x` becomes `if not x: _failed()`, which ignores failures due to unknown results."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         failed = ast.Expr(ast.Call(ast.Name("_failed", ast.Load()), [], []))
@@ -161,8 +161,8 @@ def judge(
 def _asked_of_program(tree: ast.AST, entry_point: str, namespace: dict[str, Any]) -> set[str]:
     """The names in a test that belong to the program under test: all that nothing else defines.
 
-    Modules of the standard library are imported on the way. A built-in name is the program's only
-    if it is the one thing that the test calls.
+    Modules of the standard library that the test names are imported. A built-in name is the
+    program's only if it is the one thing that the test calls.
     """
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -177,7 +177,9 @@ def _asked_of_program(tree: ast.AST, entry_point: str, namespace: dict[str, Any]
     return asked
 
 
-def judge_all(tests: list[dict[str, Any]], mark: str) -> None:
-    """Prints `mark` and the verdict of each test as soon as it stands."""
+def judge_all(tests: list[dict[str, Any]], mark: str) -> int:
+    """Prints `mark` and the verdict of each test as soon as it stands; returns the exit code."""
+    program.make_repeatable()
     for test in tests:
         print(f"\n{mark}{json.dumps(judge(**test))}", flush=True)
+    return 0

@@ -1,6 +1,6 @@
-"""Spelling of answers: LaTeX dressing removed, units and percent signs split from numbers.
+"""Spelling of answers: LaTeX markup removed, units and percent signs split from numbers.
 
-Strings in, strings out; what an answer is worth is decided in `answers.py`.
+Strings in, strings out; `answers.py` compares.
 """
 
 import functools
@@ -10,33 +10,14 @@ from typing import NamedTuple
 
 from acim_jax.grading import exact, units
 
-_CHARACTERS = str.maketrans(
-    {
-        "−": "-",
-        "–": "-",
-        "×": "*",
-        "·": "*",
-        "÷": "/",
-        "π": "\\pi ",
-        "∞": "\\infty ",
-        "²": "^2",
-        "³": "^3",
-        "\u00a0": " ",
-        "\u202f": " ",
-        "≤": "\\le ",
-        "≥": "\\ge ",
-        "∪": "\\cup ",
-        "½": "\\frac{1}{2}",
-        "¢": " cents",
-        "∅": "\\emptyset ",
-        "ℝ": "\\mathbb{R}",
-        "≠": "\\neq ",
-        "≈": "\\approx ",
-        "∈": "\\in ",
-        "⁄": "/",
-    }
-)
+_CHARACTERS = str.maketrans({
+    "−": "-", "–": "-", "×": "*", "·": "*", "÷": "/", "⁄": "/", "π": "\\pi ", "∞": "\\infty ",
+    "²": "^2", "³": "^3", "½": "\\frac{1}{2}", "¢": " cents", "\u00a0": " ", "\u202f": " ",
+    "≤": "\\le ", "≥": "\\ge ", "≠": "\\neq ", "≈": "\\approx ", "∈": "\\in ", "∪": "\\cup ",
+    "∅": "\\emptyset ", "ℝ": "\\mathbb{R}",
+})  # fmt: skip
 _DEGREE = r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|°"
+_FONTS = "text|textbf|textit|textrm|mbox|mathrm|mathbf|underline|operatorname"
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -46,10 +27,7 @@ _REWRITES = [
         (r"(?<!\\)\\[!,;:>]|\\(?:quad|qquad|thinspace)(?![A-Za-z])", ""),
         (r"(?<!\\)\\ |~", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-        (
-            r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|underline|operatorname)\s*\{([^{}]*)\}",
-            r" \1 ",
-        ),
+        (rf"\\(?:{_FONTS})\s*\{{([^{{}}]*)\}}", r" \1 "),
         (r"\\overline\s*\{([A-Z]{2})\}", r"\1"),
         (r"\\(?:text)?color\s*\{[a-z]{1,20}\}", ""),
         (r"(?<=\S)\s*\\tag\{[^{}]*\}\s*$", ""),
@@ -100,8 +78,8 @@ _OTHER_CHOICE = re.compile(r"\b[A-J]\b|\b(?:and|or)\b")
 
 
 class Quantity(NamedTuple):
-    """A number as it was written. unit: "" without one. decimals: digits behind the point if it is
-    written with one, so possibly rounded; else None."""
+    """A number as it was written. unit: "" without one. decimals: digits after the decimal point,
+    None without a point. A number with one may be rounded."""
 
     value: Fraction
     unit: str
@@ -111,7 +89,7 @@ class Quantity(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def clean(text: str) -> str:
-    """An answer without dressing: delimiters, spacing, fonts, money and degree signs."""
+    """An answer without delimiters, spacing, fonts, money and degree signs."""
     text = text.translate(_CHARACTERS).strip()
     trimmed = True
     while trimmed:
@@ -134,7 +112,7 @@ def clean(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """What two answers of the same spelling share; `text` is cleaned."""
+    """A normal form that equal spellings share; `text` is cleaned."""
     # A space between digits stays: 1 1/2 is not 11/2.
     compact = re.sub(r"\s+(?!\d)|(?<!\d)\s+", "", text)
     if choice := re.fullmatch(r"\(([A-Za-z])\)", compact):

@@ -4,13 +4,11 @@ A test never runs in the process of the program that it tests, and what the prog
 never where the program can see it:
 
 - tests that call functions (`assert f(1) == 2`, HumanEval's `check(candidate)`) run in a child of
-  the `judges` executor, which sees the program's answers as plain data. The program runs in a child
-  of the `programs` executor, one per test, which is told the calls and nothing else. Printing made
-  up answers, ending early, patching built-ins or returning an object that equals everything gains
-  nothing: an answer is a claim, and the claim is compared elsewhere (`judging.py`);
+  the judges' servers (`judging.py`), which sees the program's answers as plain data. The program
+  runs in a child of the executor, one per test, which is told the calls and nothing else. Printing
+  made up answers, ending early, patching built-ins or returning an object that equals everything
+  gains nothing: an answer is a claim, and the claim is compared elsewhere;
 - tests that give standard input and output compare what was printed, here.
-
-The judges' servers never run a program of a model: a forked child inherits its server's memory.
 """
 
 import ast
@@ -23,6 +21,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from acim_jax.environment.confined import ConfinedFunction
+from acim_jax.environment.ending import Ending
 from acim_jax.environment.executor import Executor
 from acim_jax.markup import Markup
 from acim_jax.records import ExecutionResult, InputOutput, Problem, Status
@@ -30,8 +30,10 @@ from acim_jax.records import ExecutionResult, InputOutput, Problem, Status
 _FENCED = re.compile(r"```(?:python|py)?[ \t]*\r?\n(.*?)```", re.DOTALL)
 #: Characters that the answers to one test's calls, or one program's output, may have.
 _MAX_CHARS = 1 << 20
-#: How often a test may ask for calls that depend on the answers to earlier ones.
+#: Times that a test may ask for calls that depend on the answers to earlier ones.
 _MAX_ROUNDS = 8
+#: Fields of a case that are arguments of `judging.judge`.
+_JUDGED = ("preface", "test", "entry_point", "operations", "answers")
 
 
 class Score(NamedTuple):
@@ -54,11 +56,13 @@ class Score(NamedTuple):
 class _Case:
     """One test of one program on its way to a verdict.
 
-    sources: the program. operations: what the test asks of it; answers: JSON, one of each.
+    program: its index. printed: the test, if it gives input and output; else it is `test`, code.
+    operations: what that asks of the program; answers: JSON, one of each.
     """
 
     program: int
     sources: tuple[str, ...]
+    printed: InputOutput | None
     preface: str
     test: str
     entry_point: str
@@ -77,51 +81,42 @@ def candidate(response: str, markup: Markup) -> str | None:
     return found[-1] if found else None
 
 
-def score(code: str, problem: Problem, programs: Executor, judges: Executor) -> Score:
-    """The tests of `problem` that the program `code` passes."""
-    return score_all([(code, problem)], programs, judges)[0]
-
-
 def score_all(
-    pairs: Sequence[tuple[str | None, Problem]], programs: Executor, judges: Executor
+    pairs: Sequence[tuple[str | None, Problem]], programs: Executor, judges: ConfinedFunction
 ) -> list[Score]:
-    """`score` for many programs, whose tests run side by side; None, no program, passes nothing.
+    """The tests that each program passes, run side by side; None, no program, passes nothing.
 
-    programs: runs what models wrote. judges: an executor that never does.
+    programs: runs what models wrote. judges: runs `judging.judge_all`.
     """
-    calls: list[_Case] = []
-    prints: list[tuple[int, InputOutput, str]] = []
-    for index, (code, problem) in enumerate(pairs):
-        for test in problem.tests if code is not None else ():
-            if isinstance(test, InputOutput):
-                prints.append((index, test, code or ""))
-            else:
-                calls.append(_case(index, code or "", problem, test))
-    printed = _judge_prints(prints, programs)
-    _judge_calls(calls, programs, judges)
-    verdicts = [*printed, *((one.program, bool(one.verdict), one.infra) for one in calls)]
+    cases = [
+        _case(index, code, problem, test)
+        for index, (code, problem) in enumerate(pairs)
+        if code is not None
+        for test in problem.tests
+    ]
+    _judge_prints([case for case in cases if case.printed is not None], programs)
+    _judge_calls([case for case in cases if case.printed is None], programs, judges)
     results: list[Score] = []
     for index, (_, problem) in enumerate(pairs):
-        own = [(passed, infra) for program, passed, infra in verdicts if program == index]
-        passed = sum(one for one, _ in own)
-        results.append(Score(passed, len(problem.tests), any(infra for _, infra in own)))
+        own = [case for case in cases if case.program == index]
+        passed, infra = sum(bool(case.verdict) for case in own), any(case.infra for case in own)
+        results.append(Score(passed, len(problem.tests), infra))
     return results
 
 
-def _judge_prints(
-    prints: Sequence[tuple[int, InputOutput, str]], programs: Executor
-) -> list[tuple[int, bool, bool]]:
+def _judge_prints(cases: Sequence[_Case], programs: Executor) -> None:
+    pairs = [(case, case.printed) for case in cases if case.printed is not None]
     futures = [
-        programs.submit(_text("run_with_input", code, test.stdin), output_chars=_MAX_CHARS)
-        for _, test, code in prints
+        programs.submit(
+            _harness("run_with_input", case.sources[0], printed.stdin), output_chars=_MAX_CHARS
+        )
+        for case, printed in pairs
     ]
-    verdicts: list[tuple[int, bool, bool]] = []
-    for (index, test, _), future in zip(prints, futures, strict=True):
+    for (case, printed), future in zip(pairs, futures, strict=True):
         result = future.result()
         ended_well = result.status is Status.OK and not result.truncated
-        passed = ended_well and _lines(result.stdout) == _lines(test.stdout)
-        verdicts.append((index, passed, result.status is Status.INFRA))
-    return verdicts
+        case.verdict = ended_well and _lines(result.stdout) == _lines(printed.stdout)
+        case.infra = result.status is Status.INFRA
 
 
 def _lines(text: str) -> list[str]:
@@ -129,11 +124,13 @@ def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
-def _case(index: int, code: str, problem: Problem, test: str) -> _Case:
+def _case(index: int, code: str, problem: Problem, test: str | InputOutput) -> _Case:
     """A program without the entry point is taken as the body that continues the question.
 
     The program is given the imports of the set-up, and the question's own imports and helpers.
     """
+    if isinstance(test, InputOutput):
+        return _Case(index, (code,), test, "", "", "")
     name, question = problem.entry_point, problem.question
     preface = question if name and _is_python(question) else ""
     if name and not re.search(rf"\bdef\s+{re.escape(name)}\b", code):
@@ -142,7 +139,7 @@ def _case(index: int, code: str, problem: Problem, test: str) -> _Case:
         sources = (preface, code)
     whole = f"{problem.test_setup}\n{test}" if problem.test_setup else test
     sources = (_imports(problem.test_setup), *sources)
-    return _Case(index, tuple(one for one in sources if one), preface, whole, name)
+    return _Case(index, tuple(filter(None, sources)), None, preface, whole, name)
 
 
 def _is_python(text: str) -> bool:
@@ -161,7 +158,7 @@ def _imports(code: str) -> str:
     return "\n".join(ast.unparse(one) for one in imports)
 
 
-def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: Executor) -> None:
+def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: ConfinedFunction) -> None:
     """Fills in the verdicts: asks the judges what to call, the programs, and the judges again."""
     _find_calls(cases, judges)
     for _ in range(_MAX_ROUNDS):
@@ -170,7 +167,7 @@ def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: Executor) -
         _ask_judges([case for case in waiting if case.verdict is None], judges)
 
 
-def _find_calls(cases: Iterable[_Case], judges: Executor) -> None:
+def _find_calls(cases: Iterable[_Case], judges: ConfinedFunction) -> None:
     """What each test calls first; equal tests are asked once."""
     equal: dict[tuple[str, str, str], list[_Case]] = {}
     for case in cases:
@@ -187,7 +184,7 @@ def _ask_programs(cases: Sequence[_Case], programs: Executor) -> None:
     mark = secrets.token_hex(8)
     futures = [
         programs.submit(
-            _text("answer_calls", list(case.sources), case.operations, mark),
+            _harness("answer_calls", list(case.sources), case.operations, mark),
             output_chars=_MAX_CHARS,
         )
         for case in cases
@@ -200,48 +197,46 @@ def _ask_programs(cases: Sequence[_Case], programs: Executor) -> None:
             case.verdict = False  # it ended before it had answered all
 
 
-def _ask_judges(cases: Sequence[_Case], judges: Executor) -> None:
+def _ask_judges(cases: Sequence[_Case], judges: ConfinedFunction) -> None:
     """Verdicts or further operations; the tests of one program share a child."""
     mark = secrets.token_hex(8)
     groups: dict[int, list[_Case]] = {}
     for case in cases:
         groups.setdefault(case.program, []).append(case)
-    futures = []
-    for group in groups.values():
-        tests = [
-            {
-                name: getattr(case, name)
-                for name in ("preface", "test", "entry_point", "operations", "answers")
-            }
-            for case in group
-        ]
-        futures.append(judges.submit(_text("judge_all", tests, mark), output_chars=_MAX_CHARS))
+    futures = [
+        judges.call(
+            [{name: getattr(case, name) for name in _JUDGED} for case in group],
+            mark,
+            convert=lambda end: end,
+            output_chars=_MAX_CHARS,
+        )
+        for group in groups.values()
+    ]
     for group, future in zip(groups.values(), futures, strict=True):
         result = future.result()
-        for case, line in zip(group, _marked(result, mark), strict=False):
+        lines = _marked(result, mark)
+        for case, line in zip(group, lines, strict=False):
             reply = json.loads(line)
             case.verdict = reply.get("passed")
             case.operations = reply.get("operations", [])
-        for case in group[len(_marked(result, mark)) :]:
+        for case in group[len(lines) :]:
             case.verdict = False
             case.infra = result.status is Status.INFRA
 
 
-def _marked(result: ExecutionResult, mark: str) -> list[str]:
+def _marked(result: ExecutionResult | Ending, mark: str) -> list[str]:
     if result.truncated:
         return []
     lines = result.stdout.split("\n")
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
 
 
-def _text(function: str, *arguments: object) -> str:
-    """The program that calls one function of `remote_calls.py` or `judging.py`."""
-    files = ("remote_calls.py", "judging.py") if function == "judge_all" else ("remote_calls.py",)
-    # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
-    sources = "\n".join(f"exec({_source(name)!a})" for name in files)
-    return f"{sources}\n{function}(*json.loads({json.dumps(arguments)!a}))\n"
-
-
 @functools.cache
-def _source(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+def _source() -> str:
+    return Path(__file__).with_name("remote_calls.py").read_text(encoding="utf-8")
+
+
+def _harness(function: str, *arguments: object) -> str:
+    """The text that calls one function of `remote_calls.py` where programs run."""
+    # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
+    return f"exec({_source()!a})\n{function}(*json.loads({json.dumps(arguments)!a}))\n"

@@ -5,6 +5,7 @@ pointer (8), six 64-bit arguments (16 …). All offsets assume a little-endian m
 """
 
 import ctypes
+import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,17 +27,13 @@ class Instruction(NamedTuple):
     value: int
 
 
-class _Raw(ctypes.Structure):
-    _fields_ = (
-        ("code", ctypes.c_uint16),
-        ("yes", ctypes.c_uint8),
-        ("no", ctypes.c_uint8),
-        ("value", ctypes.c_uint32),
-    )
+_LAYOUT = struct.Struct("=HBBI")  # of an instruction in memory
 
 
 class _Header(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Raw)))
+    """`struct sock_fprog`"""
+
+    _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.c_void_p))
 
 
 Code = Sequence[Instruction]
@@ -62,11 +59,6 @@ def low(argument: int) -> int:
     return 16 + 8 * argument
 
 
-def high(argument: int) -> int:
-    """Offset of the high half of an argument."""
-    return low(argument) + 4
-
-
 def masked(value: int) -> Code:
     """Keeps some bits of the word that was read."""
     return [Instruction(_AND, 0, 0, value)]
@@ -90,8 +82,8 @@ def if_any_bit(bits: int, then: Code) -> Code:
 def dispatch(actions: Mapping[int, Code], default: Code) -> Code:
     """A search tree: runs `actions[n]` for the word n that was read, else `default`.
 
-    Every leaf must end the filter. A tree and no list: the kernel tries all numbers when the filter
-    is installed, which happens once per program.
+    Every leaf must end the filter. It is a tree, not a list, since the kernel runs the filter on
+    every number when it is installed, which happens once per program.
     """
     starts: list[tuple[int, Code]] = [(0, default)]
     for number in sorted(actions):
@@ -115,14 +107,15 @@ def _tree(ranges: Sequence[tuple[int, Code]]) -> Code:
     return [fork, Instruction(_JUMP, 0, 0, len(left)), *left, *right]
 
 
-class Program:
+class Filter:
     """A filter as the kernel takes it. address: of its `struct sock_fprog`, while it lives."""
 
     def __init__(self, code: Code) -> None:
-        self._array = (_Raw * len(code))(*(_Raw(*instruction) for instruction in code))
-        self._header = _Header(len(code), ctypes.cast(self._array, ctypes.POINTER(_Raw)))
+        self._array = bytearray().join(_LAYOUT.pack(*instruction) for instruction in code)
+        whole = (ctypes.c_char * len(self._array)).from_buffer(self._array)
+        self._header = _Header(len(code), ctypes.addressof(whole))
         self.address = ctypes.cast(ctypes.byref(self._header), ctypes.c_void_p)
 
     def set_value(self, place: int, value: int) -> None:
         """Changes the operand of one instruction."""
-        self._array[place].value = value
+        struct.pack_into("=I", self._array, _LAYOUT.size * (place + 1) - 4, value)

@@ -1,23 +1,18 @@
 """A fork server's own view of the machine: processes, network, IPC objects, and files.
 
-A server enters it once; the programs it forks are born in it. Root needs no user namespace for it,
-an ordinary user does. The file system shows the folders that programs read, two devices, and an
-empty scratch folder of bounded size in memory: no /proc, no /etc, no home, no other run.
+A server enters it once, and its children inherit it. An ordinary user needs a user namespace for
+it, root does not. The file system shows the folders that children read, some devices, and an empty
+scratch folder of bounded size in memory: no /proc, no /etc, no home, no other run.
 """
 
 import os
 import signal
 from collections.abc import Callable, Sequence
 
-from acim_jax.environment.sandbox import kernel
+from acim_jax.environment.sandbox import kernel, trial
 
-_NEWNS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
-    0x0002_0000,
-    0x0800_0000,
-    0x1000_0000,
-    0x2000_0000,
-    0x4000_0000,
-)
+_NEWNS, _NEWIPC, _NEWUSER = 0x0002_0000, 0x0800_0000, 0x1000_0000
+_NEWPID, _NEWNET = 0x2000_0000, 0x4000_0000
 _FLAGS = _NEWPID | _NEWNET | _NEWIPC
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 0x1000, 0x4000, 0x4_0000
 
@@ -25,11 +20,11 @@ _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 0x1000, 0x4000, 0x
 def leave_host() -> bool:
     """Leaves the host's namespaces; the next forked child is the first process of its own.
 
-    Returns whether that took a user namespace in which this user's threads are counted alone.
+    Returns whether that took a user namespace, in which only the children's threads are counted.
     Raises `OSError`, with nothing changed, if the host does not allow it.
     """
-    with_user = not _allowed(_FLAGS)
-    if with_user and not _allowed(_FLAGS | _NEWUSER):
+    with_user = bool(trial.failure(lambda: _unshare(_FLAGS)))
+    if with_user and trial.failure(lambda: _unshare(_FLAGS | _NEWUSER)):
         raise PermissionError("the host does not allow new namespaces")
     _unshare(_FLAGS | (_NEWUSER if with_user else 0))
     return with_user and _kernel_version() >= (5, 14)
@@ -44,18 +39,6 @@ def _unshare(flags: int) -> None:
         _write("/proc/self/gid_map", f"{group} {group} 1")
 
 
-def _allowed(flags: int) -> bool:
-    """Tried in a child: half of it could not be taken back."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _unshare(flags)
-            os._exit(0)
-        except OSError:
-            os._exit(1)
-    return os.waitpid(pid, 0)[1] == 0
-
-
 def _kernel_version() -> tuple[int, int]:
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int(minor.partition("-")[0])
@@ -64,8 +47,8 @@ def _kernel_version() -> tuple[int, int]:
 def become_first_process(at_end: Callable[[], None]) -> None:
     """Forks the first process of the new namespace and returns in it.
 
-    The process that called waits for it, then calls `at_end` and ends, too; killed, it takes the
-    new one along.
+    The calling process waits for it, then calls `at_end` and ends; if it is killed, so is the new
+    one.
     """
     pid = os.fork()
     if pid == 0:
@@ -115,7 +98,7 @@ def _fill(base: str, read: Sequence[str], devices: Sequence[str]) -> None:
 
 
 def _mirror(path: str, base: str, shown: list[str], *, bind: bool) -> None:
-    """Makes `path` mean under `base` what it means here: links copied, the real folder bound."""
+    """Makes `path` mean under `base` what it means here: copies links, binds the real folder."""
     current = "/"
     parts = [part for part in path.split("/") if part]
     for index, part in enumerate(parts):
@@ -142,8 +125,5 @@ def _within(path: str, folders: Sequence[str]) -> bool:
 
 
 def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.write(descriptor, text.encode("ascii"))
-    finally:
-        os.close(descriptor)
+    with open(path, "wb", buffering=0) as file:
+        file.write(text.encode("ascii"))
