@@ -1,4 +1,4 @@
-"""Compiled programs: the persistent cache that keeps them, and the counter that watches them."""
+"""Executables that XLA makes: their persistent cache, and a counter of them."""
 
 import logging
 import os
@@ -11,8 +11,8 @@ import jax.monitoring
 
 log = logging.getLogger(__name__)
 
-# Fires once for every executable that is made, whether XLA compiles it or the persistent cache
-# has it (the timer stands around both); a call of a program already in memory fires nothing.
+# Fires once for every executable that is compiled or read from the persistent cache (the timer
+# stands around both), and not for one that is in memory.
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 MAX_CACHE_BYTES = 4 * 2**30
 
@@ -24,10 +24,10 @@ def cache_folder() -> Path:
 
 
 def enable_cache(folder: Path | None = None) -> Path | None:
-    """Keeps compiled programs in `folder` (`cache_folder()` by default) from now on.
+    """Keeps executables in `folder` (`cache_folder()` by default) from now on.
 
-    Returns the folder, or None where it cannot be written: then every process compiles anew.
-    The size limit also switches on the cache's file lock, without which a process may read what
+    Returns the folder, or None where it cannot be written: then every process compiles anew. The
+    size limit also switches on the cache's file lock, without which a process may read what
     another one has half-written.
     """
     folder = cache_folder() if folder is None else folder
@@ -37,7 +37,7 @@ def enable_cache(folder: Path | None = None) -> Path | None:
     except OSError:
         writable = False
     if not writable:
-        log.warning("compiled programs are not kept: %s cannot be written", folder)
+        log.warning("executables are not kept: %s cannot be written", folder)
         return None
     jax.config.update("jax_compilation_cache_max_size", MAX_CACHE_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -46,14 +46,14 @@ def enable_cache(folder: Path | None = None) -> Path | None:
 
 
 class Compiled(NamedTuple):
-    """programs: compiled or loaded from the persistent cache. seconds: what that took."""
+    """executables: compiled or loaded from the persistent cache. seconds: what that took."""
 
-    programs: int
+    executables: int
     seconds: float
 
 
 class CompileCounter:
-    """Counts programs made in this process between `__enter__` and `close`.
+    """Counts executables made in this process between `__enter__` and `close`.
 
     A warm iteration must count 0: neither compiled nor loaded.
     """

@@ -177,7 +177,7 @@ def test_when_programs_return_changes_nothing(made, seed: int):
     assert stats.prefill_tokens == made[1].prefill_tokens == given_tokens(episodes)
 
 
-def test_a_program_that_runs_holds_up_nobody():
+def test_other_conversations_go_on_while_a_program_runs():
     """All text rollouts end while every program of the code rollouts is still running."""
     ended = threading.Event()
     finished: list[int] = []
@@ -244,7 +244,7 @@ def test_a_warm_sampler_never_compiles():
         run(sampler, requests(5, 1), params=others, top_p=0.9)
         run(sampler, requests(1, 1), params=params, temperature=0.0)
         run(stops, requests(2, 1), params=params, top_k=5, min_p=0.1)
-    assert counter.take().programs == 0
+    assert counter.take().executables == 0
 
 
 def test_a_dead_executor_ends_its_episodes_only():

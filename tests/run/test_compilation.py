@@ -19,14 +19,14 @@ def test_a_warm_call_counts_nothing() -> None:
 
     with compilation.CompileCounter() as counter:
         double(x_short)
-        assert counter.take().programs == 1
+        assert counter.take().executables == 1
         double(x_short)
         assert counter.take() == (0, 0.0)
         double(x_long)  # another shape is another program
         seen = counter.take()
-        assert seen.programs == 1 and seen.seconds > 0
+        assert seen.executables == 1 and seen.seconds > 0
     double(jnp.ones(7))
-    assert counter.take().programs == 0  # closed counters hear nothing
+    assert counter.take().executables == 0  # closed counters hear nothing
 
 
 PROGRAM = """
@@ -46,9 +46,9 @@ def long(x):
 
 with compilation.CompileCounter() as counter:
     long(x)
-    print(counter.take().programs)
+    print(counter.take().executables)
     long(x)
-    print(counter.take().programs)
+    print(counter.take().executables)
 """
 
 

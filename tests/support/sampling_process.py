@@ -56,7 +56,7 @@ def main(out: Path, number: int, port: str) -> None:
             score=lambda own: [dataclasses.replace(e, graded=f"by {number}") for e in own],
             on_done=lambda: done.append(1),
         )
-        result["compiled"] = counter.take().programs
+        result["compiled"] = counter.take().executables
     (out / f"{number}.episodes").write_bytes(episode_bytes.dump(episodes))
     result |= {
         "executed": Counter(executor.programs),

@@ -47,7 +47,7 @@ def iterations(count: int) -> list[dict[str, Any]]:
             state, history = result.state, result.history
             found = result.exploration
             row = {
-                "compiled": counter.take().programs,
+                "compiled": counter.take().executables,
                 "tokens": [e.token_ids.tolist() for e in found.episodes],
                 "rewards": [e.reward for e in found.episodes],
                 "policy": np.stack([v.policy for v in found.values]).tolist(),

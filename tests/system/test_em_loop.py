@@ -51,7 +51,7 @@ def run(config, start, iterations: int):
                 state, small_world.PROBLEMS, history, resources, iteration, progress=0.0
             )
             state, history = result.state, result.history
-            compiled.append(counter.take().programs)
+            compiled.append(counter.take().executables)
             results.append(result)
         policy = em.policy(state, small_world.PROBLEMS, resources).code
     return results, compiled, policy

@@ -150,7 +150,7 @@ def test_state_keeps_its_sharding_and_nothing_is_compiled_twice(both, layout):
         )
         again = step.apply(applied.state, gradients, np.float32(1e-2), optimiser=learner.optimiser)
         jax.block_until_ready(again)
-        assert counter.take().programs == 0
+        assert counter.take().executables == 0
     for x, planned_for_x in zip(
         jax.tree.leaves(gradients), jax.tree.leaves(planned.params), strict=True
     ):
@@ -181,5 +181,5 @@ def test_sampled_tokens(eight, unroll: bool):
     assert different <= stats.near_ties + sharded_stats.near_ties
     with compilation.CompileCounter() as counter:
         again, _ = tiny_models.run(sampler, wanted, params=split, config=config)
-        assert counter.take().programs == 0
+        assert counter.take().executables == 0
     assert [e.text for e in again] == [e.text for e in theirs]
