@@ -95,7 +95,7 @@ def _times(result: em.Iteration) -> Metrics:
 
 
 def of_compilation(compiled: Compiled) -> Metrics:
-    return {Metric.COMPILE_COUNT: compiled.programs, Metric.COMPILE_SECONDS: compiled.seconds}
+    return {Metric.COMPILE_COUNT: compiled.executables, Metric.COMPILE_SECONDS: compiled.seconds}
 
 
 def one_line(iteration: int, last: int, metrics: Metrics) -> str:
