@@ -1,4 +1,4 @@
-"""Executables: the persistent cache that keeps them, and the counter that watches them."""
+"""Executables that XLA makes: their persistent cache, and a counter of them."""
 
 import logging
 import os
@@ -11,8 +11,8 @@ import jax.monitoring
 
 log = logging.getLogger(__name__)
 
-# Fires once for every executable that is made, whether XLA compiles it or the persistent cache
-# has it (the timer stands around both); a call of an executable that is in memory fires nothing.
+# Fires once for every executable that is compiled or read from the persistent cache (the timer
+# stands around both), and not for one that is in memory.
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 MAX_CACHE_BYTES = 4 * 2**30
 
@@ -26,8 +26,8 @@ def cache_folder() -> Path:
 def enable_cache(folder: Path | None = None) -> Path | None:
     """Keeps executables in `folder` (`cache_folder()` by default) from now on.
 
-    Returns the folder, or None where it cannot be written: then every process compiles anew.
-    The size limit also switches on the cache's file lock, without which a process may read what
+    Returns the folder, or None where it cannot be written: then every process compiles anew. The
+    size limit also switches on the cache's file lock, without which a process may read what
     another one has half-written.
     """
     folder = cache_folder() if folder is None else folder
@@ -46,7 +46,7 @@ def enable_cache(folder: Path | None = None) -> Path | None:
 
 
 class Compiled(NamedTuple):
-    """executables: compiled, or loaded from the persistent cache. seconds: what that took."""
+    """executables: compiled or loaded from the persistent cache. seconds: what that took."""
 
     executables: int
     seconds: float

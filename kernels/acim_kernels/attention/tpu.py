@@ -11,10 +11,11 @@ from jaxtyping import Array, Float
 _LANES = 128
 #: Queries and keys a step, the first that divides the padded length.
 _BLOCKS = (512, 384, 256, 128)
+_SIZES = ("block_q", "block_kv", "block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq")
 
 
 def limit(q_BTNH: Array, window: int | Array | None) -> str | None:
-    """What keeps this kernel from the input; None: nothing."""
+    """Why this kernel does not cover the input; None if it does."""
     if window is not None and not isinstance(window, int):
         return "the window is known at run time only"
     if q_BTNH.shape[3] % 64:
@@ -50,19 +51,8 @@ def attention(
     block = next(size for size in _BLOCKS if padded % size == 0)
     kernel = splash.make_splash_mha_single_device(
         masks.MultiHeadMask([mask] * N),
-        block_sizes=_sizes(block),
+        block_sizes=splash.BlockSizes(**dict.fromkeys(_SIZES, block)),
         interpret=interpret,
     )
     out = cast(Array, jax.vmap(kernel)(q, k, v))
     return out[:, :, :T].swapaxes(1, 2)
-
-
-def _sizes(block: int) -> splash.BlockSizes:
-    return splash.BlockSizes(
-        block_q=block,
-        block_kv=block,
-        block_q_dkv=block,
-        block_kv_dkv=block,
-        block_q_dq=block,
-        block_kv_dq=block,
-    )
