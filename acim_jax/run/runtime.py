@@ -170,17 +170,8 @@ class Runtime:
 def check_rows(config: RunConfig) -> None:
     """ValueError, naming the field, for rows that the mesh's batch axes cannot share evenly."""
     train, sample = mesh.layouts(config.mesh)
-    config.sampling.check_shards(1 if sample is None else sample.shards("batch"))
-    shards = 1 if train is None else train.shards("batch")
-    for name, rows in (
-        ("improve.microbatch_rows", config.improve.microbatch_rows),
-        ("warmup.rows", config.warmup.rows),
-    ):
-        if rows % shards:
-            raise ValueError(
-                f"{name} is {rows}, but this mesh splits rows into {shards} equal parts (data × "
-                f"fsdp); make it a multiple of {shards}, or change mesh."
-            )
+    for layout in (train, sample):
+        config.check_shards(1 if layout is None else layout.shards("batch"))
 
 
 def prefix_width(model: ModelFolder, problems: Sequence[Problem], multiple: int = 16) -> int:

@@ -61,31 +61,11 @@ def prepare(config: RunConfig) -> Prepared:
         split: problems.load_split(config.data, split) for split in ("train", "validation", "test")
     }
     prepared = Prepared(config, model, splits["train"], splits["validation"], splits["test"])
-    check(config)
     if config.lora is not None:
         lora.check(config.lora, model.config)
     _check_lengths(prepared)
     runtimes.check_rows(config)
     return prepared
-
-
-def check(config: RunConfig) -> None:
-    """Refuses sections that contradict one another (ValueError)."""
-    if config.method == "rl" and config.explore.guided_rollouts:
-        raise ValueError(
-            "explore.guided_rollouts: plain RL has no guides; set it to 0 and "
-            "explore.native_rollouts to the rollouts per problem, or use method: em."
-        )
-    if config.method == "em" and not config.explore.guided_rollouts:
-        raise ValueError(
-            "explore.guided_rollouts: EM explores both decisions; set it to 1 or more, or use "
-            "method: rl."
-        )
-    if config.lora is not None and config.model.init == "random":
-        raise ValueError(
-            "lora: adapters to random weights learn nothing; set model.init: pretrained, or leave "
-            "lora out to train all weights."
-        )
 
 
 def _check_lengths(prepared: Prepared) -> None:
