@@ -91,12 +91,11 @@ class RunConfig:
         if -1 not in (self.mesh.data, self.mesh.fsdp):
             self.check_shards(self.mesh.data * self.mesh.fsdp)
 
-    def check_shards(self, train: int, sample: int) -> None:
-        """ValueError for rows that the batch's parts in training or sampling cannot share evenly."""
-        for field, rows, shards in (
-            ("sampling.slots", self.sampling.slots, sample),
-            ("improve.microbatch_rows", self.improve.microbatch_rows, train),
-            ("warmup.rows", self.warmup.rows, train),
+    def check_shards(self, shards: int) -> None:
+        """ValueError for training rows that `shards` parts of the batch cannot share evenly."""
+        for field, rows in (
+            ("improve.microbatch_rows", self.improve.microbatch_rows),
+            ("warmup.rows", self.warmup.rows),
         ):
             if rows % shards:
                 raise ValueError(

@@ -74,5 +74,6 @@ def _check_lengths(prepared: Prepared) -> None:
 
 def check_rows(config: RunConfig) -> None:
     """ValueError, naming the field, for rows that the mesh's batch axes cannot share evenly."""
-    layouts = mesh.layouts(config.mesh)
-    config.check_shards(*(1 if one is None else one.shards("batch") for one in layouts))
+    train, sample = (1 if one is None else one.shards("batch") for one in mesh.layouts(config.mesh))
+    config.sampling.check_shards(sample)
+    config.check_shards(train)
