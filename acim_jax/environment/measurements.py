@@ -25,18 +25,6 @@ class Measurements(NamedTuple):
     latencies_s: tuple[float, ...]
     waits_s: tuple[float, ...]
 
-    def seconds(self) -> dict[str, float]:
-        """Medians and 95th percentiles as metrics; none if there was no program."""
-        return {
-            f"{name}_p{percent}": quantile(values, percent / 100)
-            for name, values in (
-                ("time/program", self.latencies_s),
-                ("time/program_wait", self.waits_s),
-            )
-            if values
-            for percent in (50, 95)
-        }
-
 
 class Ledger:
     """Counts that many threads write and one reads."""

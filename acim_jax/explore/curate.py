@@ -87,7 +87,7 @@ def _usable(
     dropped: _Dropped,
 ) -> list[Episode]:
     """Without episodes that our executor failed, that never began, or that no row can hold."""
-    usable = []
+    usable: list[Episode] = []
     for episode in group:
         if episode.stop in (Stop.INFRA, Stop.PROMPT):
             dropped[DropReason(episode.stop.value)] += 1

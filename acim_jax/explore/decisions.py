@@ -4,6 +4,11 @@ The paper's normalisation is not recoverable. `prefix` is the one estimator that
 and `hazard` of docs/method.md belong beside it.
 """
 
+# The types of jax and optax are known in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportMissingTypeStubs=false
+
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -18,7 +18,7 @@ def estimate(
     belongs to problem i.
     """
     groups = group_by_problem([e for e in episodes if e.stop is not Stop.INFRA])
-    values = []
+    values: list[DecisionValues] = []
     for i, problem in enumerate(problems):
         counts = np.zeros((len(DECISIONS),), np.int64)
         value = np.full((len(DECISIONS),), np.nan)

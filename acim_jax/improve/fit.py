@@ -1,5 +1,10 @@
 """The M-step: a host loop that feeds the compiled functions of `step.py`."""
 
+# The types of jax and optax are known in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportMissingTypeStubs=false
+
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

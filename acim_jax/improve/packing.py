@@ -58,7 +58,8 @@ def example_row(example: Example) -> TokenRow:
             f"The episode of problem {episode.problem_id} was decoded greedily: its tokens have no "
             "sampling probability to form a ratio with. Train on rollouts of positive temperature."
         )
-    weights, logprobs = [], []
+    weights: list[np.ndarray] = []
+    logprobs: list[np.ndarray] = []
     for segment in episode.segments:
         is_model = segment.author is Author.MODEL
         if is_model and segment.logprobs is None:

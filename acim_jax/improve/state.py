@@ -1,5 +1,10 @@
 """What training changes: parameters, the optimiser's moments, and the number of steps made."""
 
+# The types of jax and optax are known in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportMissingTypeStubs=false
+
 from typing import Any, NamedTuple, cast
 
 import jax

@@ -7,6 +7,11 @@ into microbatches gives the gradient of the whole batch.
 frozen has no gradient and never changes.
 """
 
+# The types of jax and optax are known in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportMissingTypeStubs=false
+
 import functools
 from typing import NamedTuple
 

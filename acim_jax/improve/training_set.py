@@ -75,7 +75,7 @@ def decision_batches(
     Each epoch goes once through all queries, in an order drawn from (seed, iteration, epoch).
     """
     share = -(-num_problems // config.minibatches)
-    batches = []
+    batches: list[tuple[DecisionBatch, int]] = []
     for epoch in range(config.epochs):
         order = rng.host(seed, iteration, "decisions", epoch).permutation(len(problems))
         for chosen in np.array_split(order, config.minibatches):

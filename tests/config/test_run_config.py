@@ -92,8 +92,8 @@ def test_refusals(
         ("method: sft\nrun:\n  iterations: 3\n", "c.yaml:3: run.iterations: method sft is the warm"),
         ("seed: 1\nmodel: {init: random}\nlora: {}\n", "c.yaml:3: lora: adapters to random weights"),
         (
-            "mesh: {data: 2, fsdp: 4, tensor: -1}\nsampling: {slots: 12}\n",
-            "c.yaml:2: sampling.slots is 12, but this mesh splits rows into 8 equal parts",
+            "mesh: {data: 2, fsdp: 4, tensor: -1}\nwarmup: {rows: 12}\n",
+            "c.yaml:2: warmup.rows is 12, but this mesh splits rows into 8 equal parts",
         ),
         ("mesh: {fsdp: 3}\nwarmup: {rows: 63}\nsampling:\n  slots: 63\nimprove: {microbatch_rows: 4}\n",
          "c.yaml:5: improve.microbatch_rows is 4, but this mesh splits rows into 3 equal parts"),
