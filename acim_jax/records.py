@@ -190,7 +190,6 @@ class Episode:
     executions: tuple[ExecutionResult, ...]
     stop: Stop
     sampling: SamplingParams
-    policy_version: int = 0
     fences_opened: int = 0
     text: str = ""  # the response (everything after the prompt), decoded once, for people
     answer: str | None = None

@@ -28,7 +28,7 @@ import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
-from acim_jax.checkpoint import hf, hf_config, hf_table, safetensors_file
+from acim_jax.checkpoint import hf_config, hf_export, hf_import, hf_table, safetensors_file
 from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes, mesh, place
@@ -56,9 +56,9 @@ def make_checkpoint(folder: Path, shape: str) -> int:
         param_dtype="bfloat16",
     )
     shapes = {
-        name: hf_table.tensor_shape(row, config)
-        for row in hf_table.family_of(config).rows_of(config)
-        for name in hf_table.tensor_names(row, config)
+        name: hf_table.tensor_shape(weight, config)
+        for weight in hf_table.family_of(config).weights_of(config)
+        for name in hf_table.tensor_names(weight, config)
     }
     draw = np.random.default_rng(0).integers(0, 0x7F80, size=1 << 20, dtype=np.uint16)
     tensors = (np.resize(draw, shape).view(BFLOAT16) for shape in shapes.values())
@@ -69,12 +69,12 @@ def make_checkpoint(folder: Path, shape: str) -> int:
 
 
 def load(folder: Path, devices: int) -> transformer.Params:
-    config = hf.read_config(folder)
+    config = hf_config.read_config(folder)
     shardings = None
     if devices > 1:
         layout = axes.Layout.of(mesh.make(MESH), axes.TRAIN_RULES)
         shardings = place.param_shardings(transformer.abstract_params(config), layout)
-    return jax.block_until_ready(hf.load(folder, config, shardings=shardings))
+    return jax.block_until_ready(hf_import.load(folder, config, shardings=shardings))
 
 
 def child_import(folder: Path, devices: int) -> None:
@@ -93,7 +93,7 @@ def child_import(folder: Path, devices: int) -> None:
         share += x.nbytes // int(np.prod([x.sharding.mesh.shape[axis] for axis in split]))
     print(json.dumps({"held": held, "share": share}), flush=True)
     sys.stdin.readline()
-    hf.save(folder / f"written-{devices}", params, hf.read_config(folder))
+    hf_export.save(folder / f"written-{devices}", params, hf_config.read_config(folder))
     print("written", flush=True)
 
 

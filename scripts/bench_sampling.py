@@ -28,7 +28,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from acim_jax.checkpoint import hf
+from acim_jax.checkpoint import hf_export
 from acim_jax.environment.executor import Executor
 from acim_jax.markup import Markup
 from acim_jax.model import scoring, transformer
@@ -252,7 +252,7 @@ def compare(size: str, slots: int, repeats: int, console: rich.console.Console) 
     systems: dict[str, Any] = {"acim_jax": ours, "acim_jax, int8 cache": int8}
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
-        hf.save(model, params, config)
+        hf_export.save(model, params, config)
         for name, make in peer_samplers.MAKERS.items():
             try:
                 systems[name] = make(model, config, questions(), lengths())

@@ -41,7 +41,7 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float, float, int]:
         wall, cpu = time.perf_counter(), time.process_time()
         result = call()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return result, wall, cpu, counter.take().programs
+        return result, wall, cpu, counter.take().executables
 
 
 class Bytes:

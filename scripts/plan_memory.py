@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("config", type=Path, help="a config with a `# Hardware:` line")
     parser.add_argument("--model", type=Path, required=True, metavar="DIR")
     parser.add_argument("--compile", choices=["cpu", "topology"])
-    parser.add_argument("--program", action="append", help="compile only these, e.g. decode")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="compile only these, e.g. decode"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     args = parser.parse_args()
     stated = HARDWARE.search(args.config.read_text(encoding="utf-8"))
@@ -38,7 +40,7 @@ def main() -> None:
         parser.error(f"{args.config} has no line `# Hardware: NAME, N devices of X GiB.`")
     name, count, size = stated.group(1), int(stated.group(2)), float(stated.group(3))
     _set_up(count)
-    found = plan(args.config, args.model, name, count, args.compile, args.program)
+    found = plan(args.config, args.model, name, count, args.compile, args.only)
     found = {"config": args.config.name, "hardware": name, "device_gib": size, **found}
     if args.json:
         print(json.dumps(found))
@@ -72,7 +74,7 @@ def plan(
     compiler: str | None,
     wanted: list[str] | None,
 ) -> dict[str, Any]:
-    """The estimate, and with `compiler` every program's figures, as plain values in bytes."""
+    """The estimate, and with `compiler` every executable's figures, as plain values in bytes."""
     import jax  # after _set_up
 
     from acim_jax.config import run as config
@@ -101,7 +103,7 @@ def plan(
     if compiler is None:
         return found
     lowered = {**executables.sampling(workload, at), **executables.training(workload, at)}
-    found["programs"] = {}
+    found["executables"] = {}
     for name, lower in lowered.items():
         if wanted and name not in wanted:
             continue
@@ -111,7 +113,7 @@ def plan(
         except jax.errors.JaxRuntimeError as error:  # it does not fit: that is an answer
             figures = {"refused": str(error).partition("\n")[0]}
         seconds = time.perf_counter() - started
-        found["programs"][name] = {**figures, "seconds": seconds}
+        found["executables"][name] = {**figures, "seconds": seconds}
         print(f"{name}: {seconds:.0f} s", file=sys.stderr)
     return found
 
@@ -122,7 +124,7 @@ def _print(found: dict[str, Any]) -> None:
         parts = found[phase]
         listed = ", ".join(f"{name} {value / GIB:.2f}" for name, value in parts.items())
         print(f"  {phase}: {listed} GiB")
-    for name, figures in found.get("programs", {}).items():
+    for name, figures in found.get("executables", {}).items():
         seconds = figures.pop("seconds")
         if "refused" in figures:
             print(f"  {name}: {figures['refused']}")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import json
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +46,10 @@ _WINDOW_LEFT_OUT = 4096
 _FULL_LAYERS_LEFT_OUT = 28
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The object of a JSON file; FileNotFoundError or ValueError name the file and line."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing: a Hugging Face model folder was expected.")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} must hold one JSON object, got {type(content).__name__}.")
-    return content
-
-
 def read_family(folder: Path) -> hf_table.Family:
     """The family named by the folder's `model_type`; others are refused by name."""
     file = folder / "config.json"
-    model_type = read_json(file).get("model_type")
+    model_type = hf_fields.read_json(file).get("model_type")
     if model_type not in hf_table.FAMILIES:
         raise ValueError(
             f"{file}: model_type {model_type!r} is not supported; supported: "
@@ -80,7 +66,7 @@ def read_config(folder: Path) -> ModelConfig:
     """
     family = read_family(folder)
     file = folder / "config.json"
-    content = read_json(file)
+    content = hf_fields.read_json(file)
     _refuse_unsupported(content, file)
     left_out = _LEFT_OUT[family.model_type]
     heads = hf_fields.whole(content, "num_attention_heads", file)

@@ -6,7 +6,6 @@ Atomic: the folder appears whole under its name or not at all. Streams: one tens
 import collections
 import functools
 import itertools
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,7 +19,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from acim_jax import bad_input
-from acim_jax.checkpoint import acim_yaml, hf_config, hf_import, hf_table, safetensors_file
+from acim_jax.checkpoint import (
+    acim_yaml,
+    hf_config,
+    hf_fields,
+    hf_import,
+    hf_table,
+    safetensors_file,
+)
 from acim_jax.checkpoint.safetensors_file import bits_of
 from acim_jax.files import atomic_folder
 from acim_jax.markup import Markup
@@ -67,23 +73,23 @@ def save(
     flat: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
     with bad_input.reading():
         _check_target(folder, overwrite)
-        rows = hf_table.family_of(config).rows_of(config)
-        _check_params(flat, rows, config)
+        weights = hf_table.family_of(config).weights_of(config)
+        _check_params(flat, weights, config)
         name = dtype or str(flat["embed/embedding"].dtype)
         special_ids = _special_ids(tokenizer_files_from) if tokenizer_files_from else {}
         config_json = hf_config.config_json(config, name, special_ids)
     shapes = {
-        tensor: hf_table.tensor_shape(row, config)
-        for row in rows
-        for tensor in hf_table.tensor_names(row, config)
+        tensor: hf_table.tensor_shape(weight, config)
+        for weight in weights
+        for tensor in hf_table.tensor_names(weight, config)
     }
     target = np.dtype(jax.numpy.dtype(name))
-    tensors = _tensors(flat, rows, config, target)
+    tensors = _tensors(flat, weights, config, target)
     if jax.process_index() == 0:
         with atomic_folder.replacing(folder) as made:
             _write_tensors(made, shapes, tensors, target, max_shard_bytes)
-            _write_json(made / "config.json", config_json)
-            _write_json(made / GENERATION, {"_from_model_config": True, **special_ids})
+            hf_fields.write_json(made / "config.json", config_json)
+            hf_fields.write_json(made / GENERATION, {"_from_model_config": True, **special_ids})
             if tokenizer_files_from is not None:
                 _copy_tokenizer(tokenizer_files_from, made)
             if markup is not None:
@@ -106,9 +112,9 @@ def _check_target(folder: Path, overwrite: bool) -> None:
 
 
 def _check_params(
-    flat: dict[str, Any], rows: tuple[hf_table.Row, ...], config: ModelConfig
+    flat: dict[str, Any], weights: tuple[hf_table.Weight, ...], config: ModelConfig
 ) -> None:
-    shapes = {row.path: hf_table.param_shape(row, config) for row in rows}
+    shapes = {weight.path: hf_table.param_shape(weight, config) for weight in weights}
     found = {path: getattr(value, "shape", None) for path, value in flat.items()}
     for path in sorted(shapes.keys() | found.keys()):
         if shapes.get(path) != found.get(path):
@@ -119,18 +125,18 @@ def _check_params(
 
 
 def _tensors(
-    flat: dict[str, Any], rows: tuple[hf_table.Row, ...], config: ModelConfig, dtype: np.dtype
+    flat: dict[str, Any], weights: tuple[hf_table.Weight, ...], config: ModelConfig, dtype: np.dtype
 ) -> Iterator[np.ndarray]:
     """The file's tensors in the table's order; every process of a job must ask for all of them."""
-    for row in rows:
-        param: jax.Array = flat[row.path]
-        stack = hf_table.stack_shape(row, config)
-        names = hf_table.tensor_names(row, config)
+    for weight in weights:
+        param: jax.Array = flat[weight.path]
+        stack = hf_table.stack_shape(weight, config)
+        names = hf_table.tensor_names(weight, config)
         for name, at in zip(names, np.ndindex(*stack), strict=True):
             array = _fetch(param, np.array(at, np.int32))
             with bad_input.reading():
                 safetensors_file.check_finite(array, dtype, f"The model's tensor {name}")
-            yield hf_table.write(row, config, array.astype(dtype, copy=False))
+            yield hf_table.write(weight, config, array.astype(dtype, copy=False))
 
 
 def _fetch(param: jax.Array, at: np.ndarray) -> np.ndarray:
@@ -147,7 +153,7 @@ def _fetch(param: jax.Array, at: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _take(gathered_from: Sharding | None) -> Callable[[jax.Array, np.ndarray], jax.Array]:
-    """The program that takes one array, as bits; gathered to every device of a sharding's mesh."""
+    """Takes one array, as bits; gathered to every device of a sharding's mesh."""
 
     def take(param: jax.Array, at: jax.Array) -> jax.Array:
         # As bits, for the reasons that `hf_import` states.
@@ -194,7 +200,7 @@ def _write_tensors(
         weight_map |= dict.fromkeys(names, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-        _write_json(folder / hf_import.INDEX, index)
+        hf_fields.write_json(folder / hf_import.INDEX, index)
 
 
 def _copy_tokenizer(source: Path, target: Path) -> None:
@@ -209,15 +215,15 @@ def _copy_tokenizer(source: Path, target: Path) -> None:
 def _special_ids(source: Path) -> dict[str, Any]:
     """The ids of bos, eos and pad: as the source's config says, else as its tokenizer does."""
     if (source / "config.json").is_file():
-        content = hf_config.read_json(source / "config.json")
+        content = hf_fields.read_json(source / "config.json")
         found = {name: content[name] for name in _SPECIAL_IDS if content.get(name) is not None}
         if found:
             return found
     if not all((source / name).is_file() for name in TOKENIZER_FILES[:2]):
         return {}
-    added = hf_config.read_json(source / "tokenizer.json").get("added_tokens", [])
+    added = hf_fields.read_json(source / "tokenizer.json").get("added_tokens", [])
     ids = {token["content"]: token["id"] for token in added}
-    settings = hf_config.read_json(source / "tokenizer_config.json")
+    settings = hf_fields.read_json(source / "tokenizer_config.json")
     found = {}
     for name in _SPECIAL_IDS:
         token = settings.get(name.removesuffix("_id"))
@@ -225,7 +231,3 @@ def _special_ids(source: Path) -> dict[str, Any]:
         if content in ids:
             found[name] = ids[content]
     return found
-
-
-def _write_json(file: Path, content: dict[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

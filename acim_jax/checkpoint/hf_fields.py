@@ -1,7 +1,25 @@
-"""Fields of a `config.json`, checked one by one: errors name file and field."""
+"""JSON files of Hugging Face folders, and their fields one by one: errors name file and field."""
 
+import json
 from pathlib import Path
 from typing import Any
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object of a JSON file; FileNotFoundError or ValueError name the file and line."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: a Hugging Face model folder was expected.")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must hold one JSON object, got {type(content).__name__}.")
+    return content
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def whole(content: dict[str, Any], field: str, file: Path, default: int | None = None) -> int:

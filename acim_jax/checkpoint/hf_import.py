@@ -12,7 +12,7 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from acim_jax.checkpoint import hf_config, hf_table, safetensors_file
+from acim_jax.checkpoint import hf_config, hf_fields, hf_table, safetensors_file
 from acim_jax.checkpoint.safetensors_file import Tensor, bits_of
 from acim_jax.model.config import Dtype, ModelConfig
 from acim_jax.model.transformer import Params
@@ -46,14 +46,14 @@ def load(
     )
     tensors = _open(folder)
     copies = _check_names(tensors, family, config, folder)
-    rows = family.rows_of(config)
-    for row in rows:
-        _check_tensors(tensors, row, config)
+    weights = family.weights_of(config)
+    for weight in weights:
+        _check_tensors(tensors, weight, config)
     params: dict[str, jax.Array] = {}
     # What is one tensor as a whole is the largest to hold twice: while little else is loaded.
-    for row in sorted(rows, key=lambda row: len(row.stacked)):
-        sharding = flat_shardings.get(row.path, default)
-        params[row.path] = _assemble(row, config, tensors, copies, sharding, target)
+    for weight in sorted(weights, key=lambda weight: len(weight.stacked)):
+        sharding = flat_shardings.get(weight.path, default)
+        params[weight.path] = _assemble(weight, config, tensors, copies, sharding, target)
     return traverse_util.unflatten_dict(params, sep="/")
 
 
@@ -64,7 +64,7 @@ def _open(folder: Path) -> dict[str, Tensor]:
     index = folder / INDEX
     if not index.is_file():
         raise FileNotFoundError(_describe_missing(folder))
-    weight_map = hf_config.read_json(index).get("weight_map")
+    weight_map = hf_fields.read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{index} has no 'weight_map' from tensors to files.")
     for name, file in weight_map.items():
@@ -106,7 +106,9 @@ def _check_names(
 ) -> dict[str, Tensor]:
     """Raises ValueError for a tensor too few or too many. Returns the second copies that the
     checkpoint holds of a tensor, by that tensor's name."""
-    wanted = {n for row in family.rows_of(config) for n in hf_table.tensor_names(row, config)}
+    wanted = {
+        n for weight in family.weights_of(config) for n in hf_table.tensor_names(weight, config)
+    }
     missing, unknown = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
     if missing:
         raise ValueError(
@@ -125,10 +127,12 @@ def _check_names(
     return copies
 
 
-def _check_tensors(tensors: dict[str, Tensor], row: hf_table.Row, config: ModelConfig) -> None:
+def _check_tensors(
+    tensors: dict[str, Tensor], weight: hf_table.Weight, config: ModelConfig
+) -> None:
     """Raises ValueError for a shape other than the configuration's and for dtypes that differ."""
-    shape = hf_table.tensor_shape(row, config)
-    first, *_ = names = hf_table.tensor_names(row, config)
+    shape = hf_table.tensor_shape(weight, config)
+    first, *_ = names = hf_table.tensor_names(weight, config)
     dtype = tensors[first].values.dtype
     for name in names:
         found = tensors[name].values
@@ -145,7 +149,7 @@ def _check_tensors(tensors: dict[str, Tensor], row: hf_table.Row, config: ModelC
 
 
 def _assemble(
-    row: hf_table.Row,
+    weight: hf_table.Weight,
     config: ModelConfig,
     tensors: dict[str, Tensor],
     copies: dict[str, Tensor],
@@ -157,8 +161,8 @@ def _assemble(
     Every device fills its share of the stacking axes from the front: at step `at` each gets the
     tensor that belongs at `at` of its own share.
     """
-    shape, stack = hf_table.param_shape(row, config), hf_table.stack_shape(row, config)
-    names = dict(zip(np.ndindex(*stack), hf_table.tensor_names(row, config), strict=True))
+    shape, stack = hf_table.param_shape(weight, config), hf_table.stack_shape(weight, config)
+    names = dict(zip(np.ndindex(*stack), hf_table.tensor_names(weight, config), strict=True))
     shares = sharding.shard_shape(shape)[: len(stack)]
     placed_shape = tuple(n // share for n, share in zip(stack, shares, strict=True))
     placed_shape += shape[len(stack) :]
@@ -176,7 +180,7 @@ def _assemble(
             # Devices that hold the same part: it is read and checked once.
             if (name, tail) not in parts:
                 index = tuple(slice(*pair) for pair in tail)
-                part = _read(row, config, tensors[name], copies.get(name), index, dtype)
+                part = _read(weight, config, tensors[name], copies.get(name), index, dtype)
                 part = part.view(bits_of(source))
                 parts[name, tail] = part.reshape((1,) * len(stack) + part.shape)
             placed.append(jax.device_put(parts[name, tail], device))
@@ -189,7 +193,7 @@ def _assemble(
 
 
 def _read(
-    row: hf_table.Row,
+    weight: hf_table.Weight,
     config: ModelConfig,
     tensor: Tensor,
     copy: Tensor | None,
@@ -206,7 +210,7 @@ def _read(
             )
         return tensor.fetch(theirs, dtype)
 
-    return hf_table.read(row, config, fetch, index)
+    return hf_table.read(weight, config, fetch, index)
 
 
 @functools.partial(jax.jit, static_argnames=("source", "sharding"), donate_argnames="param")

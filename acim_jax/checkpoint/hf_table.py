@@ -1,6 +1,6 @@
 """Names and axes of Hugging Face checkpoints, as one table per family, read in both directions.
 
-A row says which tensor is which parameter and how their axes correspond, in the letters of the
+A weight says which tensor is which parameter and how their axes correspond, in the letters of the
 dimension key (M: an expert's width): `(N H) D -> D N H` is a projection stored as [N·H, D] that we
 keep as [D, N, H]. Import and export, shapes and the slices that a device needs all follow from
 that one string.
@@ -28,7 +28,7 @@ class Axes:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Weight:
     """One parameter.
 
     A `{l}` in `name` makes it one tensor a layer, an `{e}` one an expert: they are stacked on our
@@ -49,71 +49,71 @@ class Row:
 class Family:
     """How one `model_type` is written.
 
-    rows: those of every model. untied_rows: without tied embeddings. twins: tensors that a tied
-    checkpoint may hold once more, and what they must be equal to. qkv_bias, qk_norm, experts:
+    weights: those of every model. untied_weights: without tied embeddings. twins: tensors that a
+    tied checkpoint may hold once more, and what they must be equal to. qkv_bias, qk_norm, experts:
     what all models of the family have or have not.
     """
 
     model_type: str
     architecture: str
-    rows: tuple[Row, ...]
+    weights: tuple[Weight, ...]
     qkv_bias: bool
     qk_norm: bool
     experts: bool
-    untied_rows: tuple[Row, ...]
+    untied_weights: tuple[Weight, ...]
     twins: Mapping[str, str]
 
-    def rows_of(self, config: ModelConfig) -> tuple[Row, ...]:
-        """The rows that a model of this configuration has; each is used exactly once."""
-        return self.rows if config.tie_embeddings else self.rows + self.untied_rows
+    def weights_of(self, config: ModelConfig) -> tuple[Weight, ...]:
+        """The weights that a model of this configuration has; each is used exactly once."""
+        return self.weights if config.tie_embeddings else self.weights + self.untied_weights
 
 
 _LAYER = "model.layers.{l}."
 _EXPERT = _LAYER + "mlp.experts.{e}."
 
 _OUTER = (
-    Row("model.embed_tokens.weight", "embed/embedding", "V D -> V D"),
-    Row("model.norm.weight", "final_norm/scale", "D -> D"),
+    Weight("model.embed_tokens.weight", "embed/embedding", "V D -> V D"),
+    Weight("model.norm.weight", "final_norm/scale", "D -> D"),
 )
 _ATTENTION = (
-    Row(_LAYER + "input_layernorm.weight", "blocks/attention_norm/scale", "D -> D"),
-    Row(_LAYER + "self_attn.q_proj.weight", "blocks/attention/w_q", "(N H) D -> D N H"),
-    Row(_LAYER + "self_attn.k_proj.weight", "blocks/attention/w_k", "(K H) D -> D K H"),
-    Row(_LAYER + "self_attn.v_proj.weight", "blocks/attention/w_v", "(K H) D -> D K H"),
-    Row(_LAYER + "self_attn.o_proj.weight", "blocks/attention/w_o", "D (N H) -> N H D"),
-    Row(_LAYER + "post_attention_layernorm.weight", "blocks/mlp_norm/scale", "D -> D"),
+    Weight(_LAYER + "input_layernorm.weight", "blocks/attention_norm/scale", "D -> D"),
+    Weight(_LAYER + "self_attn.q_proj.weight", "blocks/attention/w_q", "(N H) D -> D N H"),
+    Weight(_LAYER + "self_attn.k_proj.weight", "blocks/attention/w_k", "(K H) D -> D K H"),
+    Weight(_LAYER + "self_attn.v_proj.weight", "blocks/attention/w_v", "(K H) D -> D K H"),
+    Weight(_LAYER + "self_attn.o_proj.weight", "blocks/attention/w_o", "D (N H) -> N H D"),
+    Weight(_LAYER + "post_attention_layernorm.weight", "blocks/mlp_norm/scale", "D -> D"),
 )
 _BIASES = (
-    Row(_LAYER + "self_attn.q_proj.bias", "blocks/attention/b_q", "(N H) -> N H"),
-    Row(_LAYER + "self_attn.k_proj.bias", "blocks/attention/b_k", "(K H) -> K H"),
-    Row(_LAYER + "self_attn.v_proj.bias", "blocks/attention/b_v", "(K H) -> K H"),
+    Weight(_LAYER + "self_attn.q_proj.bias", "blocks/attention/b_q", "(N H) -> N H"),
+    Weight(_LAYER + "self_attn.k_proj.bias", "blocks/attention/b_k", "(K H) -> K H"),
+    Weight(_LAYER + "self_attn.v_proj.bias", "blocks/attention/b_v", "(K H) -> K H"),
 )
 _HEAD_NORMS = (
-    Row(_LAYER + "self_attn.q_norm.weight", "blocks/attention/q_norm/scale", "H -> H"),
-    Row(_LAYER + "self_attn.k_norm.weight", "blocks/attention/k_norm/scale", "H -> H"),
+    Weight(_LAYER + "self_attn.q_norm.weight", "blocks/attention/q_norm/scale", "H -> H"),
+    Weight(_LAYER + "self_attn.k_norm.weight", "blocks/attention/k_norm/scale", "H -> H"),
 )
 _MLP = (
-    Row(_LAYER + "mlp.gate_proj.weight", "blocks/mlp/w_gate", "F D -> D F"),
-    Row(_LAYER + "mlp.up_proj.weight", "blocks/mlp/w_up", "F D -> D F"),
-    Row(_LAYER + "mlp.down_proj.weight", "blocks/mlp/w_down", "D F -> F D"),
+    Weight(_LAYER + "mlp.gate_proj.weight", "blocks/mlp/w_gate", "F D -> D F"),
+    Weight(_LAYER + "mlp.up_proj.weight", "blocks/mlp/w_up", "F D -> D F"),
+    Weight(_LAYER + "mlp.down_proj.weight", "blocks/mlp/w_down", "D F -> F D"),
 )
 _EXPERTS = (
-    Row(_LAYER + "mlp.gate.weight", "blocks/moe/router", "E D -> D E"),
-    Row(_EXPERT + "gate_proj.weight", "blocks/moe/w_gate", "M D -> D M"),
-    Row(_EXPERT + "up_proj.weight", "blocks/moe/w_up", "M D -> D M"),
-    Row(_EXPERT + "down_proj.weight", "blocks/moe/w_down", "D M -> M D"),
+    Weight(_LAYER + "mlp.gate.weight", "blocks/moe/router", "E D -> D E"),
+    Weight(_EXPERT + "gate_proj.weight", "blocks/moe/w_gate", "M D -> D M"),
+    Weight(_EXPERT + "up_proj.weight", "blocks/moe/w_up", "M D -> D M"),
+    Weight(_EXPERT + "down_proj.weight", "blocks/moe/w_down", "D M -> M D"),
 )
 
 
-def _family(model_type: str, architecture: str, *blocks: tuple[Row, ...]) -> Family:
+def _family(model_type: str, architecture: str, *blocks: tuple[Weight, ...]) -> Family:
     return Family(
         model_type=model_type,
         architecture=architecture,
-        rows=sum((_OUTER, _ATTENTION, *blocks), ()),
+        weights=sum((_OUTER, _ATTENTION, *blocks), ()),
         qkv_bias=_BIASES in blocks,
         qk_norm=_HEAD_NORMS in blocks,
         experts=_EXPERTS in blocks,
-        untied_rows=(Row("lm_head.weight", "unembed/kernel", "V D -> D V"),),
+        untied_weights=(Weight("lm_head.weight", "unembed/kernel", "V D -> D V"),),
         twins={"lm_head.weight": "model.embed_tokens.weight"},
     )
 
@@ -149,41 +149,42 @@ def family_of(config: ModelConfig) -> Family:
     return family
 
 
-def tensor_names(row: Row, config: ModelConfig) -> tuple[str, ...]:
-    """The row's tensors, in the order of the parameter's stacking axes."""
-    stack = stack_shape(row, config)
+def tensor_names(weight: Weight, config: ModelConfig) -> tuple[str, ...]:
+    """The weight's tensors, in the order of the parameter's stacking axes."""
+    stack = stack_shape(weight, config)
     return tuple(
-        row.name.format(**dict(zip(row.stacked, at, strict=True))) for at in np.ndindex(*stack)
+        weight.name.format(**dict(zip(weight.stacked, at, strict=True)))
+        for at in np.ndindex(*stack)
     )
 
 
-def stack_shape(row: Row, config: ModelConfig) -> tuple[int, ...]:
-    """The parameter's first axes, along which the row's tensors are stacked: (L), (L, E) or ()."""
+def stack_shape(weight: Weight, config: ModelConfig) -> tuple[int, ...]:
+    """The parameter's first axes, along which its tensors are stacked: (L), (L, E) or ()."""
     sizes = {"l": config.num_layers, "e": _sizes(config)["E"]}
-    return tuple(sizes[letter] for letter in row.stacked)
+    return tuple(sizes[letter] for letter in weight.stacked)
 
 
-def tensor_shape(row: Row, config: ModelConfig) -> tuple[int, ...]:
-    """The shape of each of the row's tensors in the file."""
+def tensor_shape(weight: Weight, config: ModelConfig) -> tuple[int, ...]:
+    """The shape of each of the weight's tensors in the file."""
     sizes = _sizes(config)
-    return tuple(math.prod(sizes[a] for a in product) for product in _parse(row.axes).theirs)
+    return tuple(math.prod(sizes[a] for a in product) for product in _parse(weight.axes).theirs)
 
 
-def param_shape(row: Row, config: ModelConfig) -> tuple[int, ...]:
-    """The shape of the row's parameter, stacking axes included."""
+def param_shape(weight: Weight, config: ModelConfig) -> tuple[int, ...]:
+    """The shape of the weight's parameter, stacking axes included."""
     sizes = _sizes(config)
-    return stack_shape(row, config) + tuple(sizes[a] for a in _parse(row.axes).ours)
+    return stack_shape(weight, config) + tuple(sizes[a] for a in _parse(weight.axes).ours)
 
 
 def read(
-    row: Row, config: ModelConfig, fetch: Callable[[Index], np.ndarray], index: Index
+    weight: Weight, config: ModelConfig, fetch: Callable[[Index], np.ndarray], index: Index
 ) -> np.ndarray:
     """The part `index` of one of our arrays (without its stacking axes), from a file's tensor.
 
     fetch returns a slice of the file's tensor. Along a product axis such as `(N H)` it is asked
     for whole steps of the leading letter, which is the least that one slice can hold.
     """
-    sizes, axes = _sizes(config), _parse(row.axes)
+    sizes, axes = _sizes(config), _parse(weight.axes)
     bounds = {a: s.indices(sizes[a])[:2] for a, s in zip(axes.ours, index, strict=True)}
     slices: list[slice] = []
     shape: list[int] = []
@@ -199,12 +200,12 @@ def read(
     return part.transpose([letters.index(a) for a in axes.ours])
 
 
-def write(row: Row, config: ModelConfig, array: np.ndarray) -> np.ndarray:
+def write(weight: Weight, config: ModelConfig, array: np.ndarray) -> np.ndarray:
     """The file's tensor of one of our arrays (without its stacking axes): the inverse of `read`."""
-    axes = _parse(row.axes)
+    axes = _parse(weight.axes)
     letters = [a for product in axes.theirs for a in product]
     flat = array.transpose([axes.ours.index(a) for a in letters])
-    return np.ascontiguousarray(flat.reshape(tensor_shape(row, config)))
+    return np.ascontiguousarray(flat.reshape(tensor_shape(weight, config)))
 
 
 def _sizes(config: ModelConfig) -> dict[str, int]:

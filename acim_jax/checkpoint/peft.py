@@ -5,17 +5,15 @@ projection; our axes are flattened in the order in which the base's weight is. O
 package computes is read: α/r scaling, no dropout at inference, no extra modules.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from acim_jax.checkpoint import acim_yaml, hf_table
+from acim_jax.checkpoint import acim_yaml, hf_fields, hf_table, safetensors_file
+from acim_jax.checkpoint.safetensors_file import Tensor
 from acim_jax.files import atomic_folder
 from acim_jax.markup import Markup
 from acim_jax.model import lora
@@ -88,10 +86,11 @@ def save(
     check_target(folder)
     modules = _modules(config)
     tensors = {
-        name: np.ascontiguousarray(array)
+        name: array
         for target in settings.targets
         for name, array in _pairs(modules[target].name, target, adapters)
     }
+    shapes = {name: array.shape for name, array in tensors.items()}
     content = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -108,8 +107,8 @@ def save(
         "inference_mode": True,
     }
     with atomic_folder.replacing(folder) as made:
-        safetensors.numpy.save_file(tensors, made / WEIGHTS, metadata={"format": "pt"})
-        (made / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        safetensors_file.write(made / WEIGHTS, shapes, np.dtype("f4"), list(tensors.values()))
+        hf_fields.write_json(made / CONFIG, content)
         if markup is not None:
             acim_yaml.write_markup(made, markup)
 
@@ -125,12 +124,7 @@ def check_target(folder: Path) -> None:
 def read(folder: Path) -> AdapterFolder:
     """An adapter folder's settings; ValueError or FileNotFoundError name file and field."""
     file = folder / CONFIG
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} must hold one JSON object, got {type(content).__name__}.")
+    content = hf_fields.read_json(file)
     for field, supported in _SUPPORTED.items():
         if field in content and content[field] not in supported:
             raise ValueError(
@@ -185,14 +179,15 @@ def load(folder: Path, settings: LoraConfig, config: ModelConfig) -> lora.Params
 
 def _modules(config: ModelConfig) -> dict[str, _Module]:
     """The modules of the targets that this model has."""
-    rows = {row.path: row for row in hf_table.family_of(config).rows_of(config)}
+    weights = {weight.path: weight for weight in hf_table.family_of(config).weights_of(config)}
     paths = {t: f"blocks/{p.group}/{p.name}" for t, p in PROJECTIONS.items()}
     return {
         target: _Module(
-            rows[path].name.removesuffix(".weight"), hf_table.param_shape(rows[path], config)[1:]
+            weights[path].name.removesuffix(".weight"),
+            hf_table.param_shape(weights[path], config)[1:],
         )
         for target, path in paths.items()
-        if path in rows
+        if path in weights
     }
 
 
@@ -217,22 +212,17 @@ def _bare(name: str) -> str:
     return match.group(1) if match else name
 
 
-def _open(file: Path) -> dict[str, np.ndarray]:
+def _open(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: the weights of the adapter are read from it.")
-    try:
-        return safetensors.numpy.load_file(file)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is truncated or not a safetensors file ({error}).") from error
+    return safetensors_file.open_tensors(file)
 
 
-def _take(tensors: dict[str, Any], name: str, shape: tuple[int, ...], file: Path) -> np.ndarray:
+def _take(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...], file: Path) -> np.ndarray:
     if name not in tensors:
         raise ValueError(f"{file} has no tensor {name}, which its other adapters call for.")
-    array = tensors.pop(name)
-    if array.shape != shape:
-        raise ValueError(f"{file}: tensor {name} has shape {array.shape}; the model has {shape}.")
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{file}: tensor {name} holds NaN or infinite values.")
-    return array
+    tensor = tensors.pop(name)
+    found = tensor.values.shape
+    if found != shape:
+        raise ValueError(f"{file}: tensor {name} has shape {found}; the model has {shape}.")
+    return tensor.fetch((slice(None),), np.dtype("f4")).astype(np.float32)

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from acim_jax import bad_input
-from acim_jax.checkpoint import hf, model_folder, model_names, peft
+from acim_jax.checkpoint import hf_export, model_folder, model_names, peft
 from acim_jax.checkpoint.acim_yaml import NAME as MARKUP_FILE
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.model.config import ModelSource
@@ -32,7 +32,7 @@ def _write_model(model: ModelFolder, args: argparse.Namespace) -> None:
     with bad_input.reading():
         _check_target(args.out, model.folder)
         params = model_folder.load_params(model, None)
-    hf.save(
+    hf_export.save(
         args.out,
         params,
         model.config,

@@ -161,7 +161,7 @@ def _attention_sharding(layout: axes.Layout | None) -> Sharding | None:
         return None
     queries = layout.spec(("batch", "sequence", "heads", "head_dim"))
     keys = layout.spec(("batch", "kv_heads", "sequence", "head_dim"))
-    assert isinstance(layout.mesh, Mesh)  # a program is made for devices
+    assert isinstance(layout.mesh, Mesh)  # what is compiled is for devices
     return Sharding(layout.mesh, queries, keys)
 
 

@@ -1,4 +1,4 @@
-"""The programs of a run, lowered from shapes alone, and what the compiler says they take.
+"""The compiled functions of a run, lowered from shapes alone, and the memory that they take.
 
 The functions are the ones that a run calls; only their arguments are shapes instead of arrays.
 """
@@ -20,8 +20,8 @@ from acim_jax.planning.workload import Place, Workload
 from acim_jax.sampling import decode, extend
 
 
-class Compiled(NamedTuple):
-    """Bytes per device of one program: arguments, results that reuse no argument, temporaries."""
+class Measured(NamedTuple):
+    """Bytes per device of one executable. results: those that reuse no argument's memory."""
 
     arguments: int
     results: int
@@ -30,19 +30,19 @@ class Compiled(NamedTuple):
 
     @property
     def total(self) -> int:
-        """What must be free for the program, its arguments included."""
+        """What must be free for the call, its arguments included."""
         return self.arguments + self.results + self.temporaries + self.code
 
 
-def measure(lowered: Lowered, options: dict[str, Any] | None = None) -> Compiled:
-    """Compiles for the devices that the program was lowered for, and reads the compiler's figures.
+def measure(lowered: Lowered, options: dict[str, Any] | None = None) -> Measured:
+    """Compiles for the devices that the function was lowered for, and reads the compiler's figures.
 
-    Raises jax.errors.JaxRuntimeError (RESOURCE_EXHAUSTED) where a TPU compiler finds that the
-    program does not fit.
+    Raises jax.errors.JaxRuntimeError (RESOURCE_EXHAUSTED) where a TPU compiler finds that
+    the executable does not fit.
     """
     found = lowered.compile(compiler_options=options).memory_analysis()
     assert found is not None  # every backend that compiles ahead of time has one
-    return Compiled(
+    return Measured(
         found.argument_size_in_bytes,
         found.output_size_in_bytes - found.alias_size_in_bytes,
         found.temp_size_in_bytes,
@@ -51,7 +51,7 @@ def measure(lowered: Lowered, options: dict[str, Any] | None = None) -> Compiled
 
 
 def sampling(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
-    """The sampler's programs: `decode`, and `extend` in each of its widths."""
+    """The sampler's functions: `decode`, and `extend` in each of its widths."""
     config, model = workload.sampling, workload.model
     params = workloads.sampled_params(workload, at)
     state = workloads.sampler(workload, at)
@@ -61,16 +61,8 @@ def sampling(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
     flags = whole(_shape((model.vocab_size,), jnp.uint8))
 
     def lower_decode() -> Lowered:
-        return decode.decode.lower(
-            params,
-            state,
-            flags,
-            number,
-            number,
-            config=model,
-            chunk=config.chunk,
-            layout=at.sample,
-        )
+        arrays = (params, state, flags, number, number)
+        return decode.decode.lower(*arrays, config=model, chunk=config.chunk, layout=at.sample)
 
     def lower_extend(width: int) -> Lowered:
         rows = -(-config.prefill_rows // D)
@@ -88,57 +80,50 @@ def sampling(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
 
 
 def training(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
-    """The learner's programs: the gradient of each term in its widest shape, the optimiser's step,
+    """The learner's functions: the gradient of each term in its widest shape, the optimiser's step,
     the decisions' log-probs for π̂(c|x), and of a LoRA run the merge for the sampler."""
     chosen = workload.training
     assert chosen is not None
-    improve, model = chosen.improve, workload.model
     state, frozen = workloads.state(workload, at), workloads.frozen(workload, at)
     gradients = at.params(jax.tree.map(lambda x: _shape(x.shape, jnp.float32), state.params))
     number = at.put(_shape((), jnp.float32))
-    shared: dict[str, Any] = {"config": model, "layout": at.train, "frozen": frozen}
+    optimiser = train_state.optimizer(chosen.improve)
+    scored = workloads.decision_batch(chosen.scored, at)
+    found = _gradients(workload, at, (gradients, state.params), frozen, number)
+    found["optimiser"] = lambda: step.apply.lower(state, gradients, number, optimiser=optimiser)
+    found["scoring"] = lambda: _lower_scoring(state.params, frozen, scored, number, workload, at)
+    if frozen is not None:
+        found["merge"] = lambda: _lower_merge(state.params, frozen, at)
+    return found
+
+
+def _gradients(
+    workload: Workload, at: Place, given: tuple[Any, Any], frozen: lora.Frozen | None, number: Any
+) -> dict[str, Callable[[], Lowered]]:
+    """The gradients of the terms that this run has. given: accumulator and trained parameters."""
+    chosen = workload.training
+    assert chosen is not None
+    improve, chunk = chosen.improve, chosen.improve.logprob_chunk
+    shared: dict[str, Any] = {"config": workload.model, "layout": at.train, "frozen": frozen}
     batch = workloads.token_batch(improve.microbatch_rows, improve.buckets[-1], at)
-    likelihood = functools.partial(
-        step.add_likelihood_gradient.lower, gradients, state.params, **shared
-    )
+    policy = functools.partial(step.add_policy_gradient.lower, *given, **shared)
+    likelihood = functools.partial(step.add_likelihood_gradient.lower, *given, **shared)
+    decision = functools.partial(step.add_decision_gradient.lower, *given, **shared)
     found: dict[str, Callable[[], Lowered]] = {
-        "policy gradient": lambda: step.add_policy_gradient.lower(
-            gradients,
-            state.params,
-            batch,
-            number,
-            number,
-            clip_epsilon=improve.clip_epsilon,
-            chunk=improve.logprob_chunk,
-            **shared,
-        ),
-        "optimiser": lambda: step.apply.lower(
-            state, gradients, number, optimiser=train_state.optimizer(improve)
-        ),
+        "policy gradient": lambda: policy(
+            batch, number, number, clip_epsilon=improve.clip_epsilon, chunk=chunk
+        )
     }
     if improve.replay_weight > 0:
-        found["replay gradient"] = lambda: likelihood(
-            batch, number, number, chunk=improve.logprob_chunk
-        )
+        found["replay gradient"] = lambda: likelihood(batch, number, number, chunk=chunk)
     if chosen.warmup is not None:
         rows = workloads.token_batch(chosen.warmup.rows, chosen.warmup.buckets[-1], at)
         found["warm-up gradient"] = lambda: likelihood(rows, number, number)
     if chosen.decisions is not None:
         decisions = workloads.decision_batch(chosen.decisions, at)
-        found["decision gradient"] = lambda: step.add_decision_gradient.lower(
-            gradients,
-            state.params,
-            decisions,
-            number,
-            number,
-            number,
-            chunk=improve.logprob_chunk,
-            **shared,
+        found["decision gradient"] = lambda: decision(
+            decisions, number, number, number, chunk=chunk
         )
-    scored = workloads.decision_batch(chosen.scored, at)
-    found["scoring"] = lambda: _lower_scoring(state.params, frozen, scored, number, workload, at)
-    if frozen is not None:
-        found["merge"] = lambda: _lower_merge(state.params, frozen, at)
     return found
 
 

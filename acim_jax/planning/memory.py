@@ -1,6 +1,6 @@
 """Bytes that each device holds in a run's two phases, from shapes alone.
 
-What stays (weights, moments, gradients, pages) is exact. What a program needs while it runs is an
+What stays (weights, moments, gradients, pages) is exact. What a call needs while it runs is an
 estimate: docs/hardware.md puts the compilers' figures beside it.
 """
 
@@ -32,7 +32,7 @@ class Exploring(NamedTuple):
 
     held: what training keeps meanwhile: parameters, base and moments. weights: the sampler's own
     (0 where it reads those that training holds). pages: the KV cache, and the rows' tables.
-    working: estimate of the temporaries of its programs. scoring: estimate for π̂(c|x), asked when
+    working: estimate of the temporaries of its calls. scoring: estimate for π̂(c|x), asked when
     the pages are gone.
     """
 
@@ -57,7 +57,7 @@ class Improving(NamedTuple):
 
     weights: what is trained. base: frozen weights of a LoRA run. moments: the optimiser's.
     gradients: accumulated, and those of the microbatch under way. activations, logits: estimates
-    of the largest program's temporaries.
+    of the largest call's temporaries.
     """
 
     weights: int

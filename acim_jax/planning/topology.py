@@ -1,4 +1,4 @@
-"""Devices of hardware that is not there, to lower and compile programs for.
+"""Devices of hardware that is not there, to lower and compile for.
 
 TPUs need `libtpu` (`pip install 'jax[tpu]'`), GPUs the CUDA plugin (`pip install 'jax[cuda12]'`);
 neither needs the hardware itself.

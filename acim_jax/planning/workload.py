@@ -21,7 +21,7 @@ from acim_jax.sharding import axes, place
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What the learner's programs are made for.
+    """What the learner's functions are compiled for.
 
     scored: [P, C, K, T] of the prompts with their decision prefixes (`improve.packing`) that π̂(c|x)
     is asked of at once. decisions: of an optimiser step's decision batch, None where the loss has
@@ -135,9 +135,8 @@ def sampler(workload: Workload, at: Place) -> SamplerState:
     placed = at.put(shapes, ("batch",), train=False)
     if at.sample is None:
         return placed
-    layout = at.sample
-    pool = jax.tree.map(lambda x: layout.sharding(cache.POOL[: x.ndim]), shapes.pages)
-    return placed._replace(pages=place.shapes(shapes.pages, pool))
+    shardings = cache.page_shardings(shapes.pages, at.sample)
+    return placed._replace(pages=place.shapes(shapes.pages, shardings))
 
 
 def _shape(shape: tuple[int, ...], dtype: Any) -> Any:

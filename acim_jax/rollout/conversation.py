@@ -1,4 +1,4 @@
-"""One conversation's bookkeeping on the host: its segments so far, and what it waits for."""
+"""The host's record of one conversation: its segments so far, and what it waits for."""
 
 import dataclasses
 from concurrent.futures import Future
@@ -28,11 +28,11 @@ class Sampled:
 
 @dataclasses.dataclass
 class Conversation:
-    """A rollout on its way. Mutable, and owned by `converse.py` and `engine.py` alone.
+    """A rollout in progress. Mutable; only `converse.py` and `engine.py` change it.
 
     limit: the length at which it is full. runs_code: a closed program is run. has_text_stops: stop
     texts of several tokens are looked for. cached: tokens whose keys are in the cache. shard, row:
-    its place there (−1: none yet); pages: its own ones, behind those it shares with the prompt
+    its place there (−1: none yet). pages: its own, which follow those of the shared prompt
     `shared`. table: all of them.
     """
 
@@ -81,7 +81,7 @@ class Conversation:
         return segment
 
     def uncached(self) -> np.ndarray:
-        """The tokens to prefill: all that are not in the cache but the newest."""
+        """The tokens to prefill: all that are not cached, without the newest."""
         missing = self.length - 1 - self.cached
         pieces: list[np.ndarray] = []
         have = 0
@@ -99,7 +99,7 @@ class Conversation:
         return self.runs_code or self.has_text_stops
 
     def newest_model_ids(self) -> np.ndarray:
-        """What the model has sampled since the last token that somebody else wrote."""
+        """What the model has sampled since the last token that it did not write."""
         pieces: list[np.ndarray] = []
         for segment in reversed(self.segments):
             if segment.author is not Author.MODEL:
@@ -116,9 +116,7 @@ class Conversation:
         pieces = [s.token_ids for s in self.segments if s.author is not Author.PROMPT]
         return np.concatenate(pieces) if pieces else np.zeros((0,), np.int32)
 
-    def finish(
-        self, text: str, fences_opened: int, sampling: SamplingParams, policy_version: int
-    ) -> Episode:
+    def finish(self, text: str, fences_opened: int, sampling: SamplingParams) -> Episode:
         assert self.stop is not None
         return Episode(
             problem_id=self.request.problem.id,
@@ -128,14 +126,13 @@ class Conversation:
             executions=tuple(self.executions),
             stop=self.stop,
             sampling=sampling,
-            policy_version=policy_version,
             fences_opened=fences_opened,
             text=text,
         )
 
 
 def merge_model_segments(segments: list[Segment]) -> list[Segment]:
-    """Joins neighbouring MODEL segments: where the host looked is no property of an episode."""
+    """Joins neighbouring MODEL segments, which are split where the host read the tokens."""
     merged: list[Segment] = []
     run: list[Segment] = []
     for segment in [*segments, None]:

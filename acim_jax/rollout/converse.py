@@ -1,9 +1,9 @@
 """The conversation between model and interpreter, for many rollouts at once.
 
-The device decodes while the host looks at the tokens of the call before, starts the programs that
-they close, and prepares the rows whose outputs have come. A program that still runs holds up
-nobody: its conversation waits outside of the decode slots. What is sampled does not depend on when
-a program returns: a row's numbers are the same, to the last bit, whatever the rows beside it are.
+While the device decodes, the host reads the tokens of the call before, starts the programs that
+they close, and prepares the rows whose outputs have arrived. A conversation whose program is still
+running occupies no decode slot, so the others go on. What is sampled does not depend on when a
+program returns: a row's numbers are the same, to the last bit, whatever rows are beside it.
 """
 
 import collections
@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class RolloutStats(EngineStats):
-    """Counts of one `converse` call. calls: of the decode program. execute_s: seconds without any
-    row to decode, waited for programs. device_s: seconds waited for tokens. infra: programs that
-    the executor lost. refused: those among them that it could not take any more."""
+    """Counts of one `converse` call. calls: decode calls. execute_s: seconds spent waiting for
+    programs with no row to decode. device_s: seconds spent waiting for tokens. infra: programs
+    that the executor lost. refused: those of them that it did not accept."""
 
     calls: int = 0
     execute_s: float = 0.0
@@ -69,31 +69,28 @@ def converse(
 ) -> tuple[list[Episode], RolloutStats]:
     """One episode per request, in the order of the requests.
 
-    executor None: code is not run and a closing fence is text like any other. A text-guided
-    rollout never has its code run: it is asked what thinking alone achieves. temperature 0 is
-    greedy; such episodes cannot be trained on. on_segment: is told of all tokens, prompts included,
-    those of the model after every `SamplingConfig.chunk` steps at the latest. Requests with the
-    same prompt are best given one after another: the prompt is computed once for them.
+    executor None: code is not run and a closing fence is ordinary text. The code of a text-guided
+    rollout is never run. temperature 0 is greedy; such episodes cannot be trained on. on_segment
+    receives all tokens, prompts included; those of the model after at most `SamplingConfig.chunk`
+    steps. Requests with the same prompt should be neighbours: their prompt is computed once.
     """
     loop = _Loop(params, sampler, executor, sampling, on_done, on_segment)
     everyone = [loop.open(request, seed, iteration) for request in requests]
     loop.run(c for c in everyone if c.stop is None)
-    return [_close(c, sampler, sampling, iteration) for c in everyone], loop.stats
+    return [_close(c, sampler, sampling) for c in everyone], loop.stats
 
 
-def _close(
-    conversation: Conversation, sampler: Sampler, sampling: SamplingParams, iteration: int
-) -> Episode:
+def _close(conversation: Conversation, sampler: Sampler, sampling: SamplingParams) -> Episode:
     ids = conversation.response_ids()
     if conversation.stop is Stop.EOS and sampler.ends[ids[-1]]:
         ids = ids[:-1]
     text = sampler.tokenizer.decode(ids)
     opened = fences.count_opened(text, sampler.markup)
-    return conversation.finish(text, opened, sampling, iteration)
+    return conversation.finish(text, opened, sampling)
 
 
 def compile_all(params: transformer.Params, sampler: Sampler) -> int:
-    """Runs the sampler's programs once in every shape, without any row in use; their number."""
+    """Compiles the sampler's functions in every shape, by calling them on no rows; their number."""
     loop = _Loop(params, sampler, None, SamplingParams(), lambda: None, None)
     return loop.engine.compile_all()
 
@@ -171,7 +168,7 @@ class _Loop:
             self.engine.seat(one)
 
     def _collect(self) -> None:
-        """Takes the results that are there; a program that still runs is left alone."""
+        """Takes the results of the programs that have ended."""
         still: list[Conversation] = []
         for one in self.running:
             assert one.program is not None
@@ -204,12 +201,12 @@ class _Loop:
 
     def _decode(self) -> Log:
         self.stats.calls += 1
-        # Where others wait for a row, a call returns once an eighth of its slots have fallen empty.
+        # While others wait for a row, a call returns once an eighth of its slots are empty.
         slots = self.sampler.config.slots
         return self.engine.decode(max(1, slots // 8) if self.waiting else slots)
 
     def _wait(self) -> None:
-        """Nothing to decode: until the first program is done."""
+        """Waits for the first program to end; there is nothing to decode."""
         started = time.perf_counter()
         programs = [one.program for one in self.running if one.program is not None]
         concurrent.futures.wait(programs, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -263,7 +260,7 @@ class _Loop:
             self.running.append(one)
 
     def _lose(self, one: Conversation, failure: ExecutorFailure | None = None) -> None:
-        """The executor lost a program: the episode ends, the others go on."""
+        """Ends the episode whose program the executor lost."""
         self.stats.infra += 1
         if failure is not None:
             self.stats.refused += 1

@@ -1,7 +1,7 @@
-"""The host's driver of the sampler's programs: rows and pages out, tokens in.
+"""Calls the sampler's compiled functions: assigns rows and pages, and returns sampled tokens.
 
-It knows rows, pages and tokens, not what a conversation is about (`converse.py` does). Nothing in
-it waits for the device but `read`, and a decode call is always under way while the host works.
+It knows rows, pages and tokens; `converse.py` knows the conversations. Only `read` waits for the
+device, and a decode call is in flight while the host works.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.records import SamplingParams
 from acim_jax.rollout import page_allocator, pieces
 from acim_jax.rollout.conversation import Conversation, Sampled
-from acim_jax.rollout.page_allocator import Prompt, Shard
+from acim_jax.rollout.page_allocator import Allocator, Prompt
 from acim_jax.rollout.pieces import PageCopy, Piece
 from acim_jax.rollout.sampler import END, HALT
 from acim_jax.sampling import decode, extend, state
@@ -43,7 +43,7 @@ class EngineStats:
 
 
 class Engine:
-    """The device's state and who owns its rows; lives for one `converse` call."""
+    """The device's state and the conversations in its rows, for one `converse` call."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Engine:
         self.params, self.model, self.config = params, model, config
         self.flags, self.sampling, self.layout = flags, sampling, layout
         self.num_shards = 1 if layout is None else layout.shards("batch")
-        self.shards = page_allocator.make_shards(config, self.num_shards)
+        self.shards = page_allocator.allocators(config, self.num_shards)
         self.by_row: dict[tuple[int, int], Conversation] = {}
         self.stats = EngineStats()
         self.device = state.create(model=model, config=config, layout=layout)
@@ -74,8 +74,8 @@ class Engine:
         return any(shard.free_rows for shard in self.shards)
 
     def admit(self, conversation: Conversation, *, shares: bool, followers: int) -> None:
-        """Gives a conversation a row and pages. shares: others of the run have the same prompt, so
-        it is prefilled apart, once; followers: how many of them are still to come."""
+        """Gives a conversation a row and pages. shares: others have the same prompt, which is
+        prefilled once, on pages of its own. followers: how many of them are not admitted yet."""
         prompt_ids = conversation.prompt_ids
         key = prompt_ids.tobytes()
         shard = self._choose_shard(key)
@@ -98,11 +98,11 @@ class Engine:
         width = self.config.pages_per_row
         conversation.table = page_allocator.table([*shared, *conversation.pages], width)
 
-    def _choose_shard(self, key: bytes) -> Shard:
+    def _choose_shard(self, key: bytes) -> Allocator:
         free = [shard for shard in self.shards if shard.free_rows]
         return max(free, key=lambda s: (key in s.prompts, len(s.free_rows), -s.index))
 
-    def _fill_prompt(self, shard: Shard, key: bytes, token_ids: np.ndarray) -> Prompt:
+    def _fill_prompt(self, shard: Allocator, key: bytes, token_ids: np.ndarray) -> Prompt:
         count = page_allocator.pages_for(len(token_ids) - 1, self.config.page_size)
         prompt = shard.prompts[key] = Prompt(token_ids, shard.take_pages(count))
         table = page_allocator.table(prompt.pages, self.config.pages_per_row)
@@ -131,7 +131,7 @@ class Engine:
         conversation.row, conversation.pages, conversation.shared = -1, [], None
 
     def _append(self, rounds: list[list[Piece]], piece: Piece) -> None:
-        """Splits a text into pieces of the widest bucket; the n-th pieces go together."""
+        """Splits a text into pieces of the widest bucket; all n-th pieces are appended together."""
         self.stats.prefill_tokens += len(piece.token_ids)
         for nth, part in enumerate(piece.split(self.config.prefill_buckets[-1])):
             if nth == len(rounds):
@@ -139,13 +139,13 @@ class Engine:
             rounds[nth].append(part)
 
     def flush(self) -> None:
-        """Starts the programs that prepare rows: prompts, their copies, own tokens, seats."""
+        """Starts what prepares rows: prompts, their copies, own tokens, seats."""
         self._extend_all(self._to_fill, self._rows)
         for batch in pieces.calls(self._to_copy, self.num_shards, self._rows):
             self.copy_pages(batch)
         self._extend_all(self._to_begin, self._rows)
-        # Outputs come a few at a time. Which program a text goes through, and with it the last bit
-        # of what comes out, must not depend on how many happen to come together.
+        # Outputs arrive a few at a time. The function that appends a text decides the last bit of
+        # the result, so the choice must not depend on how many arrive together.
         self._extend_all(self._to_resume, self._few_rows)
         for batch in pieces.calls(self._to_seat, self.num_shards, self._rows):
             self.seat_rows(batch)
@@ -163,12 +163,12 @@ class Engine:
 
     @property
     def _rows(self) -> int:
-        """Rows a shard of the programs that prepare new conversations."""
+        """Rows per shard of a call that prepares new conversations."""
         return -(-self.config.prefill_rows // self.num_shards)
 
     @property
     def _few_rows(self) -> int:
-        """Rows a shard of the program that appends outputs."""
+        """Rows per shard of a call that appends outputs."""
         return -(-self._rows // 4)
 
     def extend(self, rows: int, width: int, batch: list[list[Piece]]) -> None:
@@ -245,7 +245,7 @@ class Engine:
         return log
 
     def read(self, log: Log) -> list[tuple[Conversation, Sampled]]:
-        """What a call sampled, by conversation, once the call is done; stopped rows are ours."""
+        """Waits for a call; what it sampled, by conversation. Stopped rows are the host's again."""
         host = Log(*jax.device_get(log))
         steps = int(host.steps)
         self.stats.steps += steps
@@ -279,7 +279,7 @@ class Engine:
         return bool(self.by_row)
 
     def compile_all(self) -> int:
-        """Runs every program once without any row, and returns how many there are."""
+        """Calls every function once on no rows, which compiles it; returns how many there are."""
         shapes = list(itertools.product({self._rows, self._few_rows}, self.config.prefill_buckets))
         for rows, width in shapes:
             self.extend(rows, width, [[] for _ in self.shards])

@@ -1,8 +1,8 @@
 """Episodes as bytes, to be sent from one process of a job to the others, exact to the last bit.
 
-8 bytes with the length of a JSON text, the text (all but the tokens, as ASCII), then three arrays
-in little-endian order: token ids [n] int32, log-probs and full log-probs of the segments that have
-some, float32, each of all segments one behind the other.
+8 bytes with the length of a JSON text, the text (ASCII, all but the tokens), then three
+little-endian arrays, each concatenated over segments: token ids (int32), log-probs and full
+log-probs (float32) of the segments that have them.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ _PLAIN = tuple(
 
 
 def dump(episodes: Sequence[Episode]) -> bytes:
-    """The bytes that `load` makes the same episodes of."""
+    """The bytes from which `load` makes the same episodes."""
     segments = [segment for episode in episodes for segment in episode.segments]
-    text = json.dumps([_row(episode) for episode in episodes]).encode("ascii")
+    text = json.dumps([_record(episode) for episode in episodes]).encode("ascii")
     return b"".join(
         [
             len(text).to_bytes(8, "little"),
@@ -43,11 +43,12 @@ def dump(episodes: Sequence[Episode]) -> bytes:
 
 
 def load(content: bytes) -> list[Episode]:
-    """The episodes of `dump`. ValueError for bytes that are shorter or longer than they say."""
+    """The episodes of `dump`. ValueError for bytes of another length than they state."""
     length = int.from_bytes(content[:8], "little")
-    rows = json.loads(content[8 : 8 + length])
+    records = json.loads(content[8 : 8 + length])
     # author, tokens, has log-probs, has full log-probs
-    shapes = np.array([s for row in rows for s in row["segments"]], np.int64).reshape(-1, 4)
+    segments = [segment for record in records for segment in record["segments"]]
+    shapes = np.array(segments, np.int64).reshape(-1, 4)
     lengths = shapes[:, 1]
     counts = [int(n) for n in (lengths.sum(), *(lengths @ shapes[:, 2:]))]
     wanted = 8 + length + 4 * sum(counts)
@@ -58,10 +59,10 @@ def load(content: bytes) -> list[Episode]:
     for count, dtype in zip(counts, (_IDS, _LOGPROBS, _LOGPROBS), strict=True):
         arrays.append(np.frombuffer(content, dtype, count, at).astype(dtype.newbyteorder("=")))
         at += 4 * count
-    return _episodes(rows, arrays)
+    return _episodes(records, arrays)
 
 
-def _row(episode: Episode) -> dict[str, Any]:
+def _record(episode: Episode) -> dict[str, Any]:
     return {name: getattr(episode, name) for name in _PLAIN} | {
         "stop": episode.stop.value,
         "sampling": dataclasses.asdict(episode.sampling),
@@ -73,7 +74,7 @@ def _row(episode: Episode) -> dict[str, Any]:
     }
 
 
-def _episodes(rows: Sequence[dict[str, Any]], arrays: Sequence[np.ndarray]) -> list[Episode]:
+def _episodes(records: Sequence[dict[str, Any]], arrays: Sequence[np.ndarray]) -> list[Episode]:
     starts = [0, 0, 0]
 
     def take(which: int, count: int) -> np.ndarray:
@@ -87,14 +88,14 @@ def _episodes(rows: Sequence[dict[str, Any]], arrays: Sequence[np.ndarray]) -> l
 
     return [
         Episode(
-            **{name: row[name] for name in _PLAIN},
-            stop=Stop(row["stop"]),
-            sampling=SamplingParams(**row["sampling"]),
+            **{name: record[name] for name in _PLAIN},
+            stop=Stop(record["stop"]),
+            sampling=SamplingParams(**record["sampling"]),
             executions=tuple(
                 ExecutionResult(**execution | {"status": Status(execution["status"])})
-                for execution in row["executions"]
+                for execution in record["executions"]
             ),
-            segments=tuple(segment(*shape) for shape in row["segments"]),
+            segments=tuple(segment(*shape) for shape in record["segments"]),
         )
-        for row in rows
+        for record in records
     ]

@@ -1,4 +1,4 @@
-"""Who owns which page and row of the cache: the host's side of `sampling/state.py`."""
+"""Which rows and pages of the cache are free: the host's side of `sampling/state.py`."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -29,8 +29,8 @@ class Prompt:
 
 
 @dataclasses.dataclass
-class Shard:
-    """One shard's rows and pages. Page 0 is the trash page and belongs to nobody."""
+class Allocator:
+    """The free rows and pages of one shard, and its shared prompts. Page 0 is the trash page."""
 
     index: int
     free_rows: list[int]
@@ -38,20 +38,20 @@ class Shard:
     prompts: dict[bytes, Prompt] = dataclasses.field(default_factory=dict[bytes, Prompt])
 
     def take_pages(self, count: int) -> list[int]:
-        """Free pages; prompts that only waiting conversations need give theirs up for rows."""
+        """Free pages. A prompt that only waiting conversations need gives up its pages for them."""
         for key in [key for key, prompt in self.prompts.items() if prompt.users == 0]:
             if count <= len(self.free_pages):
                 break
             self._forget(key)
         if count > len(self.free_pages):
             raise RuntimeError(
-                f"The page pool has {len(self.free_pages)} free pages, {count} are needed: rows "
+                f"The cache has {len(self.free_pages)} free pages, {count} are needed: rows "
                 "hold more than SamplingConfig.pages plans for."
             )
         return [self.free_pages.pop() for _ in range(count)]
 
     def leave(self, key: bytes) -> None:
-        """One user less of a shared prompt; when nobody needs it any more its pages are free."""
+        """One user less of a shared prompt; its pages are freed when nobody needs it any more."""
         prompt = self.prompts[key]
         prompt.users -= 1
         if prompt.users == 0 and prompt.awaited == 0:
@@ -61,12 +61,12 @@ class Shard:
         self.free_pages += self.prompts.pop(key).pages
 
 
-def make_shards(config: SamplingConfig, count: int) -> list[Shard]:
+def allocators(config: SamplingConfig, shards: int) -> list[Allocator]:
     """All rows and pages free, low numbers first."""
-    rows, pages = config.rows(count), config.pages(count)
+    rows, pages = config.rows(shards), config.pages(shards)
     return [
-        Shard(i, list(range(rows - 1, -1, -1)), list(range(pages - 1, TRASH, -1)))
-        for i in range(count)
+        Allocator(i, list(range(rows - 1, -1, -1)), list(range(pages - 1, TRASH, -1)))
+        for i in range(shards)
     ]
 
 

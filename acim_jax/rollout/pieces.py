@@ -1,4 +1,4 @@
-"""What the host has the device do to rows, cut to the shapes of its programs."""
+"""The work on rows that the host gives to the device, cut to the shapes of compiled functions."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator

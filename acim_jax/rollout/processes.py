@@ -1,9 +1,9 @@
 """Rollouts on several processes: each makes those of its own problems, and all get every episode.
 
-A process samples on its own devices and runs programs in its own executor (`sharding.mesh.local`),
-so that rollouts of very different length never wait for one another across hosts. Processes meet
-once, when all are done. Whose a problem is follows from its place in the requests alone, and a
-draw from what it is of (`rng`), so the number of processes changes nothing but near ties.
+A process samples on its own devices (`sharding.mesh.local`) and runs programs in its own executor,
+so that hosts do not wait for one another's long rollouts. Processes exchange episodes once, when
+all are done. The order of the requests alone decides which process makes a problem, and a draw
+depends on what is drawn (`rng`), so the number of processes changes nothing but near ties.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from acim_jax.rollout import episode_bytes
 from acim_jax.rollout.converse import Done, RolloutStats
 from acim_jax.rollout.sampler import Sampler
 
-#: Bytes that every process sends at once. One size, so that one program serves all messages.
+#: Bytes that every process sends at once. One size, so that one function serves all messages.
 PIECE = 2**20
 
 Score = Callable[[list[Episode]], list[Episode]]
@@ -43,10 +43,10 @@ def converse(
     """One scored episode per request, in the order of the requests, the same on every process.
 
     All processes call this with equal requests, and with weights and a sampler on their own
-    devices. score: is given the process's own episodes, so that grading (and what it executes) is
-    shared out as well. Counts and seconds are summed over the processes. on_done is called for the
-    rollouts of other processes once those are all here. Raises RuntimeError on every process if
-    one of them failed, and names it; with a single process errors come as they are.
+    devices. score receives the process's own episodes, so that grading (and what it executes) is
+    distributed as well. Counts and seconds are summed over the processes. on_done is called for
+    the rollouts of other processes when all of those have arrived. Raises RuntimeError on every
+    process if one of them failed, and names it; a single process raises the error itself.
     """
 
     def make(own: Sequence[RolloutRequest]) -> tuple[list[Episode], RolloutStats]:
@@ -78,16 +78,16 @@ def converse(
 
 
 def share(requests: Sequence[RolloutRequest], processes: int) -> list[int]:
-    """Which process makes each request: problems are dealt out in the order they come in.
+    """The process that makes each request: problems are dealt out in their order.
 
-    All rollouts of a problem are made by one process, which computes their prompt once.
+    One process makes all rollouts of a problem, and computes their prompt once.
     """
     order: dict[str, int] = {}
     return [order.setdefault(request.problem.id, len(order)) % processes for request in requests]
 
 
 def compile_all(params: transformer.Params, sampler: Sampler) -> int:
-    """Runs the programs of `converse` once, without any request; their number."""
+    """Compiles the functions of `converse` by calling them on no rows; their number."""
     count = one_process.compile_all(params, sampler)
     if jax.process_count() == 1:
         return count
@@ -98,7 +98,7 @@ def compile_all(params: transformer.Params, sampler: Sampler) -> int:
 def _exchange(
     make: Callable[[], tuple[list[Episode], RolloutStats]], owners: Sequence[int]
 ) -> tuple[list[Episode], RolloutStats]:
-    """Makes this process's episodes and puts those of all into the order of `owners`."""
+    """Makes this process's episodes and returns those of all, in the order of `owners`."""
     error, made, told = None, b"", {}
     try:
         episodes, stats = make()
@@ -126,7 +126,7 @@ def _exchange(
 
 
 def _gather(content: bytes) -> list[bytes]:
-    """What each process gave, by its number, on every process."""
+    """The contents of all processes, in their order, on every process."""
     size = np.frombuffer(len(content).to_bytes(8, "little"), np.uint8)
     sizes = [
         int.from_bytes(row.tobytes(), "little") for row in multihost_utils.process_allgather(size)

@@ -1,4 +1,4 @@
-"""What sampling needs beside the weights, and stays the same from call to call."""
+"""What sampling needs beside the weights; it stays the same from call to call."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import axes
 
-#: Bits of a token's flags and of a row's `halts`: it ends a response; the host has to look.
+#: Bits of a token's flags and of a row's `halts`: it ends a response; the host must look at it.
 END, HALT = np.uint8(1), np.uint8(2)
 
 
@@ -59,7 +59,7 @@ class Sampler:
 
     @functools.cached_property
     def flags(self) -> jax.Array:
-        """uint8 [V]: the END and HALT bits of every token; made once, from all tokens' texts."""
+        """uint8 [V]: the END and HALT bits of every token."""
         halting = self.tokenizer.halting_ids(self.markup)
         flags = END * self.ends.astype(np.uint8)
         flags[: len(halting)] |= HALT * halting.astype(np.uint8)

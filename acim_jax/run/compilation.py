@@ -26,8 +26,8 @@ def cache_folder() -> Path:
 def enable_cache(folder: Path | None = None) -> Path | None:
     """Keeps executables in `folder` (`cache_folder()` by default) from now on.
 
-    Returns the folder, or None where it cannot be written: then every process compiles anew.
-    The size limit also switches on the cache's file lock, without which a process may read what
+    Returns the folder, or None where it cannot be written: then every process compiles anew. The
+    size limit also switches on the cache's file lock, without which a process may read what
     another one has half-written.
     """
     folder = cache_folder() if folder is None else folder

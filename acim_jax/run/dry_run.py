@@ -24,7 +24,7 @@ from acim_jax.sharding import axes, mesh
 def workload(
     config: RunConfig, model: ModelConfig, *, prefixes: int, prefix_width: int, shards: int
 ) -> Workload:
-    """The shapes of a run's programs.
+    """The shapes of a run's compiled functions.
 
     prefixes: the most that a decision has. prefix_width: columns of prompts with their prefixes.
     shards: parts of the batch axes.
@@ -96,29 +96,29 @@ def check_sampler(sampler: Sampler) -> str:
 
 
 def table(prepared: Prepared) -> rich.table.Table:
-    """Counts, bytes per device and programs of a run."""
+    """Counts, bytes per device and compiled functions of a run."""
     config, model = prepared.config, prepared.model.config
     params = transformer.abstract_params(model)
     count = sum(x.size for x in jax.tree.leaves(params))
-    rows: list[tuple[str, str]] = [("model", f"{prepared.model.name}, {count:,} parameters")]
+    lines: list[tuple[str, str]] = [("model", f"{prepared.model.name}, {count:,} parameters")]
     if config.lora is not None:
         adapters = lora.abstract(config.lora, params)
         trained = sum(x.size for x in jax.tree.leaves(adapters))
-        rows.append(("adapters", f"{trained:,} parameters of rank {config.lora.rank}"))
-    rows.append(("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"))
-    rows.append(("mesh", _mesh(mesh.layouts(config.mesh)[0])))
-    rows.append(("problems", _sizes(prepared)))
+        lines.append(("adapters", f"{trained:,} parameters of rank {config.lora.rank}"))
+    lines.append(("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"))
+    lines.append(("mesh", _mesh(mesh.layouts(config.mesh)[0])))
+    lines.append(("problems", _sizes(prepared)))
     explore = config.explore
     per_iteration = min(explore.problems, len(prepared.train)) * explore.rollouts_per_problem
-    rows.append(("rollouts", f"{per_iteration} × {config.run.iterations} iterations"))
-    rows.append(("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"))
-    rows += _memory(prepared)
-    programs = 3 + len(config.sampling.prefill_buckets)
+    lines.append(("rollouts", f"{per_iteration} × {config.run.iterations} iterations"))
+    lines.append(("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"))
+    lines += _memory(prepared)
     per_bucket = 2 if config.improve.replay_weight else 1
-    programs += 4 + per_bucket * len(config.improve.buckets)
-    rows.append(("programs to compile, about", str(programs)))
+    functions = 7 + len(config.sampling.prefill_buckets)
+    functions += per_bucket * len(config.improve.buckets)
+    lines.append(("functions to compile, about", str(functions)))
     result = rich.table.Table(title=f"{config.method}, seed {config.seed}", show_header=False)
-    for name, value in rows:
+    for name, value in lines:
         result.add_row(name, value)
     return result
 
@@ -127,7 +127,7 @@ def _memory(prepared: Prepared) -> list[tuple[str, str]]:
     """Per device, while rollouts are sampled and while gradients are computed."""
     exploring, improving = needed(prepared)
     limit = device_memory.available()
-    rows = [
+    lines = [
         ("exploring, per device, about", human(exploring.total)),
         ("  held by training", human(exploring.held)),
         ("  sampler's weights", human(exploring.weights)),
@@ -142,7 +142,7 @@ def _memory(prepared: Prepared) -> list[tuple[str, str]]:
     ]
     fits = max(exploring.total, improving.total) <= limit
     verdict = "fits" if fits else "does not fit"
-    return [*rows, ("a device of this machine has", f"{human(limit)}: {verdict}")]
+    return [*lines, ("a device of this machine has", f"{human(limit)}: {verdict}")]
 
 
 def _mesh(layout: axes.Layout | None) -> str:

@@ -6,13 +6,13 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
-    """Shapes of the sampler's programs, and the distribution of training rollouts.
+    """Shapes of the sampler's compiled functions, and the distribution of training rollouts.
 
     slots: rows that decode at once, in every process of a job. spare: conversations held beside
     them, waiting for a slot or for an interpreter (None: half as many as slots). max_length: tokens
     of a conversation, prompt and interpreter output included. chunk: decode steps between two looks
     of the host.
-    prefill_rows, prefill_buckets: rows and widths of the programs that append given tokens, which
+    prefill_rows, prefill_buckets: rows and widths of the functions that append given tokens, which
     come with a quarter of the rows as well; longer texts are appended in several pieces of the
     largest width. page_size: tokens of a cache page.
     kv_cache: `model` keeps keys and values in the model's dtype, `int8` in a quarter to a half of
@@ -74,9 +74,9 @@ class SamplingConfig:
         return -(-self.max_length // self.page_size)
 
     def pages(self, shards: int = 1) -> int:
-        """Pages of one shard's pool: every row full, a partly filled prompt page each, and trash.
+        """Pages of one shard: every row full, a partly filled prompt page each, and the trash page.
 
-        Rows of one prompt share its full pages, so that the pool can never run out.
+        Rows of one prompt share its full pages, so that pages never run out.
         """
         return 1 + self.rows(shards) * (self.pages_per_row + 1)
 

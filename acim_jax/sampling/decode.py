@@ -1,4 +1,4 @@
-"""The sampling program: a device-side loop over decode steps that refills its own slots."""
+"""The decode loop, which runs on the device and refills its own slots."""
 
 import functools
 from typing import NamedTuple

@@ -1,7 +1,6 @@
-"""The programs by which the host prepares rows: copy pages, append given tokens, seat.
+"""Compiled functions that prepare rows for the host: copy pages, append given tokens, seat rows.
 
-All are compiled once for their shapes. Unused entries name the trash page or a row that is none,
-and change nothing.
+Each is compiled once per shape. Unused entries name the trash page or no row, and change nothing.
 """
 
 import functools
@@ -31,8 +30,8 @@ def extend(
 ) -> SamplerState:
     """Writes the keys and values of given tokens, from position `starts` on, through `tables`.
 
-    Earlier positions are read from the cache and not computed again. Where a text is shorter than
-    E, what is written behind its end is written again before anything reads it.
+    Earlier positions are read from the cache. Where a text is shorter than E, what is written
+    behind its end is overwritten before anything reads it.
     """
     D, A, E = token_ids.shape
     positions_BE = starts.reshape(-1, 1) + jnp.arange(E)
@@ -60,20 +59,20 @@ def copy_pages(
     """Copies pages of every layer within their shard: the partly filled end of a shared prompt."""
 
     def one_shard(pages: Pages, sources: Array, targets: Array) -> Pages:
-        def copy(pool: Array) -> Array:
-            layers = jnp.arange(num_layers)[:, None] * (pool.shape[1] // num_layers)
-            return pool.at[0, layers + targets].set(pool[0, layers + sources])
+        def copy(x: Array) -> Array:
+            layers = jnp.arange(num_layers)[:, None] * (x.shape[1] // num_layers)
+            return x.at[0, layers + targets].set(x[0, layers + sources])
 
         return jax.tree.map(copy, pages)
 
     if layout is None:
         return sampler._replace(pages=one_shard(sampler.pages, sources, targets))
-    pool, by_shard = cache.pool_specs(sampler.pages, layout), layout.spec(("batch",))
+    by_page, by_shard = cache.page_specs(sampler.pages, layout), layout.spec(("batch",))
     pages = jax.shard_map(
         one_shard,
         mesh=layout.mesh,
-        in_specs=(pool, by_shard, by_shard),
-        out_specs=pool,
+        in_specs=(by_page, by_shard, by_shard),
+        out_specs=by_page,
         check_vma=False,
     )(sampler.pages, sources, targets)
     return state.constrain(sampler._replace(pages=pages), layout)

@@ -2,8 +2,8 @@
 
 A *row* is a conversation's place in the cache; a *slot* is a place in the decode step. There are
 more rows than slots. A slot whose row stops takes the next ready row from the queue in the same
-step, so that no slot waits for the host; a stopped row belongs to the host until it is seated
-again. Leading axis D: the shards of the batch axes; rows, slots and pages are numbered per shard.
+step, without waiting for the host; the stopped row belongs to the host until it is seated again.
+Leading axis D: the shards of the batch axes; rows, slots and pages are numbered per shard.
 """
 
 import functools
@@ -82,11 +82,11 @@ def create(
 def constrain(state: SamplerState, layout: axes.Layout | None) -> SamplerState:
     """Everything split over its shards, heads of the cache over the tensor axis.
 
-    Stated at the end of every program, so that a program's output is sharded as its input is and
-    nothing is compiled a second time.
+    Every compiled function ends with this: its output is sharded as its input, so that nothing is
+    compiled a second time.
     """
     if layout is None:
         return state
     by_shard = jax.tree.map(lambda x: axes.constrain(x, ("batch",), layout), state)
-    pages = jax.tree.map(lambda x: axes.constrain(x, cache.POOL[: x.ndim], layout), state.pages)
-    return by_shard._replace(pages=pages)
+    specs = cache.page_shardings(state.pages, layout)
+    return by_shard._replace(pages=jax.lax.with_sharding_constraint(state.pages, specs))

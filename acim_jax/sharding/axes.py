@@ -37,22 +37,20 @@ PARAM_AXES: dict[str, tuple[str, ...]] = {
     "unembed/kernel": ("embed", "vocab"),
 }
 
-#: Of low-rank adapters (`model/lora.py`): A has the input axes of its weight, B the output axes.
+#: How many axes of an adapted weight (`model/lora.py`) are contracted with the input.
+_ADAPTED = {
+    **{f"blocks/attention/{name}": 1 for name in ("w_q", "w_k", "w_v")},
+    "blocks/attention/w_o": 2,
+    **{f"blocks/mlp/{name}": 1 for name in ("w_gate", "w_up", "w_down")},
+}
+#: Of low-rank adapters: A has the input axes of its weight, B the output axes.
 ADAPTER_AXES: dict[str, tuple[str, ...]] = {
-    "blocks/attention/w_q_lora_a": ("layers", "embed", "lora_rank"),
-    "blocks/attention/w_q_lora_b": ("layers", "lora_rank", "heads", "head_dim"),
-    "blocks/attention/w_k_lora_a": ("layers", "embed", "lora_rank"),
-    "blocks/attention/w_k_lora_b": ("layers", "lora_rank", "kv_heads", "head_dim"),
-    "blocks/attention/w_v_lora_a": ("layers", "embed", "lora_rank"),
-    "blocks/attention/w_v_lora_b": ("layers", "lora_rank", "kv_heads", "head_dim"),
-    "blocks/attention/w_o_lora_a": ("layers", "heads", "head_dim", "lora_rank"),
-    "blocks/attention/w_o_lora_b": ("layers", "lora_rank", "embed"),
-    "blocks/mlp/w_gate_lora_a": ("layers", "embed", "lora_rank"),
-    "blocks/mlp/w_gate_lora_b": ("layers", "lora_rank", "mlp"),
-    "blocks/mlp/w_up_lora_a": ("layers", "embed", "lora_rank"),
-    "blocks/mlp/w_up_lora_b": ("layers", "lora_rank", "mlp"),
-    "blocks/mlp/w_down_lora_a": ("layers", "mlp", "lora_rank"),
-    "blocks/mlp/w_down_lora_b": ("layers", "lora_rank", "embed"),
+    f"{path}_lora_{half}": axes
+    for path, inputs in _ADAPTED.items()
+    for half, axes in (
+        ("a", (*PARAM_AXES[path][: inputs + 1], "lora_rank")),
+        ("b", ("layers", "lora_rank", *PARAM_AXES[path][inputs + 1 :])),
+    )
 }
 
 Rules = dict[str, MeshAxes]
@@ -78,8 +76,8 @@ TRAIN_RULES: Rules = {
     "page": None,
 }
 
-#: Decoding reads every weight for every token: gathering over `fsdp` each step would cost more
-#: than the memory it saves, so only the tensor axis splits weights.
+#: Only the tensor axis splits weights: decoding reads all of them for every token, and gathering
+#: them over `fsdp` in each step would cost more than the memory it saves.
 SAMPLE_RULES: Rules = TRAIN_RULES | {"embed": None}
 
 
@@ -87,7 +85,7 @@ SAMPLE_RULES: Rules = TRAIN_RULES | {"embed": None}
 class Layout:
     """A mesh and the rules to use on it; hashable, so it can be a static argument of jit.
 
-    An abstract mesh tells shapes and shardings; programs need one of devices.
+    An abstract mesh suffices for shapes and shardings; what is compiled needs one of devices.
     """
 
     mesh: Mesh | AbstractMesh

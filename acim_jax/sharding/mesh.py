@@ -38,10 +38,9 @@ def make(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def local(mesh: Mesh) -> Mesh:
-    """This process's devices of a mesh: as many replicas as it has whole groups along `tensor`.
+    """The part of a mesh that this process samples on: a replica per whole `tensor` group it has.
 
-    What a process samples on, without the others. ValueError, on all processes alike, where such a
-    group goes across processes or a process has none.
+    ValueError, on all processes alike, where a group spans processes or a process has none.
     """
     groups = mesh.devices.reshape(-1, mesh.shape["tensor"])
     owners = np.vectorize(lambda device: device.process_index, otypes=[int])(groups)

@@ -71,11 +71,11 @@ def to_layout(params: Any, layout: axes.Layout | None) -> Any:
 
 
 def to_sampling(params: Any, train: axes.Layout, sample: axes.Layout) -> Any:
-    """Parameters out of the training layout in the sampling layout, from device to device.
+    """Parameters from the training layout into the sampling layout, from device to device.
 
-    `sample` is over the training mesh, or over this process's part of it (`mesh.local`); in the
-    latter case all processes call this together, and get arrays of their own devices alone.
-    Parameters that lie as they should already are not copied.
+    `sample` is over the training mesh, or over this process's part of it (`mesh.local`); then all
+    processes call this together, and get arrays on their own devices. Parameters whose sharding
+    does not change are not copied.
     """
     leaves, tree = jax.tree.flatten(params)
     over_all = axes.Layout(train.mesh, sample.rules)
@@ -105,7 +105,7 @@ def _identity(arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
 
 
 def _own_part(x: jax.Array, own: Mesh) -> jax.Array:
-    """An array, of which this process's devices hold all parts, as one of these devices alone."""
+    """An array whose parts this process holds all of, as an array on this process's devices."""
     assert isinstance(x.sharding, NamedSharding)
     shards = [shard.data for shard in x.addressable_shards]
     sharding = NamedSharding(own, x.sharding.spec)

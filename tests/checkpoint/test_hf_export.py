@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from acim_jax.bad_input import BadInput
-from acim_jax.checkpoint import hf, safetensors_file
+from acim_jax.checkpoint import acim_yaml, hf_config, hf_export, hf_import, safetensors_file
 from acim_jax.markup import Markup
 from acim_jax.model import transformer
 from acim_jax.model.config import Dtype
@@ -29,24 +29,24 @@ from tests.support.hf_folders import (
 
 
 def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    config = hf.read_config(UNTIED)
-    params = hf.load(UNTIED, config)
+    config = hf_config.read_config(UNTIED)
+    params = hf_import.load(UNTIED, config)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
 
         def fail(*args: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patch.setattr(safetensors_file, "write", fail)
-        hf.save(tmp_path / "out", params, config)
+        hf_export.save(tmp_path / "out", params, config)
     assert list(tmp_path.iterdir()) == []
     truncated = params | {"final_norm": {"scale": np.ones(23, np.float32)}}
     with pytest.raises(BadInput, match=r"final_norm/scale has shape \(23,\).*has \(24,\)"):
-        hf.save(tmp_path / "out", truncated, config)
+        hf_export.save(tmp_path / "out", truncated, config)
     with pytest.raises(BadInput, match="always has qkv_bias: True"):
         plain = dataclasses.replace(config, qkv_bias=False)
         abstract = transformer.abstract_params(plain)
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
-        hf.save(tmp_path / "out", zeros, plain)
+        hf_export.save(tmp_path / "out", zeros, plain)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -61,31 +61,31 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_weights_that_are_not_finite_are_not_written(
     tmp_path: Path, value: float, dtype: Dtype | None, message: str
 ):
-    config = hf.read_config(UNTIED)
-    params = hf.load(UNTIED, config)
+    config = hf_config.read_config(UNTIED)
+    params = hf_import.load(UNTIED, config)
     attention = params["blocks"]["attention"]
     attention["b_v"] = jnp.asarray(attention["b_v"]).at[1, 0, 3].set(value)
     with pytest.raises(BadInput, match=message):
-        hf.save(tmp_path / "out", params, config, dtype=dtype)
+        hf_export.save(tmp_path / "out", params, config, dtype=dtype)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_overwritten(tmp_path: Path):
-    config = hf.read_config(UNTIED)
-    params = hf.load(UNTIED, config)
+    config = hf_config.read_config(UNTIED)
+    params = hf_import.load(UNTIED, config)
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="is not empty"):
-        hf.save(out, params, config)
+        hf_export.save(out, params, config)
     with pytest.raises(ValueError, match="not a model folder"):
-        hf.save(out, params, config, overwrite=True)
+        hf_export.save(out, params, config, overwrite=True)
     (out / "thesis.tex").unlink()
-    hf.save(out, params, config)
+    hf_export.save(out, params, config)
     with pytest.raises(ValueError, match="is not empty"):
-        hf.save(out, params, config)
+        hf_export.save(out, params, config)
     scaled = jax.tree.map(lambda x: 2 * x, params)
-    hf.save(out, scaled, config, overwrite=True)
+    hf_export.save(out, scaled, config, overwrite=True)
     np.testing.assert_array_equal(
         raw_tensors(out)["model.norm.weight"], 2 * raw_tensors(UNTIED)["model.norm.weight"]
     )
@@ -111,8 +111,10 @@ def test_tokenizer_templates_and_generation_settings_are_copied_byte_for_byte(tm
     for name in names:
         (source / name).write_bytes(draw.bytes(64))
     (source / "optimizer.pt").write_bytes(b"no part of a model")
-    config = hf.read_config(source)
-    hf.save(tmp_path / "out", hf.load(source, config), config, tokenizer_files_from=source)
+    config = hf_config.read_config(source)
+    hf_export.save(
+        tmp_path / "out", hf_import.load(source, config), config, tokenizer_files_from=source
+    )
     out = tmp_path / "out"
     for name in names:
         assert (out / name).read_bytes() == (source / name).read_bytes()
@@ -128,17 +130,17 @@ def test_markup_and_special_ids_of_the_tokenizer(tmp_path: Path):
     (source / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
     settings = {"eos_token": {"content": "<|end|>"}, "pad_token": "<|pad|>", "bos_token": None}
     (source / "tokenizer_config.json").write_text(json.dumps(settings))
-    config = hf.read_config(UNTIED)
+    config = hf_config.read_config(UNTIED)
     markup = Markup(template="<|user|>{problem}\n", max_turns=3, stop=("<|end|>",))
     out = tmp_path / "out"
-    params = hf.load(UNTIED, config)
-    hf.save(out, params, config, tokenizer_files_from=source, markup=markup)
+    params = hf_import.load(UNTIED, config)
+    hf_export.save(out, params, config, tokenizer_files_from=source, markup=markup)
     for name in ("config.json", "generation_config.json"):
         content = json.loads((out / name).read_text())
         assert (content["eos_token_id"], content["pad_token_id"]) == (1, 0)
-    assert hf.read_markup(out) == markup
+    assert acim_yaml.read_markup(out) == markup
     (source / "tokenizer_config.json").unlink()
-    hf.save(tmp_path / "unstated", params, config, tokenizer_files_from=source)
+    hf_export.save(tmp_path / "unstated", params, config, tokenizer_files_from=source)
     assert "eos_token_id" not in json.loads((tmp_path / "unstated" / "config.json").read_text())
 
 
@@ -147,7 +149,7 @@ def test_markup_and_special_ids_of_the_tokenizer(tmp_path: Path):
 EXPORT = """
 import os, signal, sys
 from pathlib import Path
-from acim_jax.checkpoint import hf
+from acim_jax.checkpoint import hf_config, hf_export, hf_import
 source, out = map(Path, sys.argv[1:3])
 name, times = sys.argv[3], int(sys.argv[4])
 def audit(event, arguments):
@@ -156,11 +158,11 @@ def audit(event, arguments):
         times -= 1
         if not times:
             os.kill(os.getpid(), signal.SIGKILL)
-config = hf.read_config(source)
-params = hf.load(source, config)
+config = hf_config.read_config(source)
+params = hf_import.load(source, config)
 sys.addaudithook(audit)
 for _ in range(2):
-    hf.save(out, params, config, max_shard_bytes=1, overwrite=True)
+    hf_export.save(out, params, config, max_shard_bytes=1, overwrite=True)
 """
 
 
@@ -180,7 +182,7 @@ def test_a_killed_export_leaves_the_old_folder_or_none(tmp_path: Path, file: str
     assert out.exists() == (times > 1)
     if out.exists():
         assert_same_bytes(raw_tensors(out), tensors)
-        assert hf.read_config(out) == config
-    hf.save(out, hf.load(tmp_path / "source", config), config, overwrite=True)
+        assert hf_config.read_config(out) == config
+    hf_export.save(out, hf_import.load(tmp_path / "source", config), config, overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {"source", "out"}
     assert_same_bytes(raw_tensors(out), tensors)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from acim_jax.checkpoint import hf, hf_import, safetensors_file
+from acim_jax.checkpoint import hf_config, hf_export, hf_import, safetensors_file
 from acim_jax.model import transformer
 from acim_jax.sharding import axes, mesh, place
 from acim_jax.sharding.config import MeshConfig
@@ -24,16 +24,16 @@ BIAS = "model.layers.2.self_attn.k_proj.bias"
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_dtype_on_load_and_save(tmp_path: Path, dtype: hf_import.Dtype):
-    config = hf.read_config(TIED)
+    config = hf_config.read_config(TIED)
     name = "model.layers.1.mlp.down_proj.weight"
     tensor = raw_tensors(TIED)[name]
     assert tensor.dtype == ml_dtypes.bfloat16
-    params = hf.load(TIED, config, dtype=dtype)
+    params = hf_import.load(TIED, config, dtype=dtype)
     down = np.asarray(params["blocks"]["mlp"]["w_down"][1])
     np.testing.assert_array_equal(down, tensor.astype(dtype).T)
-    hf.save(tmp_path / "out", hf.load(TIED, config), config, dtype=dtype)
+    hf_export.save(tmp_path / "out", hf_import.load(TIED, config), config, dtype=dtype)
     np.testing.assert_array_equal(raw_tensors(tmp_path / "out")[name], tensor.astype(dtype))
-    assert hf.read_config(tmp_path / "out").param_dtype == dtype
+    assert hf_config.read_config(tmp_path / "out").param_dtype == dtype
 
 
 def test_padded_vocabulary_and_tied_copy_are_kept(tmp_path: Path):
@@ -42,8 +42,8 @@ def test_padded_vocabulary_and_tied_copy_are_kept(tmp_path: Path):
     padded = np.concatenate([embedding, -embedding[:8]])
     change = {"model.embed_tokens.weight": padded, "lm_head.weight": padded}
     folder = with_tensors(tmp_path, change, TIED)
-    config = dataclasses.replace(hf.read_config(TIED), vocab_size=168)
-    params = hf.load(folder, config)
+    config = dataclasses.replace(hf_config.read_config(TIED), vocab_size=168)
+    params = hf_import.load(folder, config)
     assert np.asarray(params["embed"]["embedding"]).tobytes() == padded.tobytes()
     other = padded.copy()
     other[-1, -1] *= -1
@@ -51,12 +51,12 @@ def test_padded_vocabulary_and_tied_copy_are_kept(tmp_path: Path):
         raw_tensors(folder) | {"lm_head.weight": other}, folder / "model.safetensors"
     )
     with pytest.raises(ValueError, match=r"lm_head\.weight differs from model\.embed_tokens"):
-        hf.load(folder, config)
+        hf_import.load(folder, config)
 
 
 def test_each_device_reads_its_part_once(monkeypatch: pytest.MonkeyPatch):
     """On 2×2×2 devices: values as unsharded, and each half of a tensor leaves the file once."""
-    config = hf.read_config(UNTIED)
+    config = hf_config.read_config(UNTIED)
     layout = axes.Layout.of(mesh.make(MeshConfig(data=2, fsdp=2, tensor=2)), axes.TRAIN_RULES)
     shardings = place.param_shardings(transformer.abstract_params(config), layout)
     fetched: dict[str, int] = {}
@@ -68,18 +68,18 @@ def test_each_device_reads_its_part_once(monkeypatch: pytest.MonkeyPatch):
         return part
 
     monkeypatch.setattr(safetensors_file.Tensor, "fetch", counting)
-    params = hf.load(UNTIED, config, shardings=shardings)
+    params = hf_import.load(UNTIED, config, shardings=shardings)
     for x, sharding in zip(jax.tree.leaves(params), jax.tree.leaves(shardings), strict=True):
         assert x.sharding.is_equivalent_to(sharding, x.ndim)
     assert fetched == {name: array.size for name, array in raw_tensors(UNTIED).items()}
     monkeypatch.undo()
-    jax.tree.map(np.testing.assert_array_equal, params, hf.load(UNTIED, config))
+    jax.tree.map(np.testing.assert_array_equal, params, hf_import.load(UNTIED, config))
 
 
 def test_parameters_can_be_donated_and_outlive_the_file(tmp_path: Path):
     """They are the devices' own memory, not pages of the file, whatever its alignment."""
     folder = edited(tmp_path)
-    params = hf.load(folder, hf.read_config(folder))
+    params = hf_import.load(folder, hf_config.read_config(folder))
     size = (folder / "model.safetensors").stat().st_size
     (folder / "model.safetensors").write_bytes(b"\0" * size)
     wanted = raw_tensors(UNTIED)
@@ -108,42 +108,42 @@ def test_parameters_can_be_donated_and_outlive_the_file(tmp_path: Path):
 def test_bad_tensors_are_named(tmp_path: Path, change: dict, message: str):
     folder = with_tensors(tmp_path, change)
     with pytest.raises(ValueError, match=message):
-        hf.load(folder, hf.read_config(folder))
+        hf_import.load(folder, hf_config.read_config(folder))
 
 
 def test_values_that_the_wanted_dtype_cannot_hold_are_refused(tmp_path: Path):
     """65504 is float16's largest; bfloat16 has 65280 and then 65536."""
     folder = with_tensors(tmp_path, {BIAS: np.full(20, 65505, np.float32)})
-    config = hf.read_config(folder)
+    config = hf_config.read_config(folder)
     with pytest.raises(ValueError, match=f"{BIAS} holds values beyond the range of float16"):
-        hf.load(folder, config, dtype="float16")
+        hf_import.load(folder, config, dtype="float16")
     folder = with_tensors(tmp_path, {BIAS: np.full(20, -65504, np.float32)})
-    params = hf.load(folder, config, dtype="float16")
+    params = hf_import.load(folder, config, dtype="float16")
     np.testing.assert_array_equal(params["blocks"]["attention"]["b_k"][2], -65504)
 
 
 def test_a_file_that_is_not_whole_is_named(tmp_path: Path):
     folder = edited(tmp_path)
-    config = hf.read_config(folder)
+    config = hf_config.read_config(folder)
     _, second, third = sharded(folder, 3)
     whole = second.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     for length in (0, 7, header - 1, header, len(whole) - 1):
         second.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=f"{second.name} is truncated or not a safetensors"):
-            hf.load(folder, config)
+            hf_import.load(folder, config)
     second.write_bytes(whole + b"\0")
     with pytest.raises(ValueError, match=f"{second.name} is truncated or not a safetensors"):
-        hf.load(folder, config)
+        hf_import.load(folder, config)
     second.write_bytes(whole)
     os.remove(third)
     with pytest.raises(FileNotFoundError, match=f"{third.name} is missing; .*index.json names it"):
-        hf.load(folder, config)
+        hf_import.load(folder, config)
 
 
 def test_a_bad_index_is_named(tmp_path: Path):
     folder = edited(tmp_path)
-    config = hf.read_config(folder)
+    config = hf_config.read_config(folder)
     first, second = sharded(folder, 2)
     index = folder / "model.safetensors.index.json"
     right = json.loads(index.read_text())["weight_map"]
@@ -158,10 +158,10 @@ def test_a_bad_index_is_named(tmp_path: Path):
     ]:
         index.write_text(json.dumps({"weight_map": weight_map}))
         with pytest.raises(ValueError, match=message):
-            hf.load(folder, config)
+            hf_import.load(folder, config)
     index.write_text('{"weight_map": ')
     with pytest.raises(ValueError, match=r"index\.json is not valid JSON"):
-        hf.load(folder, config)
+        hf_import.load(folder, config)
     index.write_text(json.dumps({"weight_map": right}))
     twice = raw_tensors(UNTIED)
     added = {name: twice[name] for name in (*set(right) - there, min(there))}
@@ -169,23 +169,23 @@ def test_a_bad_index_is_named(tmp_path: Path):
     with pytest.raises(
         ValueError, match=f"{min(there)} is in {first.name} and again in .*{second.name}"
     ):
-        hf.load(folder, config)
+        hf_import.load(folder, config)
 
 
 def test_a_folder_without_safetensors_is_refused_by_what_it_holds(tmp_path: Path):
     folder = tmp_path / "pickled"
     folder.mkdir()
     shutil.copy(UNTIED / "config.json", folder)
-    config = hf.read_config(folder)
+    config = hf_config.read_config(folder)
     with pytest.raises(FileNotFoundError, match=r"has no weights: model\.safetensors, or shards"):
-        hf.load(folder, config)
+        hf_import.load(folder, config)
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
     with pytest.raises(
         FileNotFoundError, match=r"only as pytorch_model\.bin.*never read.*save_pre"
     ):
-        hf.load(folder, config)
+        hf_import.load(folder, config)
     with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
-        hf.read_config(tmp_path)
+        hf_config.read_config(tmp_path)
 
 
 def test_one_file_wins_over_shards_beside_it(tmp_path: Path):
@@ -194,5 +194,5 @@ def test_one_file_wins_over_shards_beside_it(tmp_path: Path):
     sharded(folder, 2)
     doubled = {name: 2 * array for name, array in raw_tensors(UNTIED).items()}
     safetensors.numpy.save_file(doubled, folder / "model.safetensors")
-    params = hf.load(folder, hf.read_config(folder))
+    params = hf_import.load(folder, hf_config.read_config(folder))
     np.testing.assert_array_equal(params["final_norm"]["scale"], doubled["model.norm.weight"])

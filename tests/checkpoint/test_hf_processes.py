@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acim_jax.checkpoint import hf
+from acim_jax.checkpoint import hf_import
 from tests.support.hf_folders import assert_same_bytes, raw_tensors, small_config, write_random
 
 #: One process of two with four devices each; the mesh's fsdp axis goes across both.
@@ -21,7 +21,7 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 source, out, number, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=number)
-from acim_jax.checkpoint import hf, safetensors_file
+from acim_jax.checkpoint import hf_config, hf_export, hf_import, safetensors_file
 from acim_jax.model import transformer
 from acim_jax.sharding import axes, mesh, place
 fetched, written = {}, []
@@ -35,11 +35,11 @@ def audit(event, arguments):
     if event == "open" and ".partial-" in str(arguments[0]) and "w" in str(arguments[1]):
         written.append(Path(str(arguments[0])).name)
 sys.addaudithook(audit)
-config = hf.read_config(source)
+config = hf_config.read_config(source)
 layout = axes.Layout.of(mesh.make(MeshConfig(fsdp=4, tensor=2)), axes.TRAIN_RULES)
 shardings = place.param_shardings(transformer.abstract_params(config), layout)
-params = hf.load(source, config, shardings=shardings)
-hf.save(out, params, config, max_shard_bytes=1500)
+params = hf_import.load(source, config, shardings=shardings)
+hf_export.save(out, params, config, max_shard_bytes=1500)
 there = (out / "config.json").is_file()
 result = {"fetched": fetched, "written": written, "there": there}
 (out.parent / f"{number}.json").write_text(json.dumps(result))
@@ -76,5 +76,5 @@ def test_each_process_reads_its_half_and_the_first_writes_all(tmp_path: Path):
     assert_same_bytes(raw_tensors(out), tensors)
     assert "config.json" in first["written"] and second["written"] == []
     assert first["there"] and second["there"]
-    again = hf.load(out, config)
+    again = hf_import.load(out, config)
     np.testing.assert_array_equal(again["unembed"]["kernel"], tensors["lm_head.weight"].T)

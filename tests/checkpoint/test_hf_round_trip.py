@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from acim_jax.checkpoint import hf
+from acim_jax.checkpoint import hf_config, hf_export, hf_import
 from acim_jax.model import transformer
 from acim_jax.model.config import Dtype
 from acim_jax.sharding import axes, mesh, place
@@ -33,13 +33,13 @@ SPLIT = axes.TRAIN_RULES | {
 @pytest.mark.parametrize("source", [UNTIED, TIED], ids=lambda path: path.name)
 @pytest.mark.parametrize("max_shard_bytes", [10**9, 9000])
 def test_round_trip_is_bit_equal(tmp_path: Path, source: Path, max_shard_bytes: int):
-    config = hf.read_config(source)
+    config = hf_config.read_config(source)
     out = tmp_path / "deep" / "out"
-    hf.save(out, hf.load(source, config), config, max_shard_bytes=max_shard_bytes)
+    hf_export.save(out, hf_import.load(source, config), config, max_shard_bytes=max_shard_bytes)
     assert_same_bytes(raw_tensors(out), raw_tensors(source))
-    assert hf.read_config(out) == config
-    again = hf.load(out, config)
-    jax.tree.map(np.testing.assert_array_equal, again, hf.load(source, config))
+    assert hf_config.read_config(out) == config
+    again = hf_import.load(out, config)
+    jax.tree.map(np.testing.assert_array_equal, again, hf_import.load(source, config))
     if max_shard_bytes < 10**9:
         sizes = [file.stat().st_size for file in out.glob("model-*.safetensors")]
         index = json.loads((out / "model.safetensors.index.json").read_text())
@@ -73,11 +73,11 @@ def test_every_bit_of_every_family_and_dtype(
     if devices > 1:
         layout = axes.Layout.of(mesh.make(MeshConfig(data=2, fsdp=2, tensor=2)), SPLIT)
         shardings = place.param_shardings(transformer.abstract_params(config), layout)
-    assert hf.read_config(tmp_path / "source") == config
-    params = hf.load(tmp_path / "source", config, shardings=shardings)
+    assert hf_config.read_config(tmp_path / "source") == config
+    params = hf_import.load(tmp_path / "source", config, shardings=shardings)
     assert {x.dtype for x in jax.tree.leaves(params)} == {tensors["model.norm.weight"].dtype}
     for x in jax.tree.leaves(params):
         assert len(x.sharding.device_set) == devices
-    hf.save(tmp_path / "out", params, config, max_shard_bytes=1500)
+    hf_export.save(tmp_path / "out", params, config, max_shard_bytes=1500)
     assert len(list((tmp_path / "out").glob("*.safetensors"))) > 5
     assert_same_bytes(raw_tensors(tmp_path / "out"), tensors)

@@ -11,8 +11,8 @@ from acim_jax.model import transformer
 from acim_jax.model.config import Experts, ModelConfig
 
 
-def rows_of(config: ModelConfig) -> tuple[hf_table.Row, ...]:
-    return hf_table.family_of(config).rows_of(config)
+def weights_of(config: ModelConfig) -> tuple[hf_table.Weight, ...]:
+    return hf_table.family_of(config).weights_of(config)
 
 
 CONFIG = ModelConfig(
@@ -35,12 +35,12 @@ CONFIGS = {
     "llama": dataclasses.replace(CONFIG, family="llama", qkv_bias=False),
     "mistral": dataclasses.replace(CONFIG, family="mistral", qkv_bias=False),
 }
-ROWS = [(name, row) for name, config in CONFIGS.items() for row in rows_of(config)]
+WEIGHTS = [(name, weight) for name, config in CONFIGS.items() for weight in weights_of(config)]
 
 
-def _row(path: str) -> hf_table.Row:
-    (row,) = (row for row in rows_of(CONFIG) if row.path == path)
-    return row
+def _weight(path: str) -> hf_table.Weight:
+    (weight,) = (weight for weight in weights_of(CONFIG) if weight.path == path)
+    return weight
 
 
 def test_projection_elements_by_hand():
@@ -49,10 +49,10 @@ def test_projection_elements_by_hand():
     q_proj = np.arange(N * H * D).reshape(N * H, D)
     o_proj = np.arange(D * N * H).reshape(D, N * H)
     w_q = hf_table.read(
-        _row("blocks/attention/w_q"), CONFIG, q_proj.__getitem__, (slice(None),) * 3
+        _weight("blocks/attention/w_q"), CONFIG, q_proj.__getitem__, (slice(None),) * 3
     )
     w_o = hf_table.read(
-        _row("blocks/attention/w_o"), CONFIG, o_proj.__getitem__, (slice(None),) * 3
+        _weight("blocks/attention/w_o"), CONFIG, o_proj.__getitem__, (slice(None),) * 3
     )
     for d in range(D):
         for n in range(N):
@@ -61,17 +61,17 @@ def test_projection_elements_by_hand():
                 assert w_o[n, h, d] == o_proj[d, n * H + h]
 
 
-@pytest.mark.parametrize(("family", "row"), ROWS, ids=[f"{n}-{r.path}" for n, r in ROWS])
-def test_write_inverts_read_and_slices_agree(family: str, row: hf_table.Row):
+@pytest.mark.parametrize(("family", "weight"), WEIGHTS, ids=[f"{n}-{r.path}" for n, r in WEIGHTS])
+def test_write_inverts_read_and_slices_agree(family: str, weight: hf_table.Weight):
     config = CONFIGS[family]
-    shape = hf_table.tensor_shape(row, config)
+    shape = hf_table.tensor_shape(weight, config)
     tensor = np.random.default_rng(0).normal(size=shape)
-    ours_shape = hf_table.param_shape(row, config)[len(hf_table.stack_shape(row, config)) :]
-    whole = hf_table.read(row, config, tensor.__getitem__, (slice(None),) * len(ours_shape))
+    ours_shape = hf_table.param_shape(weight, config)[len(hf_table.stack_shape(weight, config)) :]
+    whole = hf_table.read(weight, config, tensor.__getitem__, (slice(None),) * len(ours_shape))
     assert whole.shape == ours_shape
-    np.testing.assert_array_equal(hf_table.write(row, config, whole), tensor)
+    np.testing.assert_array_equal(hf_table.write(weight, config, whole), tensor)
     index = tuple(slice(n // 3, n - n // 4) for n in ours_shape)
-    part = hf_table.read(row, config, tensor.__getitem__, index)
+    part = hf_table.read(weight, config, tensor.__getitem__, index)
     np.testing.assert_array_equal(part, whole[index])
 
 
@@ -83,29 +83,30 @@ def test_a_slice_reads_no_more_than_it_needs():
         asked.append(index)
         return np.zeros((24, 5))[index]
 
-    hf_table.read(_row("blocks/attention/w_q"), CONFIG, fetch, (slice(1, 3), slice(2, 4), slice(4)))
+    index = (slice(1, 3), slice(2, 4), slice(4))
+    hf_table.read(_weight("blocks/attention/w_q"), CONFIG, fetch, index)
     assert asked == [(slice(8, 16), slice(1, 3))]
 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", hf_table.FAMILIES)
 def test_rows_are_the_models_parameters(family: str, tied: bool):
-    """Every parameter of the model has exactly one row, with its shape; names do not repeat."""
+    """Every parameter of the model has exactly one weight, with its shape; names do not repeat."""
     config = dataclasses.replace(CONFIGS[family], tie_embeddings=tied)
     params = traverse_util.flatten_dict(transformer.abstract_params(config), sep="/")
-    rows = rows_of(config)
-    shapes = {row.path: hf_table.param_shape(row, config) for row in rows}
-    assert len(shapes) == len(rows)
+    weights = weights_of(config)
+    shapes = {weight.path: hf_table.param_shape(weight, config) for weight in weights}
+    assert len(shapes) == len(weights)
     assert shapes == {path: leaf.shape for path, leaf in params.items()}
-    names = [name for row in rows for name in hf_table.tensor_names(row, config)]
+    names = [name for weight in weights for name in hf_table.tensor_names(weight, config)]
     assert len(names) == len(set(names))
 
 
 def test_tensors_of_experts_are_in_the_order_of_the_stacking_axes():
     config = CONFIGS["qwen3_moe"]
-    (row,) = (row for row in rows_of(config) if row.path == "blocks/moe/w_down")
-    assert hf_table.param_shape(row, config) == (2, 3, 9, 5)
-    assert hf_table.tensor_names(row, config) == (
+    (weight,) = (weight for weight in weights_of(config) if weight.path == "blocks/moe/w_down")
+    assert hf_table.param_shape(weight, config) == (2, 3, 9, 5)
+    assert hf_table.tensor_names(weight, config) == (
         "model.layers.0.mlp.experts.0.down_proj.weight",
         "model.layers.0.mlp.experts.1.down_proj.weight",
         "model.layers.0.mlp.experts.2.down_proj.weight",

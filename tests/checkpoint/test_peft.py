@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from acim_jax.checkpoint import hf, model_folder, peft
+from acim_jax.checkpoint import hf_config, hf_export, hf_import, model_folder, peft
 from acim_jax.model import lora, scoring, transformer
 from acim_jax.model.config import Experts, LoraConfig
 from tests.support import golden, golden_folders, tiny_models
@@ -80,7 +80,7 @@ def test_product_of_the_tensors_is_the_change_of_the_exported_weights(
 ):
     """W' = W + (α/r)·B·A in Hugging Face's own axes, for every projection of a merged export."""
     model = model_folder.open_model(str(folder))
-    hf.save(tmp_path / "merged", model_folder.load_params(model, None), model.config)
+    hf_export.save(tmp_path / "merged", model_folder.load_params(model, None), model.config)
     before = safetensors.numpy.load_file(base / "model.safetensors")
     after = safetensors.numpy.load_file(tmp_path / "merged" / "model.safetensors")
     halves = safetensors.numpy.load_file(folder / "adapter_model.safetensors")
@@ -104,9 +104,9 @@ def test_an_adapter_that_peft_wrote(tmp_path: Path):
     settings, where = peft.read(source)
     assert settings == LoraConfig(rank=3, alpha=7.0)
     folder = golden_folders.write(where, tmp_path / "base")
-    config = hf.read_config(folder)
+    config = hf_config.read_config(folder)
     adapters = peft.load(source, settings, config)
-    frozen = lora.Frozen(hf.load(folder, config), jnp.float32(settings.scale))
+    frozen = lora.Frozen(hf_import.load(folder, config), jnp.float32(settings.scale))
     stored = golden.expected(where)
     ids = golden.token_ids(int(stored["seed"]), config.vocab_size)
     score = jax.jit(scoring.token_logprobs, static_argnums=1)

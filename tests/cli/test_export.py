@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 import yaml
 
-from acim_jax.checkpoint import hf, store
+from acim_jax.checkpoint import acim_yaml, hf_config, store
 from acim_jax.cli import main
 from tests.support import tiny_models
 from tests.support.model_folders import CONFIG, write_model
@@ -43,8 +43,8 @@ def test_a_runs_checkpoint_is_exported_with_tokenizer_and_markup(
     out = tmp_path / "out"
     assert main.main(["export", str(run_folder), "--out", str(out), *options]) == 0
     assert_same_bits(tensors(out), tensors(write_model(tmp_path / "wanted", seed=seed)))
-    assert hf.read_markup(out) == tiny_models.CHATTY
-    assert hf.read_config(out) == CONFIG
+    assert acim_yaml.read_markup(out) == tiny_models.CHATTY
+    assert hf_config.read_config(out) == CONFIG
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (out / name).read_bytes() == (model / name).read_bytes()
 

@@ -75,8 +75,8 @@ def paged_step(device, dtype: str, B, T, K, group, G, H, M, X=4000):
     def some(shape, dtype):
         return jax.ShapeDtypeStruct(shape, dtype, sharding=SingleDeviceSharding(device))
 
-    pool, scales = some((X, K, G, H), dtype), some((X, K, G), "float32")
-    pages = Pages(pool, pool, *([scales] * 2 if dtype == "int8" else []))
+    array, scales = some((X, K, G, H), dtype), some((X, K, G), "float32")
+    pages = Pages(array, array, *([scales] * 2 if dtype == "int8" else []))
 
     def steps(q, k, pages, tables, positions):
         def step(carry):
@@ -93,10 +93,10 @@ def paged_step(device, dtype: str, B, T, K, group, G, H, M, X=4000):
         some((B, M), "int32"), some((B, T), "int32"),
     )  # fmt: skip
     compiled = jax.jit(steps, donate_argnums=2).lower(*given).compile()
-    pool_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(pages))
+    cache_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(pages))
     memory = compiled.memory_analysis()
     assert memory is not None
-    return compiled.as_text(), memory.temp_size_in_bytes / pool_bytes
+    return compiled.as_text(), memory.temp_size_in_bytes / cache_bytes
 
 
 SHAPES = [
@@ -110,18 +110,18 @@ SHAPES = [
 @NEEDS_TPU_COMPILER
 @pytest.mark.parametrize("topology", ["v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
 @pytest.mark.parametrize(("dtype", "shape"), SHAPES)
-def test_paged_attention_for_tpu_reads_the_pool_where_it_lies(topology, dtype, shape):
+def test_paged_attention_for_tpu_reads_the_cache_where_it_lies(topology, dtype, shape):
     """A copy of it would be among the temporary arrays (half of it at least: keys or values)."""
-    program, temporary = paged_step(tpus(topology)[0], dtype, **shape)
-    assert "tpu_custom_call" in program
+    text, temporary = paged_step(tpus(topology)[0], dtype, **shape)
+    assert "tpu_custom_call" in text
     assert temporary < 0.2
 
 
 @NEEDS_GPU_COMPILER
 @pytest.mark.parametrize(("dtype", "shape"), [*SHAPES, ("int8", SHAPES[0][1] | {"H": 64})])
-def test_paged_attention_for_gpu_reads_the_pool_where_it_lies(dtype, shape):
-    program, temporary = paged_step(gpus()[0], dtype, **shape)
-    assert "__gpu$xla.gpu.triton" in program
+def test_paged_attention_for_gpu_reads_the_cache_where_it_lies(dtype, shape):
+    text, temporary = paged_step(gpus()[0], dtype, **shape)
+    assert "__gpu$xla.gpu.triton" in text
     assert temporary < 0.2
 
 
@@ -146,6 +146,6 @@ def test_attention_for_tpu_and_its_gradient_compile_on_a_mesh(topology, T, H, wi
     k = some((8, 2, T, H), sharding.keys)
     with jax.default_matmul_precision("default"):
         lowered = jax.jit(jax.grad(total, argnums=(0, 1, 2))).lower(q, k, k)
-    program = lowered.compile().as_text()
-    assert program.count('custom_call_target="tpu_custom_call"') == 3
-    assert f"{T},{T}]" not in program
+    text = lowered.compile().as_text()
+    assert text.count('custom_call_target="tpu_custom_call"') == 3
+    assert f"{T},{T}]" not in text

@@ -63,13 +63,13 @@ def test_rows_beyond_the_scalar_memory_are_a_second_call(monkeypatch):
 
 
 def lowered(shape: Shape, platform: str, dtype: str = "bfloat16", implementation="auto") -> str:
-    """The program that a CPU makes for another platform."""
+    """What a CPU compiles for another platform."""
     problem = draw(shape, dtype)
     run = jax.jit(functools.partial(api.attention, implementation=implementation))
     return run.trace(*problem[:4]).lower(lowering_platforms=(platform,)).as_text()
 
 
-def test_the_platform_of_the_program_chooses_not_the_one_that_compiles():
+def test_the_platform_compiled_for_chooses_not_the_one_that_compiles():
     shape = Shape(B=2, T=1, K=1, group=2, G=16, H=128, M=2)
     assert "tpu_custom_call" in lowered(shape, "tpu")
     assert "tpu_custom_call" not in lowered(shape, "tpu", implementation="reference")
@@ -94,7 +94,7 @@ def test_what_a_kernel_asked_for_cannot_do_is_named(implementation, shape, dtype
         api.attention(*draw(shape, dtype)[:4], implementation=implementation)
 
 
-def test_a_pool_whose_elements_pallas_would_misnumber_is_left_to_the_reference():
-    pool = jax.ShapeDtypeStruct((16385, 8, 128, 128), jnp.int8)
-    pages = Pages(pool, pool, *[jax.ShapeDtypeStruct(pool.shape[:3], jnp.float32)] * 2)
+def test_a_cache_whose_elements_pallas_would_misnumber_is_left_to_the_reference():
+    array = jax.ShapeDtypeStruct((16385, 8, 128, 128), jnp.int8)
+    pages = Pages(array, array, *[jax.ShapeDtypeStruct(array.shape[:3], jnp.float32)] * 2)
     assert "Pallas misnumbers" in (gpu.limit(jnp.zeros((1, 1, 8, 128)), pages) or "")

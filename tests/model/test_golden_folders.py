@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from acim_jax.checkpoint import hf, model_names
+from acim_jax.checkpoint import hf_config, hf_export, hf_import, model_names
 from acim_jax.cli import main
 from tests.support import golden, golden_folders
 from tests.support.model_folders import read_rows, write_rows
@@ -25,9 +25,11 @@ CASES = (
 def exported(case: str, tmp_path: Path) -> Path:
     """The golden model, imported and exported, with the embedded tokenizer."""
     source = golden_folders.write(case, tmp_path / "source")
-    config = hf.read_config(source)
+    config = hf_config.read_config(source)
     tokenizer = model_names.EMBEDDED["tiny"]
-    hf.save(tmp_path / "out", hf.load(source, config), config, tokenizer_files_from=tokenizer)
+    hf_export.save(
+        tmp_path / "out", hf_import.load(source, config), config, tokenizer_files_from=tokenizer
+    )
     return tmp_path / "out"
 
 
@@ -43,14 +45,14 @@ def test_a_folder_written_again_is_the_same_model(case: str, tmp_path: Path):
     for name, tensor in theirs.items():
         assert (ours[name].dtype, ours[name].shape) == (tensor.dtype, tensor.shape)
         assert ours[name].tobytes() == tensor.tobytes(), name
-    assert hf.read_config(out) == hf.read_config(tmp_path / "source")
+    assert hf_config.read_config(out) == hf_config.read_config(tmp_path / "source")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_command_scores_as_transformers_does(case: str, tmp_path: Path):
     out = exported(case, tmp_path)
     stored = golden.expected(case)
-    token_ids = golden.token_ids(int(stored["seed"]), hf.read_config(out).vocab_size)
+    token_ids = golden.token_ids(int(stored["seed"]), hf_config.read_config(out).vocab_size)
     rows = [
         {"id": row, "token_ids": token_ids[row, :length].tolist()}
         for row, length in enumerate(golden.LENGTHS)

@@ -12,11 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax.checkpoint import hf
-from acim_jax.model import cache as model_cache
+from acim_jax.checkpoint import hf_config, hf_import
 from acim_jax.model import layers, rope, scoring, transformer
 from acim_jax.model.config import ModelConfig
-from tests.support import golden, golden_folders
+from tests.support import caches, golden, golden_folders
 
 POSITIONS = jnp.broadcast_to(jnp.arange(golden.COLUMNS), (golden.ROWS, golden.COLUMNS))
 IS_TOKEN = np.arange(golden.COLUMNS) < golden.LENGTHS[:, None]
@@ -35,10 +34,12 @@ class Case:
 @pytest.fixture(scope="module", params=golden.cases())
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = golden_folders.write(request.param, tmp_path_factory.mktemp("golden") / "model")
-    config = dataclasses.replace(hf.read_config(folder), dtype="float32", param_dtype="float32")
+    config = dataclasses.replace(
+        hf_config.read_config(folder), dtype="float32", param_dtype="float32"
+    )
     theirs = golden.expected(request.param)
     token_ids = golden.token_ids(int(theirs["seed"]), config.vocab_size)
-    computed = jax.jit(compute, static_argnums=1)(hf.load(folder, config), config, token_ids)
+    computed = jax.jit(compute, static_argnums=1)(hf_import.load(folder, config), config, token_ids)
     return Case(config, theirs, {name: np.asarray(value) for name, value in computed.items()})
 
 
@@ -74,7 +75,7 @@ def step_by_step(params: Any, config: ModelConfig, token_ids: jax.Array, forced:
         picked_B = jnp.take_along_axis(logprobs_BV, next_B[:, None], axis=-1)[:, 0]
         return (cache, next_B), (next_B, picked_B)
 
-    start = (model_cache.empty(config, len(token_ids), STEPS), given[:, 0])
+    start = (caches.empty(config, len(token_ids), STEPS), given[:, 0])
     _, (tokens, logprobs) = jax.lax.scan(step, start, jnp.arange(STEPS))
     first = jnp.zeros((len(token_ids), 1))
     return jnp.concatenate([given[:, :1], tokens.T], 1), jnp.concatenate([first, logprobs.T], 1)

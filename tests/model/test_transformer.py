@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax.model import cache as model_cache
 from acim_jax.model import transformer
-from tests.support import tiny_models
+from tests.support import caches, tiny_models
 from tests.support.tiny_models import CONFIG
 
 B, T = 2, 9
@@ -49,7 +48,7 @@ def test_one_token_at_a_time_equals_all_at_once(unroll: bool):
     params = tiny_models.make_params()
     whole, nothing = forward(params, config, TOKEN_IDS, POSITIONS)
     assert nothing is None
-    cache = model_cache.empty(config, B, T + 2)
+    cache = caches.empty(config, B, T + 2)
     for t in range(T):
         hidden, cache = forward(
             params, config, TOKEN_IDS[:, t : t + 1], POSITIONS[:, t : t + 1], cache

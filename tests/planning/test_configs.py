@@ -1,4 +1,4 @@
-"""The configs of real runs: their models, the memory they state, and their programs, compiled."""
+"""The configs of real runs: their models, the memory they state, and their executables."""
 
 import importlib.util
 import json
@@ -102,8 +102,8 @@ def test_a_config_agrees_with_its_model_and_mesh(path: Path) -> None:
     assert chosen.lora is not None or chosen.model.param_dtype == "float32"
 
 
-def compiled(path: Path, names: tuple[str, ...]) -> dict[str, executables.Compiled]:
-    """The config's programs, compiled for this process's eight virtual devices."""
+def compiled(path: Path, names: tuple[str, ...]) -> dict[str, executables.Measured]:
+    """The config's functions, compiled for this process's eight virtual devices."""
     chosen = config.load(path)
     train, sample = mesh.layouts(chosen.mesh)
     shards = train.shards("batch") if train is not None else 1
@@ -152,11 +152,11 @@ def plan(path: Path, *options: str, **environment: str) -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_every_program_compiles_for_as_many_virtual_devices(path: Path) -> None:
+def test_every_function_compiles_for_as_many_virtual_devices(path: Path) -> None:
     chosen = config.load(path)
     if chosen.improve.buckets[-1] > 4096:  # a CPU's attention keeps all scores: hundreds of GB
         pytest.skip("rows of 16 k tokens are compiled for their own hardware only")
-    found = plan(path, "--compile", "cpu")["programs"]
+    found = plan(path, "--compile", "cpu")["executables"]
     assert isinstance(found, dict)
     assert {"decode", "policy gradient", "optimiser", "decision gradient"} <= found.keys()
     assert all("refused" not in figures for figures in found.values())
@@ -167,8 +167,8 @@ def test_every_program_compiles_for_as_many_virtual_devices(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [p for p in CONFIGS if hardware(p)[0][0] == "v"], ids=lambda p: p.stem
 )
-def test_every_program_compiles_for_its_tpus_and_fits(path: Path) -> None:
-    """The compiler's figures, with what is held beside a program, are near the plan's."""
+def test_every_function_compiles_for_its_tpus_and_fits(path: Path) -> None:
+    """The compiler's figures, with what is held beside an executable, are near the plan's."""
     found = plan(path, "--compile", "topology")
     check_against_compiler(found)
 
@@ -178,7 +178,7 @@ def test_every_program_compiles_for_its_tpus_and_fits(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [p for p in CONFIGS if hardware(p)[0][0] != "v"], ids=lambda p: p.stem
 )
-def test_every_program_compiles_for_its_gpus(path: Path) -> None:
+def test_every_function_compiles_for_its_gpus(path: Path) -> None:
     """Without a GPU in the process attention keeps its scores, so gradients are not compared."""
     found = plan(path, "--compile", "topology")
     check_against_compiler(found, trains=False)
@@ -186,7 +186,7 @@ def test_every_program_compiles_for_its_gpus(path: Path) -> None:
 
 def check_against_compiler(found: dict[str, object], *, trains: bool = True) -> None:
     """Where nothing was refused: totals within a fifth of the plan's, and within the device."""
-    figures, exploring, improving = (found[k] for k in ("programs", "exploring", "improving"))
+    figures, exploring, improving = (found[k] for k in ("executables", "exploring", "improving"))
     assert isinstance(figures, dict) and isinstance(exploring, dict) and isinstance(improving, dict)
     assert [name for name, one in figures.items() if "refused" in one] == []
     sampling = exploring["held"] + max(

@@ -177,7 +177,7 @@ def test_when_programs_return_changes_nothing(made, seed: int):
     assert stats.prefill_tokens == made[1].prefill_tokens == given_tokens(episodes)
 
 
-def test_a_program_that_runs_holds_up_nobody():
+def test_other_conversations_go_on_while_a_program_runs():
     """All text rollouts end while every program of the code rollouts is still running."""
     ended = threading.Event()
     finished: list[int] = []

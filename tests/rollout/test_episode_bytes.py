@@ -41,7 +41,6 @@ EPISODES = st.fixed_dictionaries(
         "executions": st.lists(EXECUTIONS, max_size=3),
         "stop": st.sampled_from(Stop),
         "sampling": st.tuples(NUMBERS, st.integers(0, 9), NUMBERS, NUMBERS),
-        "policy_version": st.integers(-1, 9),
         "fences_opened": st.integers(0, 9),
         "text": TEXTS,
         "answer": st.none() | TEXTS,

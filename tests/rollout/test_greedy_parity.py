@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from acim_jax.checkpoint import hf
+from acim_jax.checkpoint import hf_config, hf_import
 from acim_jax.markup import Markup
 from acim_jax.records import Author, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout import converse
@@ -51,7 +51,9 @@ class Ids:
 @pytest.mark.parametrize("case", ["qwen2_default", "qwen3_yarn", "llama_llama3", "mistral_default"])
 def test_64_greedy_tokens(case: str, tmp_path):
     folder = golden_folders.write(case, tmp_path / "model")
-    config = dataclasses.replace(hf.read_config(folder), dtype="float32", param_dtype="float32")
+    config = dataclasses.replace(
+        hf_config.read_config(folder), dtype="float32", param_dtype="float32"
+    )
     theirs = golden.expected(case)
     given = golden.token_ids(int(theirs["seed"]), config.vocab_size)
     prompts = [row[:n] for row, n in zip(given, golden.PROMPTS, strict=True)]
@@ -67,7 +69,7 @@ def test_64_greedy_tokens(case: str, tmp_path):
     ]
     shapes = SamplingConfig(slots=3, max_length=96, chunk=7, prefill_buckets=(5,), page_size=16)
     episodes, stats = converse.converse(
-        hf.load(folder, config),
+        hf_import.load(folder, config),
         wanted,
         Sampler(config, shapes, Ids(), Markup()),
         None,

@@ -1,4 +1,4 @@
-"""The sampler's programs against full forward passes without a cache."""
+"""The sampler's compiled functions against full forward passes without a cache."""
 
 import dataclasses
 

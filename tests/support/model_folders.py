@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from acim_jax.checkpoint import hf, model_names
+from acim_jax.checkpoint import hf_export, model_names
 from acim_jax.markup import Markup
 from acim_jax.model.config import ModelConfig
 from tests.support import tiny_models
@@ -24,7 +24,7 @@ def write_model(
     """A random model over the embedded tokenizer in Hugging Face form."""
     params = tiny_models.make_params(config, seed)
     source = model_names.EMBEDDED["tiny"]
-    hf.save(folder, params, config, tokenizer_files_from=source, markup=markup)
+    hf_export.save(folder, params, config, tokenizer_files_from=source, markup=markup)
     return folder
 
 

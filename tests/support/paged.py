@@ -48,7 +48,7 @@ def _real(values, scale) -> np.ndarray:
 
 
 def draw(shape: Shape, dtype: str, window: int | None = None) -> Problem:
-    """Rows of 1 token, of a full table and of lengths between, their pages scattered in the pool.
+    """Rows of 1 token, of a full table and of lengths between, their pages scattered.
 
     The trash page, to which tables point behind a row's end, and a page of no row hold NaN: what
     reads them shows it. dtype: float32, bfloat16 or int8 (queries are float32 then).

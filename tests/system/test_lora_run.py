@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from acim_jax import em
-from acim_jax.checkpoint import hf, model_folder, model_names, peft, store
+from acim_jax.checkpoint import hf_export, model_folder, model_names, peft, store
 from acim_jax.cli import main
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.config import ImproveConfig
@@ -46,7 +46,7 @@ def bits(tree) -> list[bytes]:
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> model_folder.ModelFolder:
     """The warmed-up model of the small world, in a folder."""
     folder = tmp_path_factory.mktemp("small") / "model"
-    hf.save(
+    hf_export.save(
         folder,
         small_world.warmed_up(),
         tiny_models.CONFIG,

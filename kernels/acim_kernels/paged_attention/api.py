@@ -26,7 +26,7 @@ def attention(
 
     Key s of row b lies in page `tables[b, s // G]` at offset s % G. N must be a multiple of K
     (grouped queries). window: a query at p sees the keys above p − window only. `auto` takes the
-    kernel of the platform that the program is compiled for, whatever platform compiles it, and the
+    kernel of the platform that the call is compiled for, whatever platform compiles it, and the
     reference where that kernel has a limit. A kernel asked for by name must cover the input
     (ValueError).
     """

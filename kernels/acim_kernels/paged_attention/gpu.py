@@ -1,8 +1,8 @@
 """Paged attention as a Pallas (Triton) kernel for GPU.
 
-A program takes one tile of queries, one key head and one of S parts of the row's keys, so that few
-rows still fill the device; the parts are joined by their softmax sums afterwards. Its loop ends
-with the row's own keys.
+A kernel instance takes one tile of queries, one key head and one of S parts of the row's keys, so
+that few rows still fill the device; the parts are joined by their softmax sums afterwards. Its
+loop ends with the row's own keys.
 """
 
 import functools
@@ -21,8 +21,8 @@ _NONE = float(jnp.finfo(jnp.float32).min)
 _QUERIES = 64
 #: Keys a loop step, whatever the page size: each is looked up through the table.
 _KEYS = 64
-#: Programs wanted on the device (two a multiprocessor of the largest), and parts of a row at most.
-_PROGRAMS = 264
+#: Instances wanted on the device (two a multiprocessor of the largest), and parts of a row at most.
+_INSTANCES = 264
 _PARTS = 16
 
 
@@ -33,7 +33,7 @@ class _Refs(NamedTuple):
     window: Array
     positions: Array
     q: Array
-    pools: tuple[Array, ...]
+    arrays: tuple[Array, ...]
     out: Array
     best: Array
     total: Array
@@ -48,7 +48,7 @@ def limit(q_BTNH: Array, pages: Pages) -> str | None:
         return f"{group} query heads a key head, where {_QUERIES} at most fit"
     # Pallas counts elements in 32 bits up to 2³² bytes: too few for more than 2³¹ of one byte.
     if pages.k.dtype.itemsize == 1 and 2**31 <= pages.k.size <= 2**32:
-        return "an int8 pool of 2 to 4 GiB, whose elements Pallas misnumbers"
+        return "an int8 cache of 2 to 4 GiB, whose elements Pallas misnumbers"
     return None
 
 
@@ -69,8 +69,8 @@ def attention(
         kv_heads=K, num_keys=M * G, most=_QUERIES, power_of_two=True,
     )  # fmt: skip
     Z, _, m, _ = tiles.queries.shape
-    S = max(1, min(_PARTS, _PROGRAMS // (Z * K), M * G // _KEYS))
-    pools = [pool for pool in pages if pool is not None]
+    S = max(1, min(_PARTS, _INSTANCES // (Z * K), M * G // _KEYS))
+    arrays = [array for array in pages if array is not None]
     sums = jax.ShapeDtypeStruct((Z, K, S, m), jnp.float32)
     out, best, total = pl.pallas_call(
         functools.partial(_kernel, tiles_a_row=Z // B),
@@ -80,7 +80,7 @@ def attention(
         interpret=interpret,
     )(
         tables_BM.astype(jnp.int32), tiles.first, tiles.last, tiles.window[None],
-        tiles.positions, tiles.queries, *pools,
+        tiles.positions, tiles.queries, *arrays,
     )  # fmt: skip
     share = jnp.exp(best - jnp.max(best, axis=2, keepdims=True))
     summed = jnp.sum(out * share[..., None], axis=2)
@@ -89,8 +89,8 @@ def attention(
 
 
 def _kernel(*refs, tiles_a_row: int) -> None:
-    tables, first, last, window, positions, q, *pools, out, best, total = refs
-    all_refs = _Refs(tables, first, last, window, positions, q, tuple(pools), out, best, total)
+    tables, first, last, window, positions, q, *arrays, out, best, total = refs
+    all_refs = _Refs(tables, first, last, window, positions, q, tuple(arrays), out, best, total)
     z, h, s = pl.program_id(0), pl.program_id(1), pl.program_id(2)
     first, last = all_refs.first[z], all_refs.last[z]
     steps = jax.lax.div(last - first, _KEYS) + 1
@@ -115,12 +115,12 @@ def _kernel(*refs, tiles_a_row: int) -> None:
 def _add(refs: _Refs, row, h, q, positions, window, first, last, i, carry):
     """One step's keys and values into the running softmax of a tile."""
     best, total, summed = carry
-    G = refs.pools[0].shape[2]
+    G = refs.arrays[0].shape[2]
     precision = tiling.precision(q.dtype)
     keys = first + i * _KEYS + jnp.arange(_KEYS, dtype=jnp.int32)
     held = jnp.minimum(keys, last)
     numbers = refs.tables[row, jax.lax.div(held, G)]
-    k, v, *scales = (pool[numbers, h, jax.lax.rem(held, G)] for pool in refs.pools)
+    k, v, *scales = (array[numbers, h, jax.lax.rem(held, G)] for array in refs.arrays)
     scores = jnp.dot(
         q, k.astype(q.dtype).T, precision=precision, preferred_element_type=jnp.float32
     )

@@ -10,10 +10,10 @@ TRASH = 0
 
 
 class Pages(NamedTuple):
-    """A pool of X pages, each G tokens of K heads.
+    """X pages, each G tokens of K heads.
 
     k, v: [X, K, G, H], floating or int8. k_scale, v_scale: float32 [X, K, G] where they are int8
-    (value = int8 · scale), else None. All layers of a model share one pool: layer l's page p is
+    (value = int8 · scale), else None. All layers of a model share the arrays: layer l's page p is
     page l·P + p.
     """
 
@@ -40,15 +40,17 @@ def write(
 ) -> Pages:
     """Puts each token's keys and values into its page at its offset.
 
-    Written as a scatter of single vectors into [X·K, G, …], which leaves a pool in the order in
-    which kernels read it. For one of [K, H] blocks XLA for TPU would reorder, and copy, all of it.
+    Written as a scatter of single vectors into [X·K, G, …], which leaves the array in the
+    order in which kernels read it. For one of [K, H] blocks XLA for TPU would reorder, and copy,
+    all of it.
     """
     X, K = pages.k.shape[:2]
     places = page_BT[..., None] * K + jnp.arange(K)
 
-    def put(pool: Array, new: Array) -> Array:
-        flat = pool.reshape(X * K, *pool.shape[2:])
-        return flat.at[places, offset_BT[..., None]].set(new.astype(pool.dtype)).reshape(pool.shape)
+    def put(array: Array, new: Array) -> Array:
+        flat = array.reshape(X * K, *array.shape[2:])
+        flat = flat.at[places, offset_BT[..., None]].set(new.astype(array.dtype))
+        return flat.reshape(array.shape)
 
     if pages.k_scale is None or pages.v_scale is None:
         return Pages(put(pages.k, k_BTKH), put(pages.v, v_BTKH))

@@ -4,9 +4,11 @@ The (row, page) pairs that some query sees are put one behind another and worked
 fixed size; then each row joins the softmaxes of its pages, in the order of the pages.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from acim_kernels.paged_attention.pages import TRASH, Pages
 from acim_kernels.paged_attention.reference import fetch
@@ -17,6 +19,17 @@ GROUP = 64
 #: costs more on a CPU than it saves where rows are much shorter than tables of more pages.
 WIDEST = 64
 _NONE = jnp.finfo(jnp.float32).min
+
+
+class _Pairs(NamedTuple):
+    """W pairs, and then pairs that are none. row: whose. pages: page numbers. seen: the keys of
+    the page that the row's query sees. counts, ends: pairs of each row, and where they end."""
+
+    row: Int[Array, "W"]
+    pages: Int[Array, "W"]
+    seen: Bool[Array, "W G"]
+    counts: Int[Array, "B"]
+    ends: Int[Array, "B"]
 
 
 def attention(
@@ -33,28 +46,14 @@ def attention(
     """
     B, N, H = q_BNH.shape
     (K, G), M = pages.k.shape[1:3], tables_BM.shape[1]
-    q = (q_BNH * H**-0.5).reshape(B, K, N // K, H)
-    first_B = jnp.zeros_like(positions_B)
-    if window is not None:
-        first_B = jnp.maximum(positions_B - window + 1, 0) // G
-    counts_B = jnp.minimum(positions_B // G, M - 1) - first_B + 1
-    ends_B = jnp.cumsum(counts_B)
-    pairs = jnp.arange(-(-B * M // GROUP) * GROUP)
-    row = jnp.minimum(jnp.searchsorted(ends_B, pairs, side="right"), B - 1)
-    page = pairs - (ends_B - counts_B - first_B)[row]
-    is_pair = pairs < ends_B[-1]
-    numbers = jnp.where(is_pair, tables_BM[row, jnp.clip(page, 0, M - 1)], TRASH)
-    key_positions = page[:, None] * G + jnp.arange(G)
-    seen = (key_positions <= positions_B[row, None]) & is_pair[:, None]
-    if window is not None:
-        seen &= key_positions > positions_B[row, None] - window
-    queries = q[row]
+    pairs = _pairs(tables_BM, positions_B, window, G)
+    queries = (q_BNH * H**-0.5).reshape(B, K, N // K, H)[pairs.row]
 
     def group(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         def part(x: Array) -> Array:
             return jax.lax.dynamic_slice_in_dim(x, i * GROUP, GROUP)
 
-        results = _page_softmax(part(queries), pages, part(numbers), part(seen))
+        results = _page_softmax(part(queries), pages, part(pairs.pages), part(pairs.seen))
         return jax.tree.map(
             lambda all_pairs, new: jax.lax.dynamic_update_slice_in_dim(
                 all_pairs, new, i * GROUP, 0
@@ -63,16 +62,38 @@ def attention(
             results,
         )
 
-    shape = (len(pairs), K, N // K)
+    size = len(pairs.row)
+    shape = (size, K, N // K)
     start = (jnp.full(shape, _NONE), jnp.zeros(shape), jnp.zeros((*shape, H)))
-    best, total, summed = jax.lax.fori_loop(0, -(-ends_B[-1] // GROUP), group, start)
-    mine_BM = jnp.minimum((ends_B - counts_B)[:, None] + jnp.arange(M), len(pairs) - 1)
-    is_mine = (jnp.arange(M) < counts_B[:, None])[..., None, None]
+    best, total, summed = jax.lax.fori_loop(0, -(-pairs.ends[-1] // GROUP), group, start)
+    mine_BM = jnp.minimum((pairs.ends - pairs.counts)[:, None] + jnp.arange(M), size - 1)
+    is_mine = (jnp.arange(M) < pairs.counts[:, None])[..., None, None]
     best = jnp.where(is_mine, best[mine_BM], _NONE)
     weights = jnp.where(is_mine, jnp.exp(best - jnp.max(best, axis=1, keepdims=True)), 0.0)
     total = jnp.sum(weights * total[mine_BM], axis=1)
     summed = jnp.sum(weights[..., None] * summed[mine_BM], axis=1)
     return (summed / total[..., None]).astype(q_BNH.dtype).reshape(B, N, H)
+
+
+def _pairs(
+    tables_BM: Array, positions_B: Array, window: int | Array | None, page_size: int
+) -> _Pairs:
+    B, M = tables_BM.shape
+    first_B = jnp.zeros_like(positions_B)
+    if window is not None:
+        first_B = jnp.maximum(positions_B - window + 1, 0) // page_size
+    counts_B = jnp.minimum(positions_B // page_size, M - 1) - first_B + 1
+    ends_B = jnp.cumsum(counts_B)
+    pairs = jnp.arange(-(-B * M // GROUP) * GROUP)
+    row = jnp.minimum(jnp.searchsorted(ends_B, pairs, side="right"), B - 1)
+    page = pairs - (ends_B - counts_B - first_B)[row]
+    is_pair = pairs < ends_B[-1]
+    numbers = jnp.where(is_pair, tables_BM[row, jnp.clip(page, 0, M - 1)], TRASH)
+    key_positions = page[:, None] * page_size + jnp.arange(page_size)
+    seen = (key_positions <= positions_B[row, None]) & is_pair[:, None]
+    if window is not None:
+        seen &= key_positions > positions_B[row, None] - window
+    return _Pairs(row, numbers, seen, counts_B, ends_B)
 
 
 def _page_softmax(

@@ -46,7 +46,7 @@ def limit(q_BTNH: Array, pages: Pages) -> str | None:
     """What keeps this kernel from the input; None: nothing.
 
     XLA lays arrays whose last axis is shorter than the 128 lanes out in another order than kernels
-    read them in, and would copy the whole pool at every call: heads must be of 128, and pages of
+    read them in, and would copy the whole cache at every call: heads must be of 128, and pages of
     int8, whose scales end in the page axis, of 128 tokens.
     """
     G, H = pages.k.shape[2:]
@@ -98,7 +98,7 @@ def _attend(q_BTNH, pages, tables_BM, positions_BT, window, interpret: bool) -> 
     )  # fmt: skip
     P = _pages_a_step(pages, M)
     work = _plan(tiles, tables_BM, G, P)
-    pools = [pool for pool in pages if pool is not None]
+    arrays = [array for array in pages if array is not None]
     Z, _, m, _ = tiles.queries.shape
 
     def of_tile(shape: tuple[int, ...]) -> pl.BlockSpec:
@@ -116,11 +116,11 @@ def _attend(q_BTNH, pages, tables_BM, positions_BT, window, interpret: bool) -> 
             in_specs=[
                 of_tile((K, m, H)),
                 of_tile((m, 1)),
-                *(pl.BlockSpec(memory_space=pl.ANY) for _ in pools),
+                *(pl.BlockSpec(memory_space=pl.ANY) for _ in arrays),
             ],
             out_specs=of_tile((K, m, H)),
             scratch_shapes=[
-                [pltpu.VMEM((2, P, *pool.shape[1:]), pool.dtype) for pool in pools],
+                [pltpu.VMEM((2, P, *array.shape[1:]), array.dtype) for array in arrays],
                 pltpu.VMEM((K, m, 1), jnp.float32),
                 pltpu.VMEM((K, m, 1), jnp.float32),
                 pltpu.VMEM((K, m, H), jnp.float32),
@@ -130,7 +130,7 @@ def _attend(q_BTNH, pages, tables_BM, positions_BT, window, interpret: bool) -> 
         out_shape=jax.ShapeDtypeStruct(tiles.queries.shape, q_BTNH.dtype),
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary")),
         interpret=pltpu.InterpretParams() if interpret else False,
-    )(*work, tiles.queries, tiles.positions[..., None], *pools)
+    )(*work, tiles.queries, tiles.positions[..., None], *arrays)
     return tiling.join(out, q_BTNH.shape)
 
 
@@ -160,7 +160,7 @@ def _plan(tiles: tiling.Tiles, tables_BM: Array, G: int, P: int) -> _Work:
 
 def _kernel(*refs, tiles_a_row: int, M: int, P: int) -> None:
     (tile, page, end, bounds, tables, window), (q_ref, positions_ref) = refs[:6], refs[6:8]
-    pools, (out_ref, buffers, best, total, summed, arrived) = refs[8:-6], refs[-6:]
+    arrays, (out_ref, buffers, best, total, summed, arrived) = refs[8:-6], refs[-6:]
     core, step = pl.program_id(0), pl.program_id(1)
     i, stop = bounds[core] + step, bounds[core + 1]
 
@@ -169,8 +169,8 @@ def _kernel(*refs, tiles_a_row: int, M: int, P: int) -> None:
 
         def one(j, _):
             number = tables[row * M + page[i] + j]
-            for pool, buffer in zip(pools, buffers, strict=True):
-                copy = pltpu.make_async_copy(pool.at[number], buffer.at[slot, j], arrived.at[slot])
+            for array, buffer in zip(arrays, buffers, strict=True):
+                copy = pltpu.make_async_copy(array.at[number], buffer.at[slot, j], arrived.at[slot])
                 copy.wait() if wait else copy.start()
 
         jax.lax.fori_loop(0, jnp.minimum(P, end[tile[i]] + 1 - page[i]), one, None)
