@@ -3,10 +3,10 @@
     python scripts/bench_kernels.py                        # the shapes of this platform
     python scripts/bench_kernels.py --rows 64 --lengths 16,300 --heads 8,2,32 --page 32
 
-Rows have lengths spread evenly over --lengths, their pages scattered over the pool. All
-implementations run in turns in one process, so that a busy machine slows all of them; printed are
-the medians, their ratio to the reference, and on an accelerator the share of the time that reading
-the rows' own keys and values once would take at the memory's full speed.
+Rows have lengths spread evenly over --lengths, and their pages are scattered. The implementations
+run in turns in one process, so that a busy machine slows all of them. Prints the medians, their
+ratio to the reference and, on an accelerator, the share of the time that reading the rows' own keys
+and values once would take at the memory's full speed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ BANDWIDTH = {
     "TPU v5": 2.77e12,
     "TPU v6 lite": 1.64e12,
 }
-#: Calls in one program, so that its start costs nothing.
+#: Calls in one compiled loop, so that its start costs nothing.
 CALLS = 20
 
 
@@ -73,14 +73,14 @@ def draw(shape: Shape, dtype: str) -> tuple[tuple, int]:
     for row, length in zip(tables, lengths, strict=True):
         row[-(-length // shape.page) :] = 0
     exact = jnp.bfloat16 if dtype == "int8" else jnp.dtype(dtype)
-    pool = (1 + shape.rows * M, shape.kv_heads, shape.page, shape.head_dim)
-    k, v = (jax.random.normal(jax.random.key(i), pool, exact) for i in range(2))
+    shape_of_pages = (1 + shape.rows * M, shape.kv_heads, shape.page, shape.head_dim)
+    k, v = (jax.random.normal(jax.random.key(i), shape_of_pages, exact) for i in range(2))
     pages = Pages(k, v)
     if dtype == "int8":
         (k, k_scale), (v, v_scale) = quantize(k), quantize(v)
         pages = Pages(k, v, k_scale, v_scale)
     q = jax.random.normal(jax.random.key(2), (shape.rows, 1, shape.heads, shape.head_dim), exact)
-    a_token = sum(x.nbytes for x in pages if x is not None) / (pool[0] * shape.page)
+    a_token = sum(x.nbytes for x in pages if x is not None) / (shape_of_pages[0] * shape.page)
     arguments = (q, pages, jnp.asarray(tables), jnp.asarray(lengths[:, None] - 1))
     return arguments, int(a_token * lengths.sum())
 
@@ -91,14 +91,14 @@ def seconds(kernels: dict[str, Callable], arguments: tuple, rounds: int) -> dict
     def many(kernel, q, *rest):
         return jax.lax.fori_loop(0, CALLS, lambda _, q: kernel(q, *rest), q)
 
-    programs = {name: jax.jit(functools.partial(many, k)) for name, k in kernels.items()}
-    for program in programs.values():
-        jax.block_until_ready(program(*arguments))
-    taken: dict[str, list[float]] = {name: [] for name in programs}
+    compiled = {name: jax.jit(functools.partial(many, k)) for name, k in kernels.items()}
+    for run in compiled.values():
+        jax.block_until_ready(run(*arguments))
+    taken: dict[str, list[float]] = {name: [] for name in compiled}
     for _ in range(rounds):
-        for name, program in programs.items():
+        for name, run in compiled.items():
             start = time.perf_counter()
-            jax.block_until_ready(program(*arguments))
+            jax.block_until_ready(run(*arguments))
             taken[name].append((time.perf_counter() - start) / CALLS)
     return taken
 

@@ -3,13 +3,13 @@
     python -m venv bench && bench/bin/pip install -e . google-tunix==0.1.7 torch
     bench/bin/python -m scripts.bench_sampling --size 0.5M 5M 50M
 
-64 problems × 8 rollouts whose lengths are spread evenly over 16 to 256 tokens. What a system
-computes behind a rollout's end is its own affair: only the asked-for tokens count. Prints, for each
-system that is installed: useful tokens a second and per CPU second (the second does not suffer
-from other jobs on the machine), programs compiled in the timed run and in the schedule of settings,
-prompt tokens computed, seconds that the host waited for the device, and the largest difference of a
-stored log-prob to the trainer's. Then ours with programs in half of the rows, beside ours without.
-On an accelerator it prints the share of the memory bandwidth that decoding reaches, by batch size.
+64 problems × 8 rollouts whose lengths are spread evenly over 16 to 256 tokens; only these tokens
+count. For each system that is installed it prints: tokens per second and per CPU second (which
+other jobs on the machine do not affect), functions compiled in the timed run and in the schedule of
+settings, prompt tokens computed, seconds that the host waited for the device, and the largest
+difference of a stored log-prob from the trainer's. Then ours with programs in half of the rows, and
+without. On an accelerator it prints the share of the memory bandwidth that decoding reaches, by
+batch size.
 """
 
 import argparse
@@ -53,6 +53,10 @@ SIZES = {
 def make_config(size: str) -> ModelConfig:
     vocab, hidden, wide, layers, heads, head_dim = SIZES[size]
     return ModelConfig(vocab, hidden, wide, layers, heads, 2, head_dim, qkv_bias=True)
+
+
+def make_params(config: ModelConfig) -> transformer.Params:
+    return jax.jit(functools.partial(transformer.init, config))(jax.random.key(0))
 
 
 class Bytes:
@@ -144,7 +148,7 @@ class Ours:
             kv_cache=kv_cache,
         )
         self.sampler = Sampler(config, sampling, Bytes(config.vocab_size), Markup(max_turns=1))
-        self.programs = converse.compile_all(params, self.sampler)
+        converse.compile_all(params, self.sampler)
 
     def run(self, requests: list[RolloutRequest], executor: Executor | None = None, **sampling):
         return converse.converse(
@@ -173,7 +177,7 @@ class Ours:
         )
 
     def vary(self) -> str:
-        """Programs compiled by: another temperature, truncation, a short batch, other lengths."""
+        """Functions compiled by: another temperature, truncation, a short batch, other lengths."""
         some = make_requests(code=False)
         longer = dataclasses.replace(some[0].problem, question="x" * 30)
         runs: list[Callable[[], Any]] = [
@@ -245,7 +249,7 @@ def roofline(params: Any, config: ModelConfig, bandwidth: float) -> rich.table.T
 
 def compare(size: str, slots: int, repeats: int, console: rich.console.Console) -> None:
     config = make_config(size)
-    params = jax.jit(functools.partial(transformer.init, config))(jax.random.key(0))
+    params = make_params(config)
     count = sum(x.size for x in jax.tree.leaves(params))
     ours = Ours(params, config, slots)
     int8 = Ours(params, config, slots, "int8")
@@ -270,18 +274,11 @@ def compare(size: str, slots: int, repeats: int, console: rich.console.Console) 
 
 def _table(title: str, found: dict[str, list[Measured]]) -> rich.table.Table:
     table = rich.table.Table(title=title)
-    for name in (
-        "sampler",
-        "tokens/s",
-        "ours ×",
-        "per CPU second",
-        "ours ×",
-        "compiled",
-        "schedule",
-        "prefill",
-        "host wait s",
-        "max |Δlogp|",
-    ):
+    columns = (
+        "sampler", "tokens/s", "ours ×", "per CPU second", "ours ×", "compiled", "schedule",
+        "prefill", "host wait s", "max |Δlogp|",
+    )  # fmt: skip
+    for name in columns:
         table.add_column(name)
     useful = int(lengths().sum())
     rates = {
@@ -325,7 +322,7 @@ def main() -> None:
     for size in args.size:
         if args.code_only:
             config = make_config(size)
-            params = jax.jit(functools.partial(transformer.init, config))(jax.random.key(0))
+            params = make_params(config)
             console.print(with_code(Ours(params, config, args.slots), args.repeats))
             continue
         compare(size, args.slots, args.repeats, console)
@@ -333,7 +330,7 @@ def main() -> None:
             config = dataclasses.replace(
                 make_config(size), dtype="bfloat16", param_dtype="bfloat16"
             )
-            params = jax.jit(functools.partial(transformer.init, config))(jax.random.key(0))
+            params = make_params(config)
             console.print(roofline(params, config, args.bandwidth * 1e9))
 
 

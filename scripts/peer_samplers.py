@@ -23,7 +23,7 @@ Score = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 @dataclasses.dataclass
 class Measured:
-    """One timed run. compiled: programs made in it; schedule: while settings changed; prefill:
+    """One timed run. compiled: functions compiled in it; schedule: while settings changed; prefill:
     prompt tokens computed; wait: host seconds for the device; worst: |Δlogp| to the trainer."""
 
     seconds: float
@@ -36,7 +36,7 @@ class Measured:
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float, float, int]:
-    """A call's result, wall seconds, CPU seconds of this process, and programs compiled."""
+    """A call's result, wall seconds, CPU seconds of this process, and functions compiled."""
     with compilation.CompileCounter() as counter:
         wall, cpu = time.perf_counter(), time.process_time()
         result = call()

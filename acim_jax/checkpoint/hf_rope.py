@@ -4,13 +4,20 @@ Version 5 has `rope_parameters` with everything in it; version 4 has `rope_theta
 `rope_scaling` (its kind as `rope_type` or `type`) where positions are stretched.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from acim_jax.checkpoint import hf_fields
 from acim_jax.model import rope_scaling
 
-_KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
+_KINDS: dict[type[rope_scaling.Scaling], str] = {
+    rope_scaling.Linear: "linear",
+    rope_scaling.Dynamic: "dynamic",
+    rope_scaling.Llama3: "llama3",
+    rope_scaling.Yarn: "yarn",
+}
+_ORIGINAL = "original_max_position_embeddings"
 
 
 def read(
@@ -30,9 +37,10 @@ def read(
         raise ValueError(
             f"{file}: {name} = {given!r} is not supported; supported: one RoPE for all layers."
         )
-    if kind not in _KINDS:
+    supported = ("default", *_KINDS.values())
+    if kind not in supported:
         raise ValueError(
-            f"{file}: {name} of type {kind!r} is not supported; supported: {', '.join(_KINDS)}."
+            f"{file}: {name} of type {kind!r} is not supported; supported: {', '.join(supported)}."
         )
     for source in (content, given):
         if source.get("partial_rotary_factor") not in (None, 1, 1.0):
@@ -42,8 +50,8 @@ def read(
             )
     theta = hf_fields.real(given, "rope_theta", file, 10000.0)
     # Some files state it beside the other fields; it counts before the one among them.
-    if content.get("original_max_position_embeddings") is not None:
-        given["original_max_position_embeddings"] = content["original_max_position_embeddings"]
+    if content.get(_ORIGINAL) is not None:
+        given[_ORIGINAL] = content[_ORIGINAL]
     return theta, _scaling(kind, given, max_positions, file)
 
 
@@ -59,7 +67,7 @@ def _scaling(
         return rope_scaling.Linear(number("factor"))
     if kind == "dynamic":
         return rope_scaling.Dynamic(number("factor"), max_positions)
-    original = hf_fields.whole(given, "original_max_position_embeddings", file, max_positions)
+    original = hf_fields.whole(given, _ORIGINAL, file, max_positions)
     if kind == "llama3":
         low, high = number("low_freq_factor"), number("high_freq_factor")
         if low >= high:
@@ -88,29 +96,14 @@ def write(theta: float, scaling: rope_scaling.Scaling | None) -> dict[str, Any]:
 
 def _fields(scaling: rope_scaling.Scaling | None) -> dict[str, Any]:
     """Of the optional ones, those that are not at their default."""
-    match scaling:
-        case None:
-            return {"rope_type": "default"}
-        case rope_scaling.Linear(factor=factor):
-            return {"rope_type": "linear", "factor": factor}
-        case rope_scaling.Dynamic(factor=factor):
-            return {"rope_type": "dynamic", "factor": factor}
-        case rope_scaling.Llama3():
-            return {
-                "rope_type": "llama3",
-                "factor": scaling.factor,
-                "low_freq_factor": scaling.low_freq_factor,
-                "high_freq_factor": scaling.high_freq_factor,
-                "original_max_position_embeddings": scaling.original_positions,
-            }
-        case rope_scaling.Yarn():
-            plain = rope_scaling.Yarn(scaling.factor, scaling.original_positions)
-            optional = (
-                "beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim", "truncate"
-            )  # fmt: skip
-            stated = {name: getattr(scaling, name) for name in optional}
-            return {
-                "rope_type": "yarn",
-                "factor": scaling.factor,
-                "original_max_position_embeddings": scaling.original_positions,
-            } | {name: value for name, value in stated.items() if value != getattr(plain, name)}
+    if scaling is None:
+        return {"rope_type": "default"}
+    given: dict[str, Any] = {"rope_type": _KINDS[type(scaling)]}
+    for field in dataclasses.fields(scaling):
+        value = getattr(scaling, field.name)
+        if field.name == "original_positions":
+            # Dynamic RoPE grows from the file's own max_position_embeddings.
+            given |= {} if isinstance(scaling, rope_scaling.Dynamic) else {_ORIGINAL: value}
+        elif value != field.default:
+            given[field.name] = value
+    return given

@@ -90,27 +90,18 @@ def _marked_up(model: ModelFolder, source: ModelSource) -> ModelFolder:
 def _open_run(source: ModelSource, run: Path, step: int | None) -> ModelFolder:
     content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     section = dict(content.get("model") or {})
-    for field in ("dtype", "param_dtype", "unroll", "remat"):
-        if getattr(source, field) is not None:
-            section[field] = getattr(source, field)
-    base = open_model(ModelSource(**section))
+    base = open_model(ModelSource(**section | _stated(source)))
     wanted = store.latest(run / "checkpoints") if step is None else step
     if wanted is None or wanted not in store.steps(run / "checkpoints"):
         raise FileNotFoundError(
             f"{run} holds no checkpoint{'' if step is None else f' of iteration {step}'}; it holds "
             f"{list(store.steps(run / 'checkpoints'))}."
         )
-    settings = _lora_section(content)
-    adapted = None if settings is None else Adapted(base, settings)
+    adapted = None
+    if (lora_section := content.get("lora")) is not None:
+        targets = tuple(lora_section.get("targets", LoraConfig.targets))
+        adapted = Adapted(base, LoraConfig(**lora_section | {"targets": targets}))
     return dataclasses.replace(base, name=str(run), run=run, step=wanted, adapted=adapted)
-
-
-def _lora_section(content: dict[str, Any]) -> LoraConfig | None:
-    section = content.get("lora")
-    if section is None:
-        return None
-    targets = section.get("targets", LoraConfig.targets)
-    return LoraConfig(**{**section, "targets": tuple(targets)})
 
 
 def _open_adapter(source: ModelSource, folder: Path) -> ModelFolder:
@@ -131,9 +122,13 @@ def _open_adapter(source: ModelSource, folder: Path) -> ModelFolder:
 
 def overridden(config: ModelConfig, source: ModelSource) -> ModelConfig:
     """A folder's own configuration with what `source` states instead."""
+    return dataclasses.replace(config, **_stated(source))
+
+
+def _stated(source: ModelSource) -> dict[str, Any]:
+    """How `source` wants the model to be run, where it says so."""
     fields = ("dtype", "param_dtype", "unroll", "remat")
-    chosen = {f: getattr(source, f) for f in fields if getattr(source, f) is not None}
-    return dataclasses.replace(config, **chosen)
+    return {f: getattr(source, f) for f in fields if getattr(source, f) is not None}
 
 
 def _download(name: str) -> Path:

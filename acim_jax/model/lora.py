@@ -99,6 +99,18 @@ def add(module: nn.Module, name: str, x: Array, y: Array) -> Array:
     return y + jnp.tensordot(jnp.tensordot(x, a, axes=a.ndim - 1), b, axes=1)
 
 
+def adapted(adapters: Params, params: Params) -> Params:
+    """The weights that have an adapter, as {group: {name: weight}}."""
+    return {
+        group: {
+            name.removesuffix("_lora_a"): params["blocks"][group][name.removesuffix("_lora_a")]
+            for name in own
+            if name.endswith("_lora_a")
+        }
+        for group, own in adapters["blocks"].items()
+    }
+
+
 def merge(
     adapters: Params,
     frozen: Frozen,
@@ -112,11 +124,7 @@ def merge(
     donate: the base's adapted weights are overwritten instead of copied; it is of no use after.
     """
     blocks = frozen.params["blocks"]
-    weights = {
-        group: {name.removesuffix("_lora_a"): None for name in own if name.endswith("_lora_a")}
-        for group, own in adapters["blocks"].items()
-    }
-    weights = {g: {name: blocks[g][name] for name in names} for g, names in weights.items()}
+    weights = adapted(adapters, frozen.params)
     run = _merge_in_place if donate else _merge
     merged = run(weights, adapters["blocks"], frozen.scale, layout=layout)
     return frozen.params | {

@@ -133,16 +133,8 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
 
 def _lower_merge(adapters: Any, frozen: lora.Frozen, at: Place) -> Lowered:
     def merge(adapters: Any, frozen: lora.Frozen) -> Any:
-        blocks = lora.merge(adapters, frozen, layout=at.train)["blocks"]
         # The other weights of the result are the base's own arrays.
-        return {
-            group: {
-                name.removesuffix("_lora_a"): blocks[group][name.removesuffix("_lora_a")]
-                for name in own
-                if name.endswith("_lora_a")
-            }
-            for group, own in adapters["blocks"].items()
-        }
+        return lora.adapted(adapters, lora.merge(adapters, frozen, layout=at.train))
 
     return jax.jit(merge).lower(adapters, frozen)
 

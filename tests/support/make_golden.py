@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrai
 
 from tests.support import golden
 
-#: Greedy choices nearer than this could flip between two correct float32 programs.
+#: Greedy choices nearer than this could flip between two correct float32 computations.
 LEAST_MARGIN = 1e-3
 
 SIZES: dict[str, Any] = {
