@@ -1,4 +1,4 @@
-"""Short fingerprints: is this the same input as last time?"""
+"""Short fingerprints, which show whether an input has changed."""
 
 import dataclasses
 import hashlib

@@ -50,7 +50,7 @@ def load(
     for weight in weights:
         _check_tensors(tensors, weight, config)
     params: dict[str, jax.Array] = {}
-    # What is one tensor as a whole is the largest to hold twice: while little else is loaded.
+    # Parameters of one tensor are the largest to hold twice, so they come first.
     for weight in sorted(weights, key=lambda weight: len(weight.stacked)):
         sharding = flat_shardings.get(weight.path, default)
         params[weight.path] = _assemble(weight, config, tensors, copies, sharding, target)
@@ -185,7 +185,7 @@ def _assemble(
                 parts[name, tail] = part.reshape((1,) * len(stack) + part.shape)
             placed.append(jax.device_put(parts[name, tail], device))
         step = jax.make_array_from_single_device_arrays(placed_shape, sharding, placed)
-        # At most two tensors are on their way at once.
+        # At most two tensors are in flight.
         param.block_until_ready()
         start = np.array(at, np.int32)
         param = _write(param, step, start, source=source, sharding=sharding)
@@ -219,8 +219,8 @@ def _write(
 ) -> jax.Array:
     """`param` with every device's `part` at `at` of its share of the leading axes, in place.
 
-    part: the bits of values of dtype `source`. Moved as bits: they stay what they are, and on CPU
-    XLA moves bfloat16 by way of float32, at an eighth of the speed.
+    part: the bits of values of dtype `source`. Moving bits changes no value; XLA on CPU
+    would move bfloat16 through float32, at an eighth of the speed.
     """
 
     def write(param: jax.Array, part: jax.Array, at: jax.Array) -> jax.Array:

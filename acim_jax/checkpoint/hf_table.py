@@ -181,8 +181,8 @@ def read(
 ) -> np.ndarray:
     """The part `index` of one of our arrays (without its stacking axes), from a file's tensor.
 
-    fetch returns a slice of the file's tensor. Along a product axis such as `(N H)` it is asked
-    for whole steps of the leading letter, which is the least that one slice can hold.
+    fetch returns a slice of the file's tensor. Along a product axis such as `(N H)` the slice
+    covers whole steps of the leading letter.
     """
     sizes, axes = _sizes(config), _parse(weight.axes)
     bounds = {a: s.indices(sizes[a])[:2] for a, s in zip(axes.ours, index, strict=True)}

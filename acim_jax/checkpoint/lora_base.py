@@ -1,7 +1,7 @@
 """Which frozen weights a LoRA run's adapters belong to: `base.json` in the run folder.
 
 Checkpoints of such a run hold the adapters and their optimiser only. The base is read again from
-the run's `model.path`, so the folder remembers by a fingerprint what stood there.
+the run's `model.path`, so the folder keeps a fingerprint of it.
 """
 
 import json
@@ -17,7 +17,7 @@ NAME = "base.json"
 
 
 def settle(run: Path, model: str, params: lora.Params) -> None:
-    """Writes down the base of a new run; for one that has a record, checks against it.
+    """Records the base of a new run; checks the base of a run that has a record.
 
     model: where the base was read from. Raises ValueError as `check` does.
     """

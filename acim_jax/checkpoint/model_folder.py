@@ -27,7 +27,7 @@ _HUB_DUPLICATES = ["original/*", "consolidated*"]
 class ModelFolder:
     """An opened model: everything but its weights, which `load_params` reads.
 
-    name: as it was asked for. folder: the Hugging Face folder that holds configuration and
+    name: as requested. folder: the Hugging Face folder that holds configuration and
     tokenizer. run, step: the run and checkpoint the weights come from, None for `folder` itself.
     adapted: the weights are another model's, with adapters from the run or from a PEFT folder.
     """
@@ -80,7 +80,7 @@ def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFo
 
 
 def _marked_up(model: ModelFolder, source: ModelSource) -> ModelFolder:
-    """The model with the markup that a config asks for, its own for what is not said there."""
+    """The model with the markup fields that a config states, and its own for the rest."""
     if not source.markup:
         return model
     markup = templates.from_fields(source.markup, "model.markup", model.markup)

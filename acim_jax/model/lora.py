@@ -121,7 +121,7 @@ def merge(
     """The base with W + (α/r)·A·B in place of every adapted W, in W's own dtype and sharding.
 
     Summed in float32, a layer at a time. Parameters without an adapter are the base's own arrays.
-    donate: the base's adapted weights are overwritten instead of copied; it is of no use after.
+    donate: the base's adapted weights are overwritten; do not use the base afterwards.
     """
     blocks = frozen.params["blocks"]
     weights = adapted(adapters, frozen.params)

@@ -16,7 +16,7 @@ from acim_jax.sharding import axes
 
 
 class Choice(NamedTuple):
-    """The experts of each token, and what each of them counts (C of E a token, float32)."""
+    """The experts of each token, and their weights (C of E per token, float32)."""
 
     experts: Int[Array, "B T C"]
     shares: Float[Array, "B T C"]

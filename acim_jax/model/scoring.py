@@ -33,8 +33,8 @@ def token_logprobs(
 ) -> Float[Array, "B T"]:
     """log π(token t | tokens < t) at column t, float32, in nats; column 0 is 0.
 
-    Rows are left-aligned; what stands behind a row's end is scored as well and is the caller's to
-    mask. π is softmax(logits / temperature). chunk > 0 computes the logits of that many columns at
+    Rows are left-aligned; columns behind a row's end are scored as well, and the caller masks
+    them. π is softmax(logits / temperature). chunk > 0 computes the logits of that many columns at
     a time and recomputes them in the backward pass, so that memory does not grow with T·V.
     """
     positions = jnp.broadcast_to(jnp.arange(token_ids.shape[1]), token_ids.shape)

@@ -1,1 +1,1 @@
-"""What a run needs of its devices, computed and compiled before there is a device."""
+"""What a run needs of its devices, computed and compiled without a device."""

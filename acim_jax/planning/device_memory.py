@@ -1,4 +1,4 @@
-"""How much memory a device of this machine has, and what is refused for want of it."""
+"""The memory of this machine's devices, and the refusal of runs that do not fit into it."""
 
 import os
 from collections.abc import Sequence

@@ -32,8 +32,8 @@ class Exploring(NamedTuple):
 
     held: what training keeps meanwhile: parameters, base and moments. weights: the sampler's own
     (0 where it reads those that training holds). pages: the KV cache, and the rows' tables.
-    working: estimate of the temporaries of its calls. scoring: estimate for π̂(c|x), asked when
-    the pages are gone.
+    working: estimate of the temporaries of its calls. scoring: estimate for π̂(c|x), computed when
+    the pages are freed.
     """
 
     held: int

@@ -23,9 +23,9 @@ from acim_jax.sharding import axes, place
 class Training:
     """What the learner's functions are compiled for.
 
-    scored: [P, C, K, T] of the prompts with their decision prefixes (`improve.packing`) that π̂(c|x)
-    is asked of at once. decisions: of an optimiser step's decision batch, None where the loss has
-    no such term. warmup: None where there is none.
+    scored: [P, C, K, T] of the prompts with their decision prefixes (`improve.packing`) for which
+    π̂(c|x) is computed at once. decisions: of an optimiser step's decision batch, None where the
+    loss has no such term. warmup: None where there is none.
     """
 
     improve: ImproveConfig

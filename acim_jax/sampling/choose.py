@@ -31,8 +31,7 @@ def choose(
 
     argmax(logits/τ + Gumbel noise) is a draw from the softmax (Gumbel-max). The noise depends on
     the row's key and the token's position alone. Log-probs are float32, in nats; a greedy row
-    reports its log-probs at temperature 1. Nothing is spent on truncation while no row asks for
-    it.
+    reports its log-probs at temperature 1. Truncation costs nothing while no row asks for it.
     """
     is_greedy_B = temperatures_B <= 0
     scaled_BV = logits_BV.astype(jnp.float32) / jnp.where(is_greedy_B, 1.0, temperatures_B)[:, None]

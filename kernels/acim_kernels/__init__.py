@@ -1,1 +1,1 @@
-"""Kernels: each an obvious reference, faster versions, one signature. Knows nothing of acim_jax."""
+"""Kernels: each has a plain reference, faster versions and one signature. No acim_jax in here."""

@@ -24,6 +24,7 @@ jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=numb
 from acim_jax.checkpoint import hf_config, hf_export, hf_import, safetensors_file
 from acim_jax.model import transformer
 from acim_jax.sharding import axes, mesh, place
+from acim_jax.sharding.config import MeshConfig
 fetched, written = {}, []
 fetch = safetensors_file.Tensor.fetch
 def counting(self, index, dtype):

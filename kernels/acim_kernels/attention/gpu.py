@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 
 def limit(q_BTNH: Array, window: int | Array | None) -> str | None:
-    """What keeps this kernel from the input; None: nothing."""
+    """Why this kernel does not cover the input; None if it does."""
     H = q_BTNH.shape[3]
     if window is not None and not isinstance(window, int):
         return "the window is known at run time only"

@@ -17,14 +17,14 @@ class Sharding(NamedTuple):
 
 
 def platform(sharding: Sharding | None) -> str:
-    """ "cpu", "gpu" or "tpu": of the mesh, which may be one that only a compiler knows."""
+    """ "cpu", "gpu" or "tpu": of the mesh, whose devices may exist for a compiler only."""
     if sharding is None:
         return jax.default_backend()
     return sharding.mesh.devices.flat[0].platform
 
 
 def limit(sharding: Sharding | None) -> str | None:
-    """What keeps a kernel from running shard by shard; None: nothing."""
+    """Why a kernel cannot run shard by shard; None if it can."""
     if sharding is None:
         return None
     batch, time, heads, width = (*sharding.queries, None, None, None, None)[:4]
@@ -38,7 +38,7 @@ def limit(sharding: Sharding | None) -> str | None:
 def on_each_shard(
     kernel: Callable[[Array, Array, Array], Array], sharding: Sharding | None
 ) -> Callable[[Array, Array, Array], Array]:
-    """Rows and heads know nothing of one another, so a shard needs nothing from the others."""
+    """The kernel on every shard alone: rows and heads are independent of one another."""
     if sharding is None:
         return kernel
     return jax.shard_map(

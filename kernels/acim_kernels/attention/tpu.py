@@ -14,7 +14,7 @@ _BLOCKS = (512, 384, 256, 128)
 
 
 def limit(q_BTNH: Array, window: int | Array | None) -> str | None:
-    """What keeps this kernel from the input; None: nothing."""
+    """Why this kernel does not cover the input; None if it does."""
     if window is not None and not isinstance(window, int):
         return "the window is known at run time only"
     if q_BTNH.shape[3] % 64:

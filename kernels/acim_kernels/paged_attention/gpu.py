@@ -40,7 +40,7 @@ class _Refs(NamedTuple):
 
 
 def limit(q_BTNH: Array, pages: Pages) -> str | None:
-    """What keeps this kernel from the input; None: nothing."""
+    """Why this kernel does not cover the input; None if it does."""
     H, group = pages.k.shape[3], q_BTNH.shape[2] // pages.k.shape[1]
     if H not in (16, 32, 64, 128, 256):
         return f"heads of {H}, where a power of two from 16 to 256 is needed"

@@ -1,7 +1,7 @@
 """Paged decoding in plain jnp whose cost follows every row's own length.
 
-The (row, page) pairs that some query sees are put one behind another and worked off in groups of a
-fixed size; then each row joins the softmaxes of its pages, in the order of the pages.
+The (row, page) pairs that some query sees are concatenated and processed in groups of a fixed size;
+then the softmaxes of each row's pages are joined, in the order of the pages.
 """
 
 from typing import NamedTuple
@@ -15,8 +15,8 @@ from acim_kernels.paged_attention.reference import fetch
 
 #: Pairs a group: its keys and values should stay in the cache of a core.
 GROUP = 64
-#: Pages a table at most. What each page gave is kept for whole tables and joined over them: that
-#: costs more on a CPU than it saves where rows are much shorter than tables of more pages.
+#: Widest table, in pages. Results are kept and joined for whole tables, which costs more than it
+#: saves on a CPU where rows are much shorter than wider tables.
 WIDEST = 64
 _NONE = jnp.finfo(jnp.float32).min
 

@@ -18,8 +18,8 @@ def attention(
 ) -> Float[Array, "B T N H"]:
     """softmax(q·k/√H) v over the key positions that each query sees; sums in float32.
 
-    Goes through the pages up to the last one that any query needs: the cost follows the longest
-    row in use, not the tables' width. A page that a row does not see adds exact zeros to its sums,
+    The loop ends with the last page that any query needs: the cost follows the longest row in
+    use, not the tables' width. A page that a row does not see adds exact zeros to its sums,
     so that a row's result does not depend, to the last bit, on the rows beside it.
     """
     B, T, N, H = q_BTNH.shape

@@ -1,4 +1,4 @@
-"""Queries as the kernels want them: one tile of a row's queries for each key head."""
+"""Queries cut into tiles for the kernels: some of a row's queries, for each key head."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ class Tiles(NamedTuple):
 
 
 def precision(dtype: jnp.dtype) -> jax.lax.Precision:
-    """Of products of this type: float32 is exact, and half types know no other than their own."""
+    """Of products of this type: exact for float32; half types have the default only."""
     exact = dtype == jnp.float32
     return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.DEFAULT
 

@@ -43,7 +43,7 @@ class _Work(NamedTuple):
 
 
 def limit(q_BTNH: Array, pages: Pages) -> str | None:
-    """What keeps this kernel from the input; None: nothing.
+    """Why this kernel does not cover the input; None if it does.
 
     XLA lays arrays whose last axis is shorter than the 128 lanes out in another order than kernels
     read them in, and would copy the whole cache at every call: heads must be of 128, and pages of
