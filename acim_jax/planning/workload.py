@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
+from acim_jax.config.run import RunConfig
+from acim_jax.explore import decisions
 from acim_jax.improve import state as train_state
 from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.improve.packing import DecisionBatch, TokenBatch
 from acim_jax.improve.state import TrainState
 from acim_jax.model import cache, lora, transformer
 from acim_jax.model.config import LoraConfig, ModelConfig
+from acim_jax.records import DECISIONS
 from acim_jax.sampling import state as sampler_state
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sampling.state import SamplerState
@@ -42,6 +45,30 @@ class Workload:
     model: ModelConfig
     sampling: SamplingConfig
     training: Training | None = None
+
+
+def of_run(
+    config: RunConfig, model: ModelConfig, *, prefixes: int, prefix_width: int, shards: int
+) -> Workload:
+    """The shapes of a run's compiled functions.
+
+    prefixes: the most that a decision has. prefix_width: columns of prompts with their prefixes.
+    shards: parts of the batch axes.
+    """
+    explore, improve = config.explore, config.improve
+
+    def table(problems: int) -> tuple[int, int, int, int]:
+        return (-(-problems // shards) * shards, len(DECISIONS), prefixes, prefix_width)
+
+    decides = explore.guided_rollouts > 0 and improve.decision_weight > 0
+    training = Training(
+        improve,
+        scored=table(decisions.BATCH_PROBLEMS),
+        decisions=table(-(-explore.problems // improve.minibatches)) if decides else None,
+        warmup=config.warmup if config.warmup.steps else None,
+        lora=config.lora,
+    )
+    return Workload(model, config.sampling, training)
 
 
 @dataclasses.dataclass(frozen=True)

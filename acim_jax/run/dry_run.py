@@ -7,42 +7,17 @@ import rich.table
 
 from acim_jax.checkpoint import hf_config, model_folder
 from acim_jax.config.run import RunConfig
-from acim_jax.explore import decisions
 from acim_jax.markup import prefix_rows, templates
 from acim_jax.model import lora, transformer
-from acim_jax.model.config import ModelConfig
 from acim_jax.planning import device_memory, memory
+from acim_jax.planning import workload as workloads
 from acim_jax.planning.device_memory import human
 from acim_jax.planning.memory import Exploring, Improving
-from acim_jax.planning.workload import Place, Training, Workload
+from acim_jax.planning.workload import Place, Workload
 from acim_jax.records import DECISIONS
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run.preparation import Prepared
 from acim_jax.sharding import axes, mesh
-
-
-def workload(
-    config: RunConfig, model: ModelConfig, *, prefixes: int, prefix_width: int, shards: int
-) -> Workload:
-    """The shapes of a run's compiled functions.
-
-    prefixes: the most that a decision has. prefix_width: columns of prompts with their prefixes.
-    shards: parts of the batch axes.
-    """
-    explore, improve = config.explore, config.improve
-
-    def table(problems: int) -> tuple[int, int, int, int]:
-        return (-(-problems // shards) * shards, len(DECISIONS), prefixes, prefix_width)
-
-    decides = explore.guided_rollouts > 0 and improve.decision_weight > 0
-    training = Training(
-        improve,
-        scored=table(decisions.BATCH_PROBLEMS),
-        decisions=table(-(-explore.problems // improve.minibatches)) if decides else None,
-        warmup=config.warmup if config.warmup.steps else None,
-        lora=config.lora,
-    )
-    return Workload(model, config.sampling, training)
 
 
 def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
@@ -53,7 +28,7 @@ def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
     """
     model = model_folder.overridden(hf_config.read_config(folder), config.model)
     markup = templates.from_fields(config.model.markup, "model.markup")
-    return workload(
+    return workloads.of_run(
         config,
         model,
         prefixes=max(len(markup.prefixes(decision)) for decision in DECISIONS),
@@ -66,7 +41,7 @@ def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
     """Bytes per device of both phases, on the mesh of this process's devices."""
     config, model = prepared.config, prepared.model
     train, sample = mesh.layouts(config.mesh)
-    shapes = workload(
+    shapes = workloads.of_run(
         config,
         model.config,
         prefixes=max(len(model.markup.prefixes(decision)) for decision in DECISIONS),

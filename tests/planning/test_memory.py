@@ -74,7 +74,7 @@ def test_the_plan_is_what_devices_hold(config: MeshConfig, adapters: LoraConfig 
             place.param_shardings(lora.abstract(adapters, params), train),
         )
         held = [params]
-    state = train_state.create(trained, train_state.optimizer_of(training.improve), train)
+    state = train_state.create(trained, train_state.optimizer(training.improve), train)
     pages = sampler_state.create(model=MODEL, config=SAMPLING, layout=sample)
 
     at = abstract_place(config, 8)
