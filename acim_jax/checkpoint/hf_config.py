@@ -67,7 +67,7 @@ def read_config(folder: Path) -> ModelConfig:
     family = read_family(folder)
     file = folder / "config.json"
     content = hf_fields.read_json(file)
-    _refuse_unsupported(content, file)
+    hf_fields.refuse_unsupported(content, _SUPPORTED, file)
     left_out = _LEFT_OUT[family.model_type]
     heads = hf_fields.whole(content, "num_attention_heads", file)
     hidden = hf_fields.whole(content, "hidden_size", file)
@@ -175,15 +175,6 @@ def _longest_row(positions: int, scaling: rope_scaling.Scaling | None) -> int:
     return (
         int(positions * scaling.factor) if isinstance(scaling, rope_scaling.Dynamic) else positions
     )
-
-
-def _refuse_unsupported(content: dict[str, Any], file: Path) -> None:
-    for field, supported in _SUPPORTED.items():
-        if content.get(field) is not None and content[field] not in supported:
-            raise ValueError(
-                f"{file}: {field} = {content[field]!r} is not supported; supported: "
-                f"{' or '.join(map(repr, supported)) or 'leaving it out'}."
-            )
 
 
 def _window(content: dict[str, Any], model_type: str, file: Path) -> tuple[int | None, int]:

@@ -1,6 +1,7 @@
 """JSON files of Hugging Face folders, and their fields one by one: errors name file and field."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,18 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def refuse_unsupported(
+    content: dict[str, Any], supported: Mapping[str, tuple[object, ...]], file: Path
+) -> None:
+    """ValueError for a field that is neither left out, nor null, nor one of its `supported`."""
+    for field, values in supported.items():
+        if content.get(field) is not None and content[field] not in values:
+            raise ValueError(
+                f"{file}: {field} = {content[field]!r} is not supported; supported: "
+                f"{' or '.join(map(repr, values)) or 'leaving it out'}."
+            )
 
 
 def whole(content: dict[str, Any], field: str, file: Path, default: int | None = None) -> int:

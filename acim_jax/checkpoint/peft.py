@@ -25,29 +25,25 @@ _PREFIX = "base_model.model."
 #: The last part of a target's module name, the same in all families.
 _SHORT = {target: f"{target}_proj" for target in PROJECTIONS}
 
-#: Settings of PEFT that would change what the adapted model computes, and the values that are
-#: computed here.
+#: Settings of PEFT that would change what the adapted model computes, with the values that this
+#: package computes; other values than none are refused where there is no such value.
 _SUPPORTED: dict[str, tuple[object, ...]] = {
     "peft_type": ("LORA",),
     "bias": ("none",),
-    "use_rslora": (False,),
-    "use_dora": (False,),
-    "use_qalora": (False,),
-    "use_bdlora": (None, False),
-    "lora_bias": (False,),
-    "fan_in_fan_out": (False,),
-    "modules_to_save": (None, []),
-    "rank_pattern": ({},),
-    "alpha_pattern": ({},),
-    "layer_replication": (None, []),
-    "target_parameters": (None, []),
-    "trainable_token_indices": (None,),
-    "alora_invocation_tokens": (None,),
-    "velora_config": (None,),
-    "kasa_config": (None,),
-    "monteclora_config": (None,),
-    "arrow_config": (None,),
-}
+    **dict.fromkeys(
+        ("use_rslora", "use_dora", "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out"),
+        (False,),
+    ),
+    **dict.fromkeys(("modules_to_save", "layer_replication", "target_parameters"), ([],)),
+    **dict.fromkeys(("rank_pattern", "alpha_pattern"), ({},)),
+    **dict.fromkeys(
+        (
+            "trainable_token_indices", "alora_invocation_tokens", "velora_config", "kasa_config",
+            "monteclora_config", "arrow_config",
+        ),
+        (),
+    ),
+}  # fmt: skip
 
 
 class AdapterFolder(NamedTuple):
@@ -125,12 +121,7 @@ def read(folder: Path) -> AdapterFolder:
     """An adapter folder's settings; ValueError or FileNotFoundError name file and field."""
     file = folder / CONFIG
     content = hf_fields.read_json(file)
-    for field, supported in _SUPPORTED.items():
-        if field in content and content[field] not in supported:
-            raise ValueError(
-                f"{file}: {field} = {content[field]!r} is not supported; supported: "
-                f"{' or '.join(map(repr, supported))}."
-            )
+    hf_fields.refuse_unsupported(content, _SUPPORTED, file)
     rank, alpha, base = (content.get(f) for f in ("r", "lora_alpha", "base_model_name_or_path"))
     if not isinstance(rank, int) or not isinstance(alpha, int | float) or isinstance(alpha, bool):
         raise ValueError(f"{file}: r and lora_alpha must be numbers, got {rank!r} and {alpha!r}.")

@@ -1,6 +1,8 @@
 """The host's record of one conversation: its segments so far, and what it waits for."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -59,9 +61,7 @@ class Conversation:
 
     @property
     def prompt_ids(self) -> np.ndarray:
-        if self.segments and self.segments[0].author is Author.PROMPT:
-            return self.segments[0].token_ids
-        return np.zeros((0,), np.int32)
+        return _ids([s for s in self.segments[:1] if s.author is Author.PROMPT])
 
     def append(self, segment: Segment) -> None:
         self.segments.append(segment)
@@ -82,16 +82,7 @@ class Conversation:
 
     def uncached(self) -> np.ndarray:
         """The tokens to prefill: all that are not cached, without the newest."""
-        missing = self.length - 1 - self.cached
-        pieces: list[np.ndarray] = []
-        have = 0
-        for segment in reversed(self.segments):
-            if have > missing:
-                break
-            pieces.append(segment.token_ids)
-            have += len(segment.token_ids)
-        tail = np.concatenate(pieces[::-1])
-        return tail[len(tail) - 1 - missing : -1]
+        return _ids(self.segments)[self.cached : -1]
 
     @property
     def watched(self) -> bool:
@@ -100,12 +91,8 @@ class Conversation:
 
     def newest_model_ids(self) -> np.ndarray:
         """What the model has sampled since the last token that it did not write."""
-        pieces: list[np.ndarray] = []
-        for segment in reversed(self.segments):
-            if segment.author is not Author.MODEL:
-                break
-            pieces.append(segment.token_ids)
-        return np.concatenate(pieces[::-1]) if pieces else np.zeros((0,), np.int32)
+        newest = itertools.takewhile(lambda s: s.author is Author.MODEL, reversed(self.segments))
+        return _ids([*newest][::-1])
 
     @property
     def newest(self) -> int:
@@ -113,8 +100,7 @@ class Conversation:
 
     def response_ids(self) -> np.ndarray:
         """All tokens behind the prompt, whoever wrote them."""
-        pieces = [s.token_ids for s in self.segments if s.author is not Author.PROMPT]
-        return np.concatenate(pieces) if pieces else np.zeros((0,), np.int32)
+        return _ids([s for s in self.segments if s.author is not Author.PROMPT])
 
     def finish(self, text: str, fences_opened: int, sampling: SamplingParams) -> Episode:
         assert self.stop is not None
@@ -131,19 +117,17 @@ class Conversation:
         )
 
 
+def _ids(segments: Sequence[Segment]) -> np.ndarray:
+    """The tokens of all segments, one after another."""
+    return np.concatenate([np.zeros((0,), np.int32), *(s.token_ids for s in segments)])
+
+
 def merge_model_segments(segments: list[Segment]) -> list[Segment]:
     """Joins neighbouring MODEL segments, which are split where the host read the tokens."""
     merged: list[Segment] = []
-    run: list[Segment] = []
-    for segment in [*segments, None]:
-        if segment is not None and segment.author is Author.MODEL:
-            run.append(segment)
-            continue
-        if run:
-            merged.append(_joined(run))
-            run = []
-        if segment is not None:
-            merged.append(segment)
+    for is_model, group in itertools.groupby(segments, lambda s: s.author is Author.MODEL):
+        found = [*group]
+        merged += [_joined(found)] if is_model else found
     return merged
 
 
@@ -152,5 +136,4 @@ def _joined(run: list[Segment]) -> Segment:
         parts = [getattr(segment, field) for segment in run]
         return None if parts[0] is None else np.concatenate(parts)
 
-    ids = np.concatenate([segment.token_ids for segment in run])
-    return Segment(Author.MODEL, ids, join("logprobs"), join("full_logprobs"))
+    return Segment(Author.MODEL, _ids(run), join("logprobs"), join("full_logprobs"))

@@ -109,9 +109,7 @@ class _Loop:
     ) -> None:
         self.sampler, self.executor, self.sampling = sampler, executor, sampling
         self.on_done, self.on_segment = on_done, on_segment
-        self.engine = Engine(
-            params, sampler.model, sampler.config, sampler.flags, sampling, sampler.layout
-        )
+        self.engine = Engine(params, sampler, sampling)
         self.stats = self.engine.stats = RolloutStats()
         self.waiting: collections.deque[Conversation] = collections.deque()
         self.prompts: collections.Counter[bytes] = collections.Counter()

@@ -13,19 +13,17 @@ import jax
 import numpy as np
 
 from acim_jax.model import transformer
-from acim_jax.model.config import ModelConfig
 from acim_jax.records import SamplingParams
 from acim_jax.rollout import page_allocator, pieces
 from acim_jax.rollout.conversation import Conversation, Sampled
 from acim_jax.rollout.page_allocator import Allocator, Prompt
 from acim_jax.rollout.pieces import PageCopy, Piece
-from acim_jax.rollout.sampler import END, HALT
+from acim_jax.rollout.sampler import END, HALT, Sampler
 from acim_jax.sampling import decode, extend, state
-from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sampling.decode import Log
 from acim_jax.sampling.state import Rows
 from acim_jax.sampling.truncate import Truncation
-from acim_jax.sharding import axes, place
+from acim_jax.sharding import place
 
 NEAR_TIE = 1e-4
 
@@ -48,14 +46,12 @@ class Engine:
     def __init__(
         self,
         params: transformer.Params,
-        model: ModelConfig,
-        config: SamplingConfig,
-        flags: jax.Array,
+        sampler: Sampler,
         sampling: SamplingParams,
-        layout: axes.Layout | None,
     ) -> None:
-        self.params, self.model, self.config = params, model, config
-        self.flags, self.sampling, self.layout = flags, sampling, layout
+        self.params, self.sampling, self.flags = params, sampling, sampler.flags
+        self.model, self.config, self.layout = sampler.model, sampler.config, sampler.layout
+        model, config, layout = self.model, self.config, self.layout
         self.num_shards = 1 if layout is None else layout.shards("batch")
         self.shards = page_allocator.allocators(config, self.num_shards)
         self.by_row: dict[tuple[int, int], Conversation] = {}

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 _LANES = 128
 #: Queries and keys a step, the first that divides the padded length.
 _BLOCKS = (512, 384, 256, 128)
+_SIZES = ("block_q", "block_kv", "block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq")
 
 
 def limit(q_BTNH: Array, window: int | Array | None) -> str | None:
@@ -50,19 +51,8 @@ def attention(
     block = next(size for size in _BLOCKS if padded % size == 0)
     kernel = splash.make_splash_mha_single_device(
         masks.MultiHeadMask([mask] * N),
-        block_sizes=_sizes(block),
+        block_sizes=splash.BlockSizes(**dict.fromkeys(_SIZES, block)),
         interpret=interpret,
     )
     out = cast(Array, jax.vmap(kernel)(q, k, v))
     return out[:, :, :T].swapaxes(1, 2)
-
-
-def _sizes(block: int) -> splash.BlockSizes:
-    return splash.BlockSizes(
-        block_q=block,
-        block_kv=block,
-        block_q_dkv=block,
-        block_kv_dkv=block,
-        block_q_dq=block,
-        block_kv_dq=block,
-    )
