@@ -89,7 +89,8 @@ def attention(
 
 
 def _kernel(*refs, tiles_a_row: int) -> None:
-    all_refs = _Refs(*refs[:6], refs[6:-3], *refs[-3:])
+    tables, first, last, window, positions, q, *arrays, out, best, total = refs
+    all_refs = _Refs(tables, first, last, window, positions, q, tuple(arrays), out, best, total)
     z, h, s = pl.program_id(0), pl.program_id(1), pl.program_id(2)
     first, last = all_refs.first[z], all_refs.last[z]
     steps = jax.lax.div(last - first, _KEYS) + 1
