@@ -141,7 +141,7 @@ def _curves(
         ]
         shown = figures.curves(lines, references if key == Metric.ACCURACY else {})
         missing = f"no run has {key} in its metrics.jsonl"
-        panels.append(Panel(title, shown, missing))
+        panels.append(Panel(title, shown, missing, height=350))
     return panels
 
 
