@@ -21,15 +21,13 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Literal, NoReturn, TextIO
 
-from acim_jax.environment.sandbox import protection
-from acim_jax.environment.sandbox.protection import Confinement
+from acim_jax.environment.sandbox import confinement as confinements
+from acim_jax.environment.sandbox.confinement import Confinement
 
 #: Written on standard output once the limits stand; the server strips it.
 READY = b"\x01"
 #: Exit code of a program that ended in `MemoryError`.
 MEMORY_EXIT = 86
-#: Exit codes of a symbolic comparison. Others mean that it failed.
-EQUAL_EXIT, DIFFERENT_EXIT = 10, 11
 #: The program's name in tracebacks.
 PROGRAM_NAME = "<program>"
 
@@ -47,10 +45,10 @@ def run(
     try:
         _take_streams(stdout, stderr)
         _settle(confinement.scratch)
-        protection.confine(confinement, server)
+        confinements.confine(confinement, server)
         os.closerange(3, 4096)
         os.write(1, READY)
-        code = job()
+        code = int(job()) & 0xFF  # anything else must not reach `leave`, which would raise
     except MemoryError:
         code = MEMORY_EXIT
     except BaseException:
@@ -97,7 +95,7 @@ def run_program(code: str, earlier: Sequence[str] = ()) -> int:
     be repeated. earlier: programs that run before it in the same module, with nothing to be heard
     of them unless one fails.
     """
-    _prepare_interpreter()
+    prepare_interpreter()
     namespace = _fresh_main()
     for number, cell in enumerate(earlier, start=1):
         exit_code = _run_muted(cell, f"<cell {number}>", namespace)
@@ -142,7 +140,7 @@ def _run_cell(code: str, name: str, namespace: dict[str, object]) -> int:
     return exit_code
 
 
-def _prepare_interpreter() -> None:
+def prepare_interpreter() -> None:
     sys.set_int_max_str_digits(0)  # the CPU limit guards against slow conversions
     sys.argv = [PROGRAM_NAME]
     random.seed(0)

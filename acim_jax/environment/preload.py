@@ -1,4 +1,4 @@
-"""What a fork server loads before its first child, and what programs may import.
+"""What a fork server loads before its first child, and what its children may import.
 
 Standard library only; runs inside a fork server (`worker.py`).
 """
@@ -10,12 +10,12 @@ import importlib.metadata
 import os
 import site
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-#: What the symbolic comparison loads.
-COMPARISON_MODULES = ("math_verify", "latex2sympy2_extended", "antlr4", "sympy", "mpmath")
-#: Loaded in servers, but not for programs unless their module list names it.
-TRUSTED = ("acim_jax", *COMPARISON_MODULES)
+from acim_jax.environment.job import Job
+
+_PACKAGE = "acim_jax"
 
 _STANDARD = (
     "import bisect, cmath, collections, copy, dataclasses, datetime, decimal, enum, fractions\n"
@@ -23,7 +23,8 @@ _STANDARD = (
     "import textwrap, time, typing\n"
 )
 
-#: Run once per server, so that children inherit warm caches and lazily imported submodules.
+#: Run once per server where the module is loaded, so that children inherit filled caches and
+#: submodules that are imported late.
 _WARM_UP = {
     "numpy": "import numpy as m, numpy.linalg, numpy.random; m.linalg.solve(m.eye(2), m.ones(2))",
     "sympy": (
@@ -34,25 +35,21 @@ _WARM_UP = {
         "str(limit(sin(x) / x, x, 0)), str(diff(exp(x) * log(x), x)), sqrt(2).evalf()\n"
         "factorint(60), isprime(97), Matrix([[1, 2], [3, 4]]).inv()\n"
     ),
-    "acim_jax.grading.symbolic": (
-        "from acim_jax.grading import symbolic\n"
-        r"symbolic.equal(r'\frac{1}{2}+x^{2}\sqrt{3}', r'x^2\sqrt{3}+\frac{2}{4}')"
-        "\n"
-        r"symbolic.equal(r'\{1,2\}', r'\{2,1\}'), symbolic.equal(r'(1,\pi]', r'(1,\infty)')"
-        "\n"
-        r"symbolic.equal(r'\begin{pmatrix}1\\2\end{pmatrix}', '3'), symbolic.equal('x=5', '5')"
-    ),
 }
 
 _ANY_DISTRIBUTION = importlib.metadata.DistributionFinder.Context()
 
 
 class ModuleList(importlib.metadata.DistributionFinder):
-    """Finds allowed third-party modules; the import path itself holds the standard library only."""
+    """Finds allowed third-party modules; the import path itself holds the standard library only.
+
+    is_loading: the server loads modules; package versions, which some ask for, can be read.
+    """
 
     def __init__(self, allowed: Sequence[str], folders: Sequence[str]) -> None:
         self.allowed = frozenset(allowed)
         self.folders = list(folders)
+        self.is_loading = True
 
     def find_spec(
         self, fullname: str, path: object = None, target: object = None
@@ -64,8 +61,7 @@ class ModuleList(importlib.metadata.DistributionFinder):
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context = _ANY_DISTRIBUTION
     ) -> Iterable[importlib.metadata.Distribution]:
-        """Package versions, which the symbolic comparison asks for when it is imported."""
-        if "acim_jax" not in self.allowed:
+        if not self.is_loading:
             return ()
         everywhere = importlib.metadata.DistributionFinder.Context(
             name=context.name, path=self.folders
@@ -73,22 +69,41 @@ class ModuleList(importlib.metadata.DistributionFinder):
         return importlib.metadata.MetadataPathFinder.find_distributions(everywhere)
 
 
-def load(modules: Sequence[str], folders: Sequence[str], *, grader: bool) -> None:
-    """Imports and warms what children will need, under the module list that they will see.
+def load(job: Job, folders: Sequence[str]) -> Callable[..., int]:
+    """Imports and warms up what children will need, and returns the job's function.
 
-    grader: the server compares answers and runs no programs; it loads `COMPARISON_MODULES`, too.
+    folders: hold the job's modules. Everything is imported under the list of modules that the
+    children will see.
     """
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     sys.path[:] = [entry for entry in sys.path if entry != root]
-    finder = ModuleList([*modules, *(TRUSTED if grader else ())], [*folders, root])
+    finder = ModuleList(job.modules, folders)
     sys.meta_path.append(finder)
     site.setquit()  # `exit` and `quit`, which -S leaves out
     site.sethelper()
     exec(_STANDARD, {})
-    for name in modules:
+    for name in job.modules:
         importlib.import_module(name)
-    for name, program in _WARM_UP.items():
-        if name.partition(".")[0] in finder.allowed:
-            exec(program, {})
+    for name, source in _WARM_UP.items():
+        if name in finder.allowed:
+            exec(source, {})
+    function = _named(job.function)
+    if job.warm_up:
+        _named(job.warm_up)()
+    finder.is_loading = False
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, every inherited page
+    return function
+
+
+def hidden(job: Job) -> list[str]:
+    """Modules that are loaded here and taken away from children: this package's."""
+    if _PACKAGE in job.modules:
+        return []
+    return [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]
+
+
+def _named(function: str) -> Callable[..., Any]:
+    """The function that `module:name` means; the module is found by its package's own path."""
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)

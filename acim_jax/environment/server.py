@@ -128,7 +128,7 @@ class Server:
     def cancel(self) -> None:
         """Ends the program that runs, if one does; from another thread than `request`'s."""
         with self._speaking, contextlib.suppress(OSError, ValueError):
-            protocol.send(self._requests, {"kind": "cancel", "serial": self._serial})
+            protocol.send(self._requests, {"cancel": self._serial})
 
     def _wait_ready(self) -> None:
         self.introduction()

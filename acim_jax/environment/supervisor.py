@@ -1,23 +1,22 @@
 """One child at a time: forked, watched, ended, and its end reported. Runs inside a fork server.
 
-The server keeps the wall clock of its child, reads both of its pipes without ever holding more than
-the output limit, and decides by the wait status. Standard library only.
+The server keeps the wall clock of its child, holds no more of both its outputs than the limit, and
+judges by the wait status. Standard library only.
 """
 
 import contextlib
-import importlib
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from acim_jax.environment import child, preload, protocol, scratch
+from acim_jax.environment import child, protocol, scratch
 from acim_jax.environment.capture import Capture
 from acim_jax.environment.sandbox import kernel
-from acim_jax.environment.sandbox.protection import Confinement
+from acim_jax.environment.sandbox.confinement import Confinement
 
 #: How often the scratch folder is measured where no file system of its own bounds it.
 _DISK_TICK_S = 0.1
@@ -32,14 +31,20 @@ class _End(NamedTuple):
 
 
 class Supervisor:
-    """control: the pipe of requests, which can also ask for the running program's end."""
+    """control: the pipe of requests, which can also ask for the end of the running child.
 
-    def __init__(self, control: int, confinement: Confinement, allowed: Sequence[str]) -> None:
-        self.control = control
-        self.confinement = confinement
-        self.hidden = [
-            name for name in sys.modules if _hidden(name.partition(".")[0], frozenset(allowed))
-        ]
+    function: is called in each child. hidden: loaded modules that it may not find.
+    """
+
+    def __init__(
+        self,
+        control: int,
+        confinement: Confinement,
+        function: Callable[..., int],
+        hidden: Sequence[str],
+    ) -> None:
+        self.control, self.confinement = control, confinement
+        self.function, self.hidden = function, hidden
         self.alone = "namespaces" in confinement.layers
         self.measured = "private_files" not in confinement.layers
         self.wake_read, wake_write = os.pipe()
@@ -67,7 +72,11 @@ class Supervisor:
             pid = os.fork()
             if pid == 0:
                 child.run(
-                    lambda: self._job(request), out_write, err_write, self.confinement, server
+                    lambda: self._call(request["arguments"]),
+                    out_write,
+                    err_write,
+                    self.confinement,
+                    server,
                 )
         finally:
             os.close(out_write)
@@ -98,14 +107,10 @@ class Supervisor:
             "truncated": stdout.truncated or stderr.truncated,
         }
 
-    def _job(self, request: dict[str, Any]) -> int:
-        if request["kind"] == "compare":
-            symbolic = importlib.import_module("acim_jax.grading.symbolic")
-            same = symbolic.equal(request["prediction"], request["answer"])
-            return child.EQUAL_EXIT if same else child.DIFFERENT_EXIT
+    def _call(self, arguments: Sequence[Any]) -> int:
         for name in self.hidden:
             sys.modules.pop(name, None)
-        return child.run_program(request["code"], request["earlier"])
+        return self.function(*arguments)
 
     def _watch(self, pid: int, captures: Sequence[Capture], deadline: float, serial: int) -> _End:
         """Reads output until the child has ended or must end, and reaps it."""
@@ -144,7 +149,7 @@ class Supervisor:
         message = protocol.receive(self.control)
         if message is None:
             return "gone"
-        return "cancelled" if message["serial"] == serial else ""
+        return "cancelled" if message["cancel"] == serial else ""
 
     def _disk_reason(self) -> str:
         limits = self.confinement.limits
@@ -175,10 +180,6 @@ class Supervisor:
             for stray in strays:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(stray, signal.SIGKILL)
-
-
-def _hidden(root: str, allowed: frozenset[str]) -> bool:
-    return root in preload.TRUSTED and root not in allowed
 
 
 def _kill_group(pid: int) -> None:

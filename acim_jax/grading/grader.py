@@ -1,8 +1,7 @@
 """Grades responses: exactly where that decides, else by a symbolic comparison that can be killed.
 
-What compares answers and what judges unit tests runs in servers of its own, which never run a
-program of a model: a forked child inherits the memory of its server, and reference answers pass
-through these.
+Comparisons and judges of unit tests run in servers of their own, which never run a program: a
+forked child inherits the memory of its server, and reference answers pass through these.
 """
 
 import collections
@@ -11,26 +10,27 @@ import dataclasses
 import threading
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Self
 
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.executor import Comparison, Executor
-from acim_jax.grading import answers, extraction, spelling
+from acim_jax.environment.confined import ConfinedFunction
+from acim_jax.environment.job import Job
+from acim_jax.grading import answers, comparison, extraction, spelling
 from acim_jax.grading.answers import Grade
+from acim_jax.grading.comparison import Comparison
 from acim_jax.grading.config import GraderConfig
 from acim_jax.records import Status
 
 _CACHE_SIZE = 1 << 16
 
 _Question = tuple[str, str]
-_Purpose = Literal["compare", "judge"]
 
 
 class Grader:
-    """Judges of answers and of unit tests. Close it, or use it as a context manager.
+    """Grades answers, and holds the judges of unit tests. Close it, or use it in a `with`.
 
-    limits: the executor's config, of which the judges keep all but the time limits. Servers start
-    when they are first needed.
+    limits: the executor's config; judges keep all of it but the time limits. Servers start when
+    they are first needed.
     """
 
     def __init__(self, config: GraderConfig | None = None, limits: ExecutorConfig | None = None):
@@ -41,34 +41,31 @@ class Grader:
             cpu_seconds=self.config.timeout_s,
         )
         self._lock = threading.Lock()
-        self._opened: dict[_Purpose, Executor] = {}
+        self._opened: dict[Job, ConfinedFunction] = {}
         self._known: collections.OrderedDict[_Question, bool] = collections.OrderedDict()
 
-    def __enter__(self) -> "Grader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
-    def judges(self) -> Executor:
-        """Runs the tests of code problems. Nothing that a model wrote may be run in it."""
-        return self._executor("judge", self._limits)
+    def judges(self) -> ConfinedFunction:
+        """Runs `judging.judge_all`, with the modules that programs may import."""
+        return self._open(Job("acim_jax.grading.judging:judge_all", self._limits.modules))
 
-    @property
-    def _comparer(self) -> Executor:
-        return self._executor("compare", dataclasses.replace(self._limits, modules=()))
-
-    def _executor(self, purpose: _Purpose, limits: ExecutorConfig) -> Executor:
+    def _open(self, job: Job) -> ConfinedFunction:
         with self._lock:
-            if purpose not in self._opened:
-                self._opened[purpose] = Executor(limits)
-            return self._opened[purpose]
+            if job not in self._opened:
+                self._opened[job] = ConfinedFunction(job, self._limits)
+            return self._opened[job]
 
     def close(self) -> None:
+        """Ends all servers."""
         with self._lock:
-            for executor in self._opened.values():
-                executor.close()
+            for opened in self._opened.values():
+                opened.close()
 
     def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
         """Grades (whole response, reference answer) pairs, in order.
@@ -91,28 +88,30 @@ class Grader:
                 else:
                     questions[index] = question
                     if question not in waiting:
-                        waiting[question] = self._comparer.compare(*question)
+                        waiting[question] = self._compare(question)
             method, correct = verdict
             grades.append(Grade(correct, extracted, method, time.perf_counter() - begin))
         for index, question in questions.items():
-            comparison = waiting[question].result()
-            self._remember(question, comparison)
-            grades[index] = _with_comparison(grades[index], comparison)
+            compared = waiting[question].result()
+            self._remember(question, compared)
+            grades[index] = _with_comparison(grades[index], compared)
         return grades
 
-    def _remember(self, question: _Question, comparison: Comparison) -> None:
-        if comparison.status is Status.OK:
-            self._known[question] = comparison.equal
+    def _compare(self, question: _Question) -> concurrent.futures.Future[Comparison]:
+        return self._open(comparison.JOB).call(*question, convert=comparison.of_ending)
+
+    def _remember(self, question: _Question, compared: Comparison) -> None:
+        if compared.status is Status.OK:
+            self._known[question] = compared.equal
             if len(self._known) > _CACHE_SIZE:
                 self._known.popitem(last=False)
 
 
-def _with_comparison(first: Grade, comparison: Comparison) -> Grade:
-    method = "timeout" if comparison.status is Status.TIMEOUT else "symbolic"
+def _with_comparison(first: Grade, compared: Comparison) -> Grade:
     return dataclasses.replace(
         first,
-        correct=comparison.equal,
-        method=method,
-        wall_s=first.wall_s + comparison.wall_s,
-        infra=comparison.status is Status.INFRA,
+        correct=compared.equal,
+        method="timeout" if compared.status is Status.TIMEOUT else "symbolic",
+        wall_s=first.wall_s + compared.wall_s,
+        infra=compared.status is Status.INFRA,
     )

@@ -1,10 +1,10 @@
 """Unit tests in a process that never sees the program under test, only what it claims.
 
-The text of this file runs inside a child of the executor, behind that of `remote_calls.py`.
-`judge` runs a test and takes the answers of the program under test as the results of the calls.
-Where a test makes calls that have no answer yet, the result is a stand-in that agrees with any
-comparison, and the list of operations is given in the verdict's place: the caller has them
-answered and asks again. An empty list of answers therefore finds out what a test calls.
+`judge_all` is the job of servers of its own (`Grader.judges`). A test runs with the answers of the
+program under test as the results of its calls (`remote_calls.py` has their form). Where a test
+makes calls that have no answer yet, the result is a stand-in that agrees with any comparison, and
+the list of operations is given in the verdict's place: the caller has them answered and asks
+again. With an empty list of answers, a test so says what it calls.
 """
 
 import ast
@@ -12,10 +12,10 @@ import builtins
 import importlib
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # in the child, the text that defines them stands before this one
-    from acim_jax.grading.remote_calls import decode, encode
+from acim_jax.environment import child
+from acim_jax.grading.remote_calls import decode, encode
 
 
 class _Log:
@@ -177,7 +177,9 @@ def _asked_of_program(tree: ast.AST, entry_point: str, namespace: dict[str, Any]
     return asked
 
 
-def judge_all(tests: list[dict[str, Any]], mark: str) -> None:
-    """Prints `mark` and the verdict of each test as soon as it stands."""
+def judge_all(tests: list[dict[str, Any]], mark: str) -> int:
+    """Prints `mark` and the verdict of each test as soon as it stands; returns the exit code."""
+    child.prepare_interpreter()
     for test in tests:
         print(f"\n{mark}{json.dumps(judge(**test))}", flush=True)
+    return 0

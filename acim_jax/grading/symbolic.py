@@ -1,7 +1,8 @@
-"""Symbolic comparison of two answers by Math-Verify. Runs only in a killable child of a server.
+r"""Symbolic comparison of two answers by Math-Verify: the job of servers of its own.
 
-Math-Verify turns LaTeX into SymPy through a grammar and never evaluates the text as code, but it
-may take forever on a hostile one: whoever calls this must be able to kill it.
+Math-Verify turns LaTeX into SymPy through a grammar and never evaluates the text as code, but a
+hostile text may keep it busy forever. So this module is only imported by fork servers
+(`comparison.JOB`), whose children can be killed.
 """
 
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import math_verify
 import sympy
 from math_verify import parser
+
+from acim_jax.grading import comparison
 
 #: Two closed numbers without a decimal among them are the same within this relative difference;
 #: Math-Verify itself rounds to 6 absolute places, which makes all tiny numbers equal.
@@ -20,6 +23,23 @@ Parsed = sympy.Basic | sympy.MatrixBase | str
 
 _DIGITS = 40
 _LATEX = (parser.LatexExtractionConfig(boxed_match_priority=0),)
+
+
+def compare(prediction: str, answer: str) -> int:
+    """The exit code of a child that compares two answers."""
+    return comparison.EQUAL if equal(prediction, answer) else comparison.DIFFERENT
+
+
+def warm_up() -> None:
+    """Has grammars and caches loaded that most comparisons need."""
+    for prediction, answer in (
+        (r"\frac{1}{2}+x^{2}\sqrt{3}", r"x^2\sqrt{3}+\frac{2}{4}"),
+        (r"\{1,2\}", r"\{2,1\}"),
+        (r"(1,\pi]", r"(1,\infty)"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", "3"),
+        ("x=5", "5"),
+    ):
+        equal(prediction, answer)
 
 
 def equal(prediction: str, answer: str) -> bool:

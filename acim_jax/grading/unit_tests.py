@@ -4,13 +4,11 @@ A test never runs in the process of the program that it tests, and what the prog
 never where the program can see it:
 
 - tests that call functions (`assert f(1) == 2`, HumanEval's `check(candidate)`) run in a child of
-  the `judges` executor, which sees the program's answers as plain data. The program runs in a child
-  of the `programs` executor, one per test, which is told the calls and nothing else. Printing made
-  up answers, ending early, patching built-ins or returning an object that equals everything gains
-  nothing: an answer is a claim, and the claim is compared elsewhere (`judging.py`);
+  the judges' servers (`judging.py`), which sees the program's answers as plain data. The program
+  runs in a child of the executor, one per test, which is told the calls and nothing else. Printing
+  made up answers, ending early, patching built-ins or returning an object that equals everything
+  gains nothing: an answer is a claim, and the claim is compared elsewhere;
 - tests that give standard input and output compare what was printed, here.
-
-The judges' servers never run a program of a model: a forked child inherits its server's memory.
 """
 
 import ast
@@ -23,6 +21,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from acim_jax.environment.confined import ConfinedFunction
+from acim_jax.environment.ending import Ending
 from acim_jax.environment.executor import Executor
 from acim_jax.markup import Markup
 from acim_jax.records import ExecutionResult, InputOutput, Problem, Status
@@ -77,17 +77,12 @@ def candidate(response: str, markup: Markup) -> str | None:
     return found[-1] if found else None
 
 
-def score(code: str, problem: Problem, programs: Executor, judges: Executor) -> Score:
-    """The tests of `problem` that the program `code` passes."""
-    return score_all([(code, problem)], programs, judges)[0]
-
-
 def score_all(
-    pairs: Sequence[tuple[str | None, Problem]], programs: Executor, judges: Executor
+    pairs: Sequence[tuple[str | None, Problem]], programs: Executor, judges: ConfinedFunction
 ) -> list[Score]:
-    """`score` for many programs, whose tests run side by side; None, no program, passes nothing.
+    """The tests that each program passes, run side by side; None, no program, passes nothing.
 
-    programs: runs what models wrote. judges: an executor that never does.
+    programs: runs what models wrote. judges: runs `judging.judge_all`.
     """
     calls: list[_Case] = []
     prints: list[tuple[int, InputOutput, str]] = []
@@ -112,7 +107,7 @@ def _judge_prints(
     prints: Sequence[tuple[int, InputOutput, str]], programs: Executor
 ) -> list[tuple[int, bool, bool]]:
     futures = [
-        programs.submit(_text("run_with_input", code, test.stdin), output_chars=_MAX_CHARS)
+        programs.submit(_harness("run_with_input", code, test.stdin), output_chars=_MAX_CHARS)
         for _, test, code in prints
     ]
     verdicts: list[tuple[int, bool, bool]] = []
@@ -161,7 +156,7 @@ def _imports(code: str) -> str:
     return "\n".join(ast.unparse(one) for one in imports)
 
 
-def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: Executor) -> None:
+def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: ConfinedFunction) -> None:
     """Fills in the verdicts: asks the judges what to call, the programs, and the judges again."""
     _find_calls(cases, judges)
     for _ in range(_MAX_ROUNDS):
@@ -170,7 +165,7 @@ def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: Executor) -
         _ask_judges([case for case in waiting if case.verdict is None], judges)
 
 
-def _find_calls(cases: Iterable[_Case], judges: Executor) -> None:
+def _find_calls(cases: Iterable[_Case], judges: ConfinedFunction) -> None:
     """What each test calls first; equal tests are asked once."""
     equal: dict[tuple[str, str, str], list[_Case]] = {}
     for case in cases:
@@ -187,7 +182,7 @@ def _ask_programs(cases: Sequence[_Case], programs: Executor) -> None:
     mark = secrets.token_hex(8)
     futures = [
         programs.submit(
-            _text("answer_calls", list(case.sources), case.operations, mark),
+            _harness("answer_calls", list(case.sources), case.operations, mark),
             output_chars=_MAX_CHARS,
         )
         for case in cases
@@ -200,7 +195,7 @@ def _ask_programs(cases: Sequence[_Case], programs: Executor) -> None:
             case.verdict = False  # it ended before it had answered all
 
 
-def _ask_judges(cases: Sequence[_Case], judges: Executor) -> None:
+def _ask_judges(cases: Sequence[_Case], judges: ConfinedFunction) -> None:
     """Verdicts or further operations; the tests of one program share a child."""
     mark = secrets.token_hex(8)
     groups: dict[int, list[_Case]] = {}
@@ -215,7 +210,7 @@ def _ask_judges(cases: Sequence[_Case], judges: Executor) -> None:
             }
             for case in group
         ]
-        futures.append(judges.submit(_text("judge_all", tests, mark), output_chars=_MAX_CHARS))
+        futures.append(judges.call(tests, mark, convert=_as_is, output_chars=_MAX_CHARS))
     for group, future in zip(groups.values(), futures, strict=True):
         result = future.result()
         for case, line in zip(group, _marked(result, mark), strict=False):
@@ -227,21 +222,23 @@ def _ask_judges(cases: Sequence[_Case], judges: Executor) -> None:
             case.infra = result.status is Status.INFRA
 
 
-def _marked(result: ExecutionResult, mark: str) -> list[str]:
+def _marked(result: ExecutionResult | Ending, mark: str) -> list[str]:
     if result.truncated:
         return []
     lines = result.stdout.split("\n")
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
 
 
-def _text(function: str, *arguments: object) -> str:
-    """The program that calls one function of `remote_calls.py` or `judging.py`."""
-    files = ("remote_calls.py", "judging.py") if function == "judge_all" else ("remote_calls.py",)
-    # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
-    sources = "\n".join(f"exec({_source(name)!a})" for name in files)
-    return f"{sources}\n{function}(*json.loads({json.dumps(arguments)!a}))\n"
+def _as_is(end: Ending) -> Ending:
+    return end
 
 
 @functools.cache
-def _source(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+def _source() -> str:
+    return Path(__file__).with_name("remote_calls.py").read_text(encoding="utf-8")
+
+
+def _harness(function: str, *arguments: object) -> str:
+    """The text that calls one function of `remote_calls.py` where programs run."""
+    # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
+    return f"exec({_source()!a})\n{function}(*json.loads({json.dumps(arguments)!a}))\n"

@@ -25,6 +25,7 @@ from acim_jax.records import ExecutionResult
 from tests.attacks import endless, files, forgery, kernel, network, ordinary, processes, resources
 from tests.attacks import signals as signal_attacks
 from tests.attacks.attack import Attack
+from tests.support import fork_servers
 
 ATTACKS: list[Attack] = [
     attack
@@ -153,7 +154,7 @@ def run(leave_out: Sequence[Layer]) -> Report:
     with _bait() as bait, Executor(LIMITS, leave_out=leave_out) as executor:
         report = executor.capabilities()
         executor.run(["1"] * LIMITS.workers)
-        servers = executor.server_pids()
+        servers = fork_servers.pids()
         pairs = [
             (executor.submit(bait.fill(attack.code), attack.timeout_s), executor.submit(NEXT))
             for attack in ATTACKS
@@ -166,7 +167,7 @@ def run(leave_out: Sequence[Layer]) -> Report:
             r for r in (*attacks.values(), *after.values()) if bait.token in r.stdout + r.stderr
         ]
         harm += [f"a program learned the token: {result}" for result in told]
-        if executor.server_pids() != servers:
+        if fork_servers.pids() != servers:
             harm.append("a fork server had to be replaced")
     return Report(
         protection=report["protection"],

@@ -14,6 +14,9 @@ from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor, ExecutorFailure
 from acim_jax.environment.sandbox import protection
 from acim_jax.records import Status
+from tests.support import fork_servers
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +82,16 @@ def test_processes_that_a_program_started_die_with_it_even_where_nothing_forbids
 
 
 def test_a_server_killed_in_mid_run_is_replaced_and_its_program_run_again() -> None:
+    others = fork_servers.pids()
     with Executor(ExecutorConfig(workers=1, modules=())) as executor:
         executor.run(["1"])
-        (old,) = executor.server_pids()
+        (old,) = fork_servers.pids() - others
         future = executor.submit("import time\ntime.sleep(1)\nprint('whole')")
         time.sleep(0.3)
         os.kill(old, signal.SIGKILL)
         result = future.result()
         assert (result.status, result.stdout) == (Status.OK, "whole\n")
-        (new,) = executor.server_pids()
+        (new,) = fork_servers.pids() - others
         assert new != old
         assert executor.run(["2 + 2"])[0].stdout == "4\n"
 
@@ -101,11 +105,13 @@ def test_a_program_that_always_kills_its_server_is_our_failure_not_its_own() -> 
 
 
 def test_closing_ends_everything_at_once() -> None:
+    others = fork_servers.pids()
     executor = Executor(ExecutorConfig(workers=2, modules=()))
     executor.run(["1"])
     futures = [executor.submit("import time\ntime.sleep(30)") for _ in range(4)]
     time.sleep(0.2)
-    pids, scratch = executor.server_pids(), executor.scratch
+    pids, scratch = fork_servers.pids() - others, executor.scratch
+    assert len(pids) == 2
     begin = time.monotonic()
     executor.close()
     executor.close()
@@ -129,17 +135,19 @@ def test_children_die_with_the_process_that_holds_the_executor(
         "from acim_jax.environment.config import ExecutorConfig\n"
         "from acim_jax.environment.executor import Executor\n"
         "from acim_jax.environment.sandbox import protection\n"
+        "from tests.support import fork_servers\n"
         f"leave_out = {leave_out}\n"
         "executor = Executor(ExecutorConfig(workers=1, modules=()), leave_out=leave_out)\n"
         "executor.run(['1'])\n"
         f'executor.submit(\'import subprocess\\nsubprocess.run(["sleep", "{mark}"])\')\n'
         "time.sleep(0.5)\n"
-        "print(*executor.server_pids(), flush=True)\n"
+        "print(*fork_servers.pids(), flush=True)\n"
         "os._exit(0)\n"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", script]
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
+        command, capture_output=True, text=True, env=environment, check=True, cwd=ROOT
     )
     deadline = time.monotonic() + 10
     (server,) = map(int, run.stdout.split())
@@ -156,13 +164,15 @@ def test_a_process_that_forgets_to_close_ends_and_leaves_nothing(tmp_path: Path)
     script = (
         "from acim_jax.environment.config import ExecutorConfig\n"
         "from acim_jax.environment.executor import Executor\n"
+        "from tests.support import fork_servers\n"
         "executor = Executor(ExecutorConfig(workers=1, modules=()))\n"
-        "print(executor.run(['6 * 7'])[0].stdout, *executor.server_pids())\n"
+        "print(executor.run(['6 * 7'])[0].stdout, *fork_servers.pids())\n"
         "executor.submit('import time\\ntime.sleep(60)')\n"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", script]
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
+        command, capture_output=True, text=True, env=environment, check=True, cwd=ROOT
     )
     value, server = run.stdout.split()
     assert (value, run.stderr) == ("42", "")
@@ -177,7 +187,9 @@ def test_servers_never_load_jax_and_see_none_of_this_process_environment(
     executor.run(["1", "1"])
     with Executor(ExecutorConfig(workers=1)) as fresh:
         fresh.run(["1"])
-        for pid in executor.server_pids() + fresh.server_pids():
+        pids = fork_servers.pids()
+        assert len(pids) >= 3
+        for pid in pids:
             if os.geteuid() == 0:  # nobody else can look into a server
                 assert "jaxlib" not in Path(f"/proc/{pid}/maps").read_text()
                 assert b"hunter2" not in Path(f"/proc/{pid}/environ").read_bytes()

@@ -9,6 +9,7 @@ import pytest
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.environment.sandbox import protection
+from tests.support import fork_servers
 
 CONFIG = ExecutorConfig(workers=2, timeout_s=30.0, cpu_seconds=2.0, file_mb=1)
 
@@ -33,9 +34,10 @@ class State(NamedTuple):
     memory_kb: int
 
 
-def state(executor: Executor) -> State:
-    """Of the servers and this process. Only root may look at a server's descriptors."""
-    pids = tuple(executor.server_pids())
+def state(executor: Executor, others: set[int]) -> State:
+    """Of the servers, `others` left out, and of this process. Only root may look at a server's
+    descriptors."""
+    pids = tuple(sorted(fork_servers.pids() - others))
     look = os.geteuid() == 0
     return State(
         servers=pids,
@@ -52,13 +54,14 @@ def state(executor: Executor) -> State:
 
 
 def check(count: int, leave_out: tuple[protection.Layer, ...]) -> None:
+    others = fork_servers.pids()
     with Executor(CONFIG, leave_out=leave_out) as executor:
         executor.run([kind.format(i=i) for i in range(10) for kind in KINDS])
-        before = state(executor)
+        before = state(executor, others)
         for start in range(0, count, 500):
             some = range(start, min(start + 500, count))
             executor.run([KINDS[i % len(KINDS)].format(i=i) for i in some])
-        after = state(executor)
+        after = state(executor, others)
         assert after._replace(memory_kb=0) == before._replace(memory_kb=0)
         assert after.children == ("",) * CONFIG.workers
         assert after.memory_kb <= before.memory_kb + 1024

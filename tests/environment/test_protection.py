@@ -56,8 +56,8 @@ def test_a_system_without_these_layers_has_limits_only(
     """As on macOS: the server believes that it is not on Linux."""
     boot = server._BOOT.replace(
         "worker.main()",
-        "layers = worker.layers; layers.kernel.IS_LINUX = False; "
-        "layers.sys.platform = 'darwin'; worker.main()",
+        "confinement = worker.confinement; confinement.kernel.IS_LINUX = False; "
+        "confinement.sys.platform = 'darwin'; worker.main()",
     )
     monkeypatch.setattr(server, "_BOOT", boot)
     with Executor(CONFIG) as opened:

@@ -9,12 +9,14 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.executor import Comparison, Executor
-from acim_jax.grading import reward
+from acim_jax.environment.confined import ConfinedFunction
+from acim_jax.environment.ending import Ending
+from acim_jax.environment.executor import Executor
+from acim_jax.grading import comparison, reward
 from acim_jax.grading.answers import Grade
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
@@ -110,9 +112,9 @@ def test_a_bad_deadline_is_refused() -> None:
 
 def test_equal_questions_are_asked_once() -> None:
     pairs = [(r"\boxed{\sqrt{20}}", r"2\sqrt{5}"), (r"\boxed{\sqrt{20}}", r"2\sqrt{6}")]
-    judges = ScriptedJudges([Comparison(True, Status.OK, 0.0), Comparison(False, Status.OK, 0.0)])
+    judges = ScriptedComparisons([EQUAL, DIFFERENT])
     grader = Grader()
-    grader._opened["compare"] = judges
+    grader._opened[comparison.JOB] = judges
     first = grader.grade([*pairs, *pairs])
     again = grader.grade(pairs)
     assert [grade.correct for grade in first] == [True, False] * 2
@@ -125,12 +127,10 @@ def test_equal_questions_are_asked_once() -> None:
 
 def test_what_ran_out_of_time_or_failed_on_our_side_is_told_apart_and_asked_again() -> None:
     pair = (r"\boxed{\sqrt{20}}", r"2\sqrt{5}")
-    statuses = (Status.TIMEOUT, Status.INFRA, Status.MEMORY, Status.OK)
+    endings = [failed(Status.TIMEOUT), failed(Status.INFRA), failed(Status.MEMORY), EQUAL]
     grader = Grader()
-    grader._opened["compare"] = ScriptedJudges(
-        [Comparison(s is Status.OK, s, 0.25) for s in statuses]
-    )
-    found = [grader.grade([pair])[0] for _ in statuses]
+    grader._opened[comparison.JOB] = ScriptedComparisons(endings)
+    found = [grader.grade([pair])[0] for _ in endings]
     assert [(grade.correct, grade.method, grade.infra) for grade in found] == [
         (False, "timeout", False),
         (False, "symbolic", True),
@@ -150,7 +150,7 @@ def test_an_episode_whose_grading_failed_on_our_side_is_dropped(executor: Execut
         (Status.TIMEOUT, Stop.EOS, "timeout"),
     ):
         grader = Grader()
-        grader._opened["compare"] = ScriptedJudges([Comparison(False, status, 0.0)])
+        grader._opened[comparison.JOB] = ScriptedComparisons([failed(status)])
         (scored,) = reward.score([episode], problems, grader, executor, Markup())
         assert (scored.stop, scored.graded, scored.reward) == (stop, graded, 0.0)
 
@@ -166,18 +166,23 @@ def test_text_that_would_run_as_code_does_not(grader: Grader, tmp_path: Path) ->
     assert not marker.exists()
 
 
-class ScriptedJudges(Executor):
-    """Comparisons in a fixed order, without processes. asked: the questions as they came."""
+EQUAL = Ending(Status.ERROR, comparison.EQUAL, "", "", False, 0.25)
+DIFFERENT = Ending(Status.ERROR, comparison.DIFFERENT, "", "", False, 0.25)
 
-    def __init__(self, comparisons: list[Comparison]) -> None:
-        self.config = ExecutorConfig()
-        self.asked: list[tuple[str, str]] = []
-        self._next: Iterator[Comparison] = iter(comparisons)
 
-    def compare(
-        self, prediction: str, answer: str, timeout_s: float | None = None
-    ) -> Future[Comparison]:
-        self.asked.append((prediction, answer))
-        future: Future[Comparison] = Future()
-        future.set_result(next(self._next))
+def failed(status: Status) -> Ending:
+    return Ending(status, None, "", "", False, 0.25)
+
+
+class ScriptedComparisons(ConfinedFunction):
+    """Children that end as told, without processes. asked: the questions as they came."""
+
+    def __init__(self, endings: list[Ending]) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self._next: Iterator[Ending] = iter(endings)
+
+    def call(self, *arguments: object, convert: Any, **options: object) -> Future[Any]:
+        self.asked.append(arguments)
+        future: Future[Any] = Future()
+        future.set_result(convert(next(self._next)))
         return future

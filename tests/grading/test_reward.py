@@ -135,11 +135,10 @@ def test_a_code_response_without_a_program_gets_nothing(executor: Executor, grad
 def test_check_functions_are_called_and_bodies_completed(
     executor: Executor, grader: Grader
 ) -> None:
-    assert unit_tests.score("    return 2 * x\n", HUMAN, executor, grader.judges).all_passed
-    assert unit_tests.score(
-        "def twice(x):\n    return x + x\n", HUMAN, executor, grader.judges
-    ).all_passed
-    assert unit_tests.score("    return 4\n", HUMAN, executor, grader.judges).passed == 0
+    codes = ("    return 2 * x\n", "def twice(x):\n    return x + x\n", "    return 4\n")
+    scores = unit_tests.score_all([(code, HUMAN) for code in codes], executor, grader.judges)
+    assert [score.passed for score in scores] == [1, 1, 0]
+    assert [score.all_passed for score in scores] == [True, True, False]
 
 
 def test_unknown_problems_are_refused(executor: Executor, grader: Grader) -> None:

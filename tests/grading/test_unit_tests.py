@@ -143,7 +143,8 @@ def test_a_cheat_gains_nothing_from_inputs_and_outputs(
     executor: Executor, grader: Grader, name: str
 ) -> None:
     task = problem(InputOutput("17\n", "71828\n"), InputOutput("18\n", "31415\n"))
-    result = unit_tests.score(cheating_programs.WHOLE[name], task, executor, grader.judges)
+    pair = (cheating_programs.WHOLE[name], task)
+    (result,) = unit_tests.score_all([pair], executor, grader.judges)
     assert result == (0, 2, False)
 
 
@@ -151,10 +152,11 @@ def test_the_program_is_not_told_what_it_should_give(executor: Executor, grader:
     """A program that returns all that it can find, its own source, frames and heap included."""
     task = problem(f"assert f(3) == {cheating_programs.SECRET!r}")
     assert cheating_programs.SECRET not in cheating_programs.SEARCH
-    found = unit_tests.score(cheating_programs.SEARCH, task, executor, grader.judges)
-    assert (found.passed, found.infra) == (0, False)
     told = cheating_programs.SEARCH.replace('""', repr(cheating_programs.SECRET), 1)
-    assert unit_tests.score(told, task, executor, grader.judges).passed == 1
+    pairs = [(cheating_programs.SEARCH, task), (told, task)]
+    found, with_secret = unit_tests.score_all(pairs, executor, grader.judges)
+    assert (found.passed, found.infra) == (0, False)
+    assert with_secret.passed == 1
 
 
 def test_rows_with_inputs_and_outputs_become_tests() -> None:

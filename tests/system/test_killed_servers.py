@@ -9,6 +9,7 @@ import time
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.records import Status
+from tests.support import fork_servers
 from tests.support.tiny_models import make_sampler, requests, run
 
 CONFIG = ExecutorConfig(workers=2, timeout_s=60.0, modules=())
@@ -23,10 +24,10 @@ class SlowPrograms(Executor):
         return super().submit(slow, timeout_s, **options)
 
 
-def kill_servers(executor: Executor, killed: list[int], finished: threading.Event) -> None:
+def kill_servers(killed: list[int], finished: threading.Event) -> None:
     """Kills each server some times, while programs run in them."""
     while len(killed) < KILLS and not finished.wait(0.3):
-        for pid in executor.server_pids()[:1]:
+        for pid in sorted(fork_servers.pids())[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
@@ -41,7 +42,7 @@ def test_episodes_do_not_depend_on_killed_servers() -> None:
         executor.take_measurements()
         killed: list[int] = []
         finished = threading.Event()
-        killer = threading.Thread(target=kill_servers, args=(executor, killed, finished))
+        killer = threading.Thread(target=kill_servers, args=(killed, finished))
         killer.start()
         stormy, _ = run(sampler, wanted, executor)
         finished.set()

@@ -1,8 +1,8 @@
-"""Another user for programs when the executor runs as root, and no capabilities for anyone."""
+"""Another user for children when the executor runs as root."""
 
 import os
 
-from acim_jax.environment.sandbox import kernel
+from acim_jax.environment.sandbox import trial
 
 #: Beginnings of ranges that no distribution gives to users, services or containers; the second for
 #: containers that map few ids. A server adds its process id, modulo the range's length.
@@ -17,8 +17,9 @@ def unused_user(pid: int) -> int | None:
     if os.geteuid() != 0:
         return None
     for first, length in _RANGES:
-        if _can_become(first + pid % length):
-            return first + pid % length
+        user = first + pid % length
+        if not trial.failure(lambda user=user: become(user)):
+            return user
     return None
 
 
@@ -27,19 +28,3 @@ def become(user: int) -> None:
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-
-
-def renounce() -> None:
-    """Drops all capabilities: a user namespace gives them to whoever made it. Raises `OSError`."""
-    kernel.drop_capabilities()
-
-
-def _can_become(user: int) -> bool:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            become(user)
-            os._exit(0)
-        except OSError:
-            os._exit(1)
-    return os.waitpid(pid, 0)[1] == 0

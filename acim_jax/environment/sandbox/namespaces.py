@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
-from acim_jax.environment.sandbox import kernel
+from acim_jax.environment.sandbox import kernel, trial
 
 _NEWNS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
     0x0002_0000,
@@ -28,8 +28,8 @@ def leave_host() -> bool:
     Returns whether that took a user namespace in which this user's threads are counted alone.
     Raises `OSError`, with nothing changed, if the host does not allow it.
     """
-    with_user = not _allowed(_FLAGS)
-    if with_user and not _allowed(_FLAGS | _NEWUSER):
+    with_user = bool(trial.failure(lambda: _unshare(_FLAGS)))
+    if with_user and trial.failure(lambda: _unshare(_FLAGS | _NEWUSER)):
         raise PermissionError("the host does not allow new namespaces")
     _unshare(_FLAGS | (_NEWUSER if with_user else 0))
     return with_user and _kernel_version() >= (5, 14)
@@ -42,18 +42,6 @@ def _unshare(flags: int) -> None:
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{user} {user} 1")
         _write("/proc/self/gid_map", f"{group} {group} 1")
-
-
-def _allowed(flags: int) -> bool:
-    """Tried in a child: half of it could not be taken back."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _unshare(flags)
-            os._exit(0)
-        except OSError:
-            os._exit(1)
-    return os.waitpid(pid, 0)[1] == 0
 
 
 def _kernel_version() -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Worker threads, each with a fork server of its own, behind one bounded queue."""
+"""A pool of fork servers behind one bounded queue: each is driven by a thread of its own."""
 
 import concurrent.futures
 import contextlib
@@ -10,31 +10,31 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from acim_jax.environment.measurements import Ledger
-from acim_jax.environment.server import Introduction, Server, ServerDied, ServerFailedToStart
+from acim_jax.environment.sandbox import protection
+from acim_jax.environment.server import Server, ServerDied, ServerFailedToStart
 
 Reply = dict[str, Any]
 T = TypeVar("T")
 
 
 class ExecutorFailure(RuntimeError):
-    """The executor itself does not work: its servers cannot start, or fail too often, or are
-    closed."""
+    """Servers cannot start, fail too often, or are closed: a fault of ours, of no program."""
 
 
 class Ticket(concurrent.futures.Future[T]):
-    """The result of a request to come. `cancel` works until it is there, and ends the program."""
+    """The result of a request. `cancel` works until the result is there, and ends the child."""
 
     def __init__(self, end: Callable[["Ticket[Any]"], None]) -> None:
         super().__init__()
         self._end = end
 
     def cancel(self) -> bool:
-        """Drops the request, and ends its program if it runs; False if it is done."""
+        """Drops the request, and ends its child if it runs; False if it is done."""
         if self.cancelled():
             return True
         if not super().cancel():
             return False
-        self.set_running_or_notify_cancel()  # wakes who waits for it
+        self.set_running_or_notify_cancel()  # wakes the threads that wait for the result
         self._end(self)
         return True
 
@@ -43,15 +43,15 @@ class _Task(NamedTuple):
     request: Mapping[str, Any]
     ticket: Ticket[Any]
     convert: Callable[[Reply], Any]
-    handed_over: float
+    submitted: float
 
 
-class Pool:
-    """Runs requests on `workers` servers.
+class ServerPool:
+    """Sends requests to `workers` servers, which start at once, in the background.
 
-    setup: what the servers start with. root: folder for their scratch folders. waiting: requests
-    that may wait. max_infra: failures of ours among the last `measurements.WINDOW` programs beyond
-    which no more is run. Servers start at once, in the background.
+    setup: the message that each server starts with. root: folder for their scratch folders.
+    waiting: requests that may wait. max_infra: failures of ours among the last
+    `measurements.WINDOW` requests; with more, none is served any longer.
     """
 
     def __init__(
@@ -77,19 +77,17 @@ class Pool:
         for thread in self._threads:
             thread.start()
 
-    def introductions(self) -> list[Introduction]:
-        """Of the living servers. Raises `ExecutorFailure`."""
-        with self._lock:
-            servers = list(self._servers)
+    def missing(self) -> Mapping[protection.Layer, str]:
+        """Reason by layer of protection that is not in force. Raises `ExecutorFailure`."""
         try:
-            return [server.introduction() for server in servers]
+            return self._servers[0].introduction().missing
         except ServerFailedToStart as error:
             raise ExecutorFailure(str(error)) from error
 
     def submit(self, request: Mapping[str, Any], convert: Callable[[Reply], T]) -> Ticket[T]:
-        """Hands a request over; waits while the queue is full.
+        """Puts a request into the queue; blocks while the queue is full.
 
-        convert: makes the ticket's result of the server's reply, or of `{"infra": text}` for a
+        convert: makes the ticket's result from the server's reply, or from `{"infra": text}` for a
         failure of ours. Raises `ExecutorFailure` if the pool is closed.
         """
         ticket: Ticket[T] = Ticket(self._end)
@@ -99,7 +97,7 @@ class Pool:
                 raise ExecutorFailure("The executor is closed; open a new one.")
             with contextlib.suppress(queue.Full):
                 self._queue.put(task, timeout=0.5)
-                if self._closed:  # meanwhile; nobody may be left to serve it
+                if self._closed:  # meanwhile: the threads may have ended
                     ticket.cancel()
                     raise ExecutorFailure("The executor was closed while the program waited.")
                 return ticket
@@ -144,21 +142,21 @@ class Pool:
             if task.ticket.cancelled():
                 continue
             begin = time.monotonic()
-            try:
-                reply = self._serve(slot, task)
-            except Exception as error:
-                with contextlib.suppress(concurrent.futures.InvalidStateError):
+            # A ticket that is cancelled at any point from here on takes neither error nor result.
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                try:
+                    reply = self._serve(slot, task)
+                except Exception as error:
                     task.ticket.set_exception(error)
-                continue
-            if reply is None:
-                continue
-            now, infra = time.monotonic(), "infra" in reply
-            self._ledger.note(wait_s=begin - task.handed_over, latency_s=now - begin, infra=infra)
-            with contextlib.suppress(concurrent.futures.InvalidStateError):  # just cancelled
-                task.ticket.set_result(task.convert(reply))
+                    continue
+                if reply is not None:
+                    wait, latency = begin - task.submitted, time.monotonic() - begin
+                    self._ledger.note(wait_s=wait, latency_s=latency, infra="infra" in reply)
+                    task.ticket.set_result(task.convert(reply))
 
     def _serve(self, slot: int, task: _Task) -> Reply | None:
-        """One request on this thread's server; a second try on a fresh one if that fails on us."""
+        """One request on this thread's server. If that fails by a fault of ours, once more on a
+        fresh one."""
         if self._ledger.recent_infra() > self._max_infra:
             raise ExecutorFailure(
                 "too many programs failed on the executor's side; look at its capability report "
@@ -178,7 +176,7 @@ class Pool:
             finally:
                 with self._lock:
                     del self._running[task.ticket]
-            if reply is not None and "infra" not in reply and not _may_be_trusted(reply):
+            if reply is not None and "infra" not in reply and not _is_trusted(reply):
                 reply = {"infra": f"a child could not be confined: {reply['stderr']}"}
             if reply is None or "infra" not in reply:
                 return reply
@@ -194,6 +192,6 @@ class Pool:
             self._servers[slot] = Server(self._setup, self._root)
 
 
-def _may_be_trusted(reply: Reply) -> bool:
-    """A program ran confined; one that was cancelled may not have come so far."""
+def _is_trusted(reply: Reply) -> bool:
+    """The child was confined. A cancelled one may have been ended before that."""
     return reply["confined"] or reply["reason"] == "cancelled"

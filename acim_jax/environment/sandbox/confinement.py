@@ -1,0 +1,215 @@
+"""Confinement of a fork server's children: which layers of protection hold here, and their use.
+
+A fork server finds out once which layers hold (`enter`), by trying each in a child. It then puts
+exactly those on every child (`confine`). A layer that held in the trial and fails later is our
+failure, not the program's.
+"""
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from acim_jax.environment import scratch as scratches
+from acim_jax.environment.sandbox import (
+    identity,
+    kernel,
+    landlock,
+    limits,
+    memory,
+    namespaces,
+    seccomp,
+    trial,
+)
+from acim_jax.environment.sandbox.limits import Limits
+from acim_jax.environment.sandbox.memory import MemoryFiles
+from acim_jax.environment.sandbox.protection import LAYERS, Layer
+
+#: Put on each child; the other layers are put on the server, and its children inherit them.
+_OF_EACH_CHILD: tuple[Layer, ...] = (
+    "user_change", "no_capabilities", "no_new_privileges", "landlock", "seccomp",
+)  # fmt: skip
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
+_LIBRARIES = (
+    "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo",
+    "/nix/store",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Confinement:
+    """What every child of a server is put under. missing: reason by layer that is not in force.
+
+    scratch: the folder that children may write. server: process id of the fork server, as the host
+    knows it. memory: files that describe the server's memory (Linux). user: the user that children
+    become. ruleset: descriptor of the Landlock rules.
+    """
+
+    limits: Limits
+    scratch: str
+    missing: Mapping[Layer, str]
+    server: int
+    memory: MemoryFiles | None = None
+    user: int | None = None
+    ruleset: int = -1
+    filter: seccomp.Filter | None = None
+
+    @property
+    def layers(self) -> frozenset[Layer]:
+        return frozenset(LAYERS) - frozenset(self.missing)
+
+
+def enter(
+    limits_: Limits, scratch: str, folders: Sequence[str], leave_out: Sequence[Layer]
+) -> Confinement:
+    """Gives this process, a fork server that has loaded nothing yet, a view of the host of its own.
+
+    With namespaces it returns in another process. folders: what children may read beside the
+    interpreter. leave_out: layers not to use. Raises `OSError`.
+    """
+    if not kernel.IS_LINUX:
+        missing = dict.fromkeys(LAYERS, f"not on {sys.platform}")
+        return Confinement(limits_, scratch, missing, os.getpid())
+    missing = dict.fromkeys(leave_out, "left out on request")
+    read = _readable(folders)
+    user = None if "user_change" in missing else identity.unused_user(os.getpid())
+    if user is None and "user_change" not in missing:
+        root = os.geteuid() == 0
+        missing["user_change"] = "root may not change users here" if root else "not run by root"
+    counted_alone = user is not None
+    if "namespaces" not in missing:
+        try:
+            counted_alone |= namespaces.leave_host()
+        except OSError as error:
+            missing["namespaces"] = str(error)
+    limits_ = dataclasses.replace(limits_, tasks=limits.task_limit(counted_alone=counted_alone))
+    server = os.getpid()
+    if "namespaces" not in missing:
+        namespaces.become_first_process(at_end=lambda: scratches.remove(scratch))
+        server = int(os.readlink("/proc/self"))
+    else:
+        missing.setdefault("private_files", "needs namespaces")
+    files = memory.open_files()
+    if "private_files" not in missing:
+        try:
+            namespaces.show_only(read, _DEVICES, scratch, limits_.disk_bytes, limits_.files)
+        except OSError as error:
+            missing["private_files"] = str(error)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    return _test(_prepare(Confinement(limits_, scratch, missing, server, files, user), read), read)
+
+
+def _readable(folders: Sequence[str]) -> list[str]:
+    """What children may read: interpreter, system libraries, this package, `folders`."""
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    names = (*sys.path, f"{sys.base_prefix}/lib", package, *_LIBRARIES, *libraries, *folders)
+    unwanted = os.path.dirname(package)  # on the path of a source tree; it holds everything else
+    absolute = (name for name in names if os.path.isabs(name) and os.path.isdir(name))
+    return [name for name in dict.fromkeys(absolute) if name != unwanted or name in folders]
+
+
+def _prepare(wanted: Confinement, read: Sequence[str]) -> Confinement:
+    """Opens the Landlock rules and assembles the seccomp filter; what fails is missing."""
+    missing = dict(wanted.missing)
+    ruleset, prepared = -1, None
+    if "landlock" not in missing:
+        try:
+            ruleset = landlock.make_ruleset(read, wanted.scratch, _DEVICES)
+        except OSError as error:
+            missing["landlock"] = str(error)
+    if "seccomp" not in missing:
+        try:
+            prepared = seccomp.prepare()
+        except OSError as error:
+            missing["seccomp"] = str(error)
+    return dataclasses.replace(wanted, missing=missing, ruleset=ruleset, filter=prepared)
+
+
+def _test(wanted: Confinement, folders: Sequence[str]) -> Confinement:
+    """Leaves out the layers that do not hold when a child is put under each of them alone.
+
+    Raises `OSError` if those that hold alone do not hold together.
+    """
+    missing = dict(wanted.missing)
+    for layer in _OF_EACH_CHILD:
+        if layer in missing:
+            continue
+        needed = {layer, "no_new_privileges"}
+        others: dict[Layer, str] = {
+            name: "" for name in LAYERS if name not in needed or name in missing
+        }
+        reason = _try(dataclasses.replace(wanted, missing=others), folders)
+        if reason:
+            missing[layer] = reason
+    proven = dataclasses.replace(wanted, missing=missing)
+    reason = _try(proven, folders)
+    if reason:
+        raise OSError(f"the layers of protection do not work together: {reason}")
+    return proven
+
+
+def _try(confinement: Confinement, folders: Sequence[str]) -> str:
+    """Has a confined child try what its layers forbid; says what went wrong, "" if nothing."""
+    _give_scratch(confinement)
+    server = os.getpid()
+
+    def confined() -> str:
+        confine(confinement, server)
+        return _what_is_open(confinement, folders)
+
+    return trial.failure(confined)
+
+
+def _what_is_open(confinement: Confinement, folders: Sequence[str]) -> str:
+    held = confinement.layers
+    for folder in folders:
+        os.listdir(folder)  # what children import must stay readable
+    with open(os.path.join(confinement.scratch, "trial"), "wb") as file:
+        file.write(b"x")
+    os.remove(file.name)
+    if "landlock" in held and _works(lambda: os.listdir("/")):
+        return "the root folder can be listed"
+    if "seccomp" in held and _works(lambda: os.fork() or os._exit(0)):
+        return "a process can be started"
+    return ""
+
+
+def _works(action: Callable[[], object]) -> bool:
+    try:
+        action()
+    except PermissionError:
+        return False
+    return True
+
+
+def _give_scratch(confinement: Confinement) -> None:
+    """Makes the user that children become the owner of the scratch folder."""
+    if kernel.IS_LINUX and os.geteuid() == 0:
+        user = confinement.user if "user_change" in confinement.layers else 0
+        os.chown(confinement.scratch, user or 0, user or 0)
+
+
+def confine(confinement: Confinement, server: int) -> None:
+    """Puts this freshly forked child under all layers and limits. Raises `OSError`, `ValueError`.
+
+    server: process id of the fork server, as the child sees it.
+    """
+    limits.impose(confinement.limits)
+    held = confinement.layers
+    if "user_change" in held:
+        identity.become(confinement.user or 0)
+    if "no_capabilities" in held:
+        kernel.drop_capabilities()
+    if kernel.IS_LINUX:  # after the change of user, which undoes it
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != server:
+            raise OSError("the fork server ended before the child was confined")
+    if "no_new_privileges" in held:
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    if "landlock" in held:
+        landlock.restrict(confinement.ruleset)
+    if "seccomp" in held and confinement.filter is not None:
+        seccomp.install(confinement.filter)
