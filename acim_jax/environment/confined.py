@@ -16,7 +16,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from acim_jax.environment import ending, measurements
 from acim_jax.environment.config import ExecutorConfig
@@ -29,6 +29,7 @@ from acim_jax.environment.server_pool import ServerPool
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Opened = TypeVar("Opened", bound="ConfinedFunction")
 
 
 class ConfinedFunction:
@@ -65,7 +66,7 @@ class ConfinedFunction:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Opened) -> Opened:
         return self
 
     def __exit__(self, *_: object) -> None:

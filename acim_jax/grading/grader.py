@@ -10,7 +10,6 @@ import dataclasses
 import threading
 import time
 from collections.abc import Sequence
-from typing import Self
 
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.confined import ConfinedFunction
@@ -44,7 +43,7 @@ class Grader:
         self._opened: dict[Job, ConfinedFunction] = {}
         self._known: collections.OrderedDict[_Question, bool] = collections.OrderedDict()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Grader":
         return self
 
     def __exit__(self, *_: object) -> None:
