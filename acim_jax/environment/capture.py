@@ -47,7 +47,7 @@ class Capture:
         return bool(chunk)
 
     def drain(self) -> None:
-        """Takes what is left in the pipe after its writers were killed, and no more than that."""
+        """Takes what is left in the pipe after its writers were killed, within a bound."""
         for _ in range(_DRAIN_READS):
             if not self.read():
                 return

@@ -50,14 +50,7 @@ class ConfinedFunction:
         setup = _server_setup(job, config, leave_out)
         self.scratch = Path(tempfile.mkdtemp(prefix="acim-executor-"))
         self._ledger = measurements.Ledger()
-        self._pool = ServerPool(
-            setup,
-            self.scratch,
-            workers=config.workers,
-            waiting=config.waiting,
-            max_infra=config.max_infra_rate * measurements.WINDOW,
-            ledger=self._ledger,
-        )
+        self._pool = ServerPool(setup, self.scratch, config, self._ledger)
         self._finalizer = weakref.finalize(self, _remove, self._pool, self.scratch)
         try:
             self.missing: Mapping[protection.Layer, str] = self._pool.missing()

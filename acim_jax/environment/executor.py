@@ -41,7 +41,7 @@ class Executor(ConfinedFunction):
         self, config: ExecutorConfig | None = None, *, leave_out: Sequence[protection.Layer] = ()
     ) -> None:
         config = config or ExecutorConfig()
-        job = Job("acim_jax.environment.child:run_program", config.modules)
+        job = Job("acim_jax.environment.program:run", config.modules)
         super().__init__(job, config, leave_out=leave_out)
 
     def submit(

@@ -1,8 +1,8 @@
-"""What the executor measures of its own work: latency, queue wait, failures of ours."""
+"""What the executor measures of its own work: latency, wait in the queue, failures of ours."""
 
 import collections
 import threading
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 #: Programs over which the rate of our failures is taken.
 WINDOW = 200
@@ -11,7 +11,7 @@ WINDOW = 200
 class Measurements(NamedTuple):
     """Of the programs since the last reading. Seconds; None where there was no program.
 
-    latency: from the program's start to its result. queue_wait: from its hand-over to its start.
+    latency: from the program's start to its result. queue_wait: from its submission to its start.
     restarts: servers that had to be replaced.
     """
 
@@ -46,23 +46,20 @@ class Ledger:
     def _clear(self) -> None:
         self._latencies: list[float] = []
         self._waits: list[float] = []
-        self._infra = self._cancelled = self._restarts = 0
+        self._counts: collections.Counter[str] = collections.Counter()
 
     def note(self, *, wait_s: float, latency_s: float, infra: bool) -> None:
         """One program that ended."""
         with self._lock:
             self._waits.append(wait_s)
             self._latencies.append(latency_s)
-            self._infra += infra
+            self._counts["infra"] += infra
             self._recent.append(infra)
 
-    def note_cancelled(self) -> None:
+    def count(self, event: Literal["cancelled", "restarts"]) -> None:
+        """One more of these."""
         with self._lock:
-            self._cancelled += 1
-
-    def note_restart(self) -> None:
-        with self._lock:
-            self._restarts += 1
+            self._counts[event] += 1
 
     def recent_infra(self) -> int:
         """Failures of ours among the last `WINDOW` programs."""
@@ -72,23 +69,17 @@ class Ledger:
     def take(self) -> Measurements:
         """What was measured since the last call."""
         with self._lock:
-            waits, latencies = sorted(self._waits), sorted(self._latencies)
-            taken = Measurements(
-                programs=len(waits),
-                infra=self._infra,
-                cancelled=self._cancelled,
-                restarts=self._restarts,
-                latency_p50_s=quantile(latencies, 0.50),
-                latency_p95_s=quantile(latencies, 0.95),
-                queue_wait_p50_s=quantile(waits, 0.50),
-                queue_wait_p95_s=quantile(waits, 0.95),
-            )
+            counts = [self._counts[name] for name in ("infra", "cancelled", "restarts")]
+            times = [
+                quantile(sorted(values), share)
+                for values in (self._latencies, self._waits)
+                for share in (0.50, 0.95)
+            ]
+            taken = Measurements(len(self._waits), *counts, *times)
             self._clear()
         return taken
 
 
 def quantile(ordered: list[float], share: float) -> float | None:
     """The smallest of the sorted values that at least `share` of them do not exceed."""
-    if not ordered:
-        return None
-    return ordered[max(-int(-share * len(ordered) // 1) - 1, 0)]
+    return ordered[max(-int(-share * len(ordered) // 1) - 1, 0)] if ordered else None

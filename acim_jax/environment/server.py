@@ -1,4 +1,4 @@
-"""A handle of one fork server (`worker.py`), as the executor sees it."""
+"""A handle of one fork server (`worker.py`)."""
 
 import contextlib
 import os
@@ -25,13 +25,7 @@ _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); "
     "from acim_jax.environment import worker; worker.main()"
 )
-_THREAD_COUNTS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
+_ONE_THREAD_EACH = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
 
 
 class ServerDied(Exception):
@@ -43,7 +37,7 @@ class ServerFailedToStart(RuntimeError):
 
 
 class Introduction(NamedTuple):
-    """pid: of the process that forks. missing: reason by layer of protection that is not there."""
+    """pid: of the process that forks. missing: reason by layer of protection not in force."""
 
     pid: int
     missing: Mapping[protection.Layer, str]
@@ -61,8 +55,8 @@ class Server:
         self._ready = False
         self._introduction: Introduction | None = None
         self._ending = -1  # readable when the process that forks has ended
-        self._hearing = threading.Lock()
-        self._speaking = threading.Lock()
+        self._reading = threading.Lock()
+        self._writing = threading.Lock()
         self._serial = 0
         # -S and -P keep everything but the standard library off the import path; the environment
         # is made from nothing, so that a program finds no secret in it.
@@ -83,13 +77,13 @@ class Server:
             protocol.send(self._requests, {**setup, "scratch": str(self._scratch)})
 
     def introduction(self) -> Introduction:
-        """Who serves, and what protects this machine; known before the server is ready.
+        """Which process serves, and what protects this machine; known before it is ready.
 
         Raises `ServerFailedToStart`.
         """
-        with self._hearing:
+        with self._reading:
             if self._introduction is None:
-                reply = self._first_words()
+                reply = self._read_start()
                 self._introduction = Introduction(reply["pid"], reply["missing"])
                 if hasattr(os, "pidfd_open"):
                     with contextlib.suppress(OSError):  # it has ended already
@@ -99,7 +93,7 @@ class Server:
     def request(
         self, message: Mapping[str, Any], is_wanted: Callable[[], bool]
     ) -> dict[str, Any] | None:
-        """Has one child run and returns the server's report; None if it was not wanted any more.
+        """Has one child run and returns the server's reply; None if it was not wanted any more.
 
         Raises `ServerDied`, and `ServerFailedToStart` if the server was never ready.
         """
@@ -107,7 +101,7 @@ class Server:
         child_pid = 0
         deadline = time.monotonic() + message["timeout_s"] + _GRACE_S
         try:
-            with self._speaking:
+            with self._writing:
                 if not is_wanted():
                     return None
                 self._serial += 1
@@ -126,17 +120,17 @@ class Server:
         raise ServerDied(f"executor server {self._process.pid} died: {reason}")
 
     def cancel(self) -> None:
-        """Ends the program that runs, if one does; from another thread than `request`'s."""
-        with self._speaking, contextlib.suppress(OSError, ValueError):
+        """Ends the child that runs, if one does; called from another thread than `request`."""
+        with self._writing, contextlib.suppress(OSError, ValueError):
             protocol.send(self._requests, {"cancel": self._serial})
 
     def _wait_ready(self) -> None:
         self.introduction()
         if not self._ready:
-            self._first_words()
+            self._read_start()
             self._ready = True
 
-    def _first_words(self) -> dict[str, Any]:
+    def _read_start(self) -> dict[str, Any]:
         try:
             reply = protocol.receive(self._replies, time.monotonic() + _START_S)
         except (TimeoutError, ValueError) as error:
@@ -159,14 +153,14 @@ class Server:
         self.kill()
         self._process.wait()
         self._wait_for_forking_process()
-        with self._speaking:
+        with self._writing:
             for stream in (self._process.stdin, self._process.stdout, self._stderr):
                 if stream is not None:
                     stream.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _wait_for_forking_process(self, patience_s: float = 10.0) -> None:
-        """With namespaces it is a child of the process that was killed, and dies just after it."""
+        """With namespaces it is a child of the killed process, and dies just after it."""
         if self._ending >= 0:
             poll = select.poll()
             poll.register(self._ending, select.POLLIN)
@@ -185,7 +179,8 @@ def _clean_environment(home: Path) -> dict[str, str]:
         "TZ": "UTC",
         "PYTHONUTF8": "1",
         "PYTHONHASHSEED": "0",  # the order of a set of strings is part of a program's result
-        **dict.fromkeys(_THREAD_COUNTS, "1"),
+        "VECLIB_MAXIMUM_THREADS": "1",
+        **{f"{library}_NUM_THREADS": "1" for library in _ONE_THREAD_EACH},
     }
     if "LD_LIBRARY_PATH" in os.environ:  # some interpreters find libpython through it
         environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from acim_jax.environment import measurements
+from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.measurements import Ledger
 from acim_jax.environment.sandbox import protection
 from acim_jax.environment.server import Server, ServerDied, ServerFailedToStart
@@ -50,29 +52,21 @@ class ServerPool:
     """Sends requests to `workers` servers, which start at once, in the background.
 
     setup: the message that each server starts with. root: folder for their scratch folders.
-    waiting: requests that may wait. max_infra: failures of ours among the last
-    `measurements.WINDOW` requests; with more, none is served any longer.
     """
 
     def __init__(
-        self,
-        setup: Mapping[str, Any],
-        root: Path,
-        *,
-        workers: int,
-        waiting: int,
-        max_infra: float,
-        ledger: Ledger,
+        self, setup: Mapping[str, Any], root: Path, config: ExecutorConfig, ledger: Ledger
     ) -> None:
-        self._setup, self._root, self._ledger, self._max_infra = setup, root, ledger, max_infra
-        self._queue: queue.Queue[_Task | None] = queue.Queue(waiting)
+        self._setup, self._root, self._ledger = setup, root, ledger
+        self._max_infra = config.max_infra_rate * measurements.WINDOW
+        self._queue: queue.Queue[_Task | None] = queue.Queue(config.waiting)
         self._lock = threading.Lock()
         self._running: dict[Ticket[Any], Server] = {}
         self._closed = False
-        self._servers = [Server(setup, root) for _ in range(workers)]
+        self._servers = [Server(setup, root) for _ in range(config.workers)]
         self._threads = [
             threading.Thread(target=self._work, args=(slot,), name="executor", daemon=True)
-            for slot in range(workers)
+            for slot in range(config.workers)
         ]
         for thread in self._threads:
             thread.start()
@@ -135,7 +129,7 @@ class ServerPool:
             server = self._running.get(ticket)
         if server is not None:
             server.cancel()
-        self._ledger.note_cancelled()
+        self._ledger.count("cancelled")
 
     def _work(self, slot: int) -> None:
         while (task := self._queue.get()) is not None:
@@ -181,7 +175,7 @@ class ServerPool:
             if reply is None or "infra" not in reply:
                 return reply
             self._replace(slot, server)
-            self._ledger.note_restart()
+            self._ledger.count("restarts")
         return reply
 
     def _replace(self, slot: int, server: Server) -> None:

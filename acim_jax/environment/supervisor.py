@@ -5,6 +5,7 @@ judges by the wait status. Standard library only.
 """
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -23,7 +24,7 @@ _DISK_TICK_S = 0.1
 
 
 class _End(NamedTuple):
-    """exit_code: negative for a signal. reason: why it was killed, empty if it ended by itself."""
+    """exit_code: negative for a signal. reason: why it was killed; "" if it ended by itself."""
 
     exit_code: int
     cpu_s: float
@@ -71,13 +72,8 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                child.run(
-                    lambda: self._call(request["arguments"]),
-                    out_write,
-                    err_write,
-                    self.confinement,
-                    server,
-                )
+                call = functools.partial(self._call, request["arguments"])
+                child.run(call, out_write, err_write, self.confinement, server)
         finally:
             os.close(out_write)
             os.close(err_write)
@@ -85,7 +81,7 @@ class Supervisor:
         err = Capture(err_read, request["output_chars"])
         try:
             if not self.alone:  # in a namespace of its own it dies with the server
-                with contextlib.suppress(BrokenPipeError):  # `_watch` sees that nobody is there
+                with contextlib.suppress(BrokenPipeError):  # `_watch` sees that nobody reads it
                     protocol.send(replies, {"pid": pid})
             end = self._watch(pid, (out, err), begin + request["timeout_s"], request["serial"])
             wall = time.monotonic() - begin
@@ -137,15 +133,15 @@ class Supervisor:
                 if fd == self.wake_read:
                     os.read(fd, 512)
                 elif fd == self.control:
-                    reason = reason or self._hear(serial)
+                    reason = reason or self._read_control(serial)
                 elif not by_fd[fd].read():
                     poll.unregister(fd)
             if reason:
                 _kill_group(pid)
                 os.kill(pid, signal.SIGKILL)  # it may not have made its group yet
 
-    def _hear(self, serial: int) -> str:
-        """What the executor says while a program runs: that it is gone, or wants no result."""
+    def _read_control(self, serial: int) -> str:
+        """Why the child must end: the executor is gone, or cancels this request; else ""."""
         message = protocol.receive(self.control)
         if message is None:
             return "gone"

@@ -34,7 +34,6 @@ _BINDS = re.compile(r"\\(?:int|sum|prod|lim)(?![A-Za-z])")
 _LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _LIST = re.compile(r"\s*(?:,\s*(?:and|or)\s|,|\s(?:and|or)\s)\s*")
 
-
 _DEFAULTS = GraderConfig()
 
 

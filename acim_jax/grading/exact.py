@@ -5,7 +5,9 @@ evaluated as code, and the size of every number is bounded before it is computed
 """
 
 import math
+import operator
 import re
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 MAX_CHARS = 400
@@ -27,6 +29,12 @@ _TOKEN = re.compile(
     r"|(?P<divide>\\div|/)"
     r"|(?P<symbol>[-+^!(){}])"
 )
+
+_OPERATORS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
+    "times": operator.mul,
+    "modulo": operator.mod,
+    "divide": operator.truediv,
+}
 
 
 class _NotExactError(Exception):
@@ -104,9 +112,12 @@ class _Parser:
             return True
         return False
 
-    def _expect(self, text: str) -> None:
-        if not self._take(text):
+    def _group(self, closing: str, depth: int) -> Fraction:
+        """A sum up to its closing bracket; the opening one is read."""
+        value = self.sum(depth + 1)
+        if not self._take(closing):
             raise _NotExactError
+        return value
 
     def sum(self, depth: int) -> Fraction:
         if depth > _MAX_DEPTH:
@@ -125,16 +136,10 @@ class _Parser:
         divided = False
         while (token := self.peek()) is not None:
             kind, text = token
-            if kind == "times":
+            if kind in _OPERATORS:
                 self._next += 1
-                value = _bounded(value * self._signed(depth))
-            elif kind == "modulo":
-                self._next += 1
-                value = value % self._signed(depth)
-            elif kind == "divide":
-                self._next += 1
-                value = _bounded(value / self._signed(depth))
-                divided = True
+                value = _bounded(_OPERATORS[kind](value, self._signed(depth)))
+                divided = divided or kind == "divide"
             elif text == "(" or kind in ("command", "root"):
                 if divided:  # 1/2(3) can be read in two ways
                     raise _NotExactError
@@ -148,9 +153,7 @@ class _Parser:
             raise _NotExactError
         if self._take("-"):
             return -self._signed(depth + 1)
-        if self._take("+"):
-            return self._signed(depth + 1)
-        return self._power(depth)
+        return self._signed(depth + 1) if self._take("+") else self._power(depth)
 
     def _power(self, depth: int) -> Fraction:
         base = self._factorial(depth)
@@ -184,9 +187,7 @@ class _Parser:
             case "repeating", _:
                 return _repeating(text)
             case "symbol", "(" | "{":
-                value = self.sum(depth + 1)
-                self._expect(")" if text == "(" else "}")
-                return value
+                return self._group(")" if text == "(" else "}", depth)
             case "command", "\\frac":
                 top = self._argument(depth)
                 return _bounded(top / self._argument(depth))
@@ -200,9 +201,8 @@ class _Parser:
 
     def _with_fraction(self, text: str, depth: int) -> Fraction:
         r"""A number; directly before a proper `\frac` of digits it is the whole of a mixed one."""
-        value = _literal(text)
-        token = self.peek()
-        if token != ("command", "\\frac") or not text.isdigit():
+        value = Fraction(text)
+        if self.peek() != ("command", "\\frac") or not text.isdigit():
             return value
         start = self._next
         self._next += 1
@@ -216,9 +216,7 @@ class _Parser:
     def _argument(self, depth: int) -> Fraction:
         """A braced argument, or the single digit of a LaTeX shorthand such as `\\frac12`."""
         if self._take("{"):
-            value = self.sum(depth + 1)
-            self._expect("}")
-            return value
+            return self._group("}", depth)
         token = self.peek()
         if token is None or token[0] != "number" or not token[1].isdigit():
             raise _NotExactError
@@ -228,10 +226,6 @@ class _Parser:
         else:
             self._next += 1
         return Fraction(int(digit))
-
-
-def _literal(text: str) -> Fraction:
-    return Fraction(text.rstrip(".") if "e" not in text.lower() else text)
 
 
 def _repeating(text: str) -> Fraction:
@@ -246,10 +240,8 @@ def _exact_root(value: Fraction, degree: int) -> Fraction:
     """The root where it is rational; the real one of a negative number if the degree is odd."""
     if degree == 0 or (value < 0 and degree % 2 == 0):
         raise _NotExactError
-    top, bottom = (
-        _integer_root(abs(value.numerator), degree),
-        _integer_root(value.denominator, degree),
-    )
+    top = _integer_root(abs(value.numerator), degree)
+    bottom = _integer_root(value.denominator, degree)
     return Fraction(-top if value < 0 else top, bottom)
 
 

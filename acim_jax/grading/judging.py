@@ -14,7 +14,7 @@ import json
 import sys
 from typing import Any
 
-from acim_jax.environment import child
+from acim_jax.environment import program
 from acim_jax.grading.remote_calls import decode, encode
 
 
@@ -179,7 +179,7 @@ def _asked_of_program(tree: ast.AST, entry_point: str, namespace: dict[str, Any]
 
 def judge_all(tests: list[dict[str, Any]], mark: str) -> int:
     """Prints `mark` and the verdict of each test as soon as it stands; returns the exit code."""
-    child.prepare_interpreter()
+    program.make_repeatable()
     for test in tests:
         print(f"\n{mark}{json.dumps(judge(**test))}", flush=True)
     return 0

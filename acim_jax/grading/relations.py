@@ -61,6 +61,5 @@ def _ray(variable: str, relation: str, bound: str) -> tuple[str, str]:
 
 
 def _turned(relation: str) -> str:
-    return {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "\\lt": "\\gt", "\\gt": "\\lt"}[
-        relation
-    ]
+    pairs = (("<", ">"), ("\\le", "\\ge"), ("\\lt", "\\gt"))
+    return (dict(pairs) | {greater: less for less, greater in pairs})[relation]

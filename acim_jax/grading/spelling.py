@@ -10,33 +10,14 @@ from typing import NamedTuple
 
 from acim_jax.grading import exact, units
 
-_CHARACTERS = str.maketrans(
-    {
-        "−": "-",
-        "–": "-",
-        "×": "*",
-        "·": "*",
-        "÷": "/",
-        "π": "\\pi ",
-        "∞": "\\infty ",
-        "²": "^2",
-        "³": "^3",
-        "\u00a0": " ",
-        "\u202f": " ",
-        "≤": "\\le ",
-        "≥": "\\ge ",
-        "∪": "\\cup ",
-        "½": "\\frac{1}{2}",
-        "¢": " cents",
-        "∅": "\\emptyset ",
-        "ℝ": "\\mathbb{R}",
-        "≠": "\\neq ",
-        "≈": "\\approx ",
-        "∈": "\\in ",
-        "⁄": "/",
-    }
-)
+_CHARACTERS = str.maketrans({
+    "−": "-", "–": "-", "×": "*", "·": "*", "÷": "/", "⁄": "/", "π": "\\pi ", "∞": "\\infty ",
+    "²": "^2", "³": "^3", "½": "\\frac{1}{2}", "¢": " cents", "\u00a0": " ", "\u202f": " ",
+    "≤": "\\le ", "≥": "\\ge ", "≠": "\\neq ", "≈": "\\approx ", "∈": "\\in ", "∪": "\\cup ",
+    "∅": "\\emptyset ", "ℝ": "\\mathbb{R}",
+})  # fmt: skip
 _DEGREE = r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|°"
+_FONTS = "text|textbf|textit|textrm|mbox|mathrm|mathbf|underline|operatorname"
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -46,10 +27,7 @@ _REWRITES = [
         (r"(?<!\\)\\[!,;:>]|\\(?:quad|qquad|thinspace)(?![A-Za-z])", ""),
         (r"(?<!\\)\\ |~", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-        (
-            r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|underline|operatorname)\s*\{([^{}]*)\}",
-            r" \1 ",
-        ),
+        (rf"\\(?:{_FONTS})\s*\{{([^{{}}]*)\}}", r" \1 "),
         (r"\\overline\s*\{([A-Z]{2})\}", r"\1"),
         (r"\\(?:text)?color\s*\{[a-z]{1,20}\}", ""),
         (r"(?<=\S)\s*\\tag\{[^{}]*\}\s*$", ""),

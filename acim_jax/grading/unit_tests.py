@@ -30,8 +30,10 @@ from acim_jax.records import ExecutionResult, InputOutput, Problem, Status
 _FENCED = re.compile(r"```(?:python|py)?[ \t]*\r?\n(.*?)```", re.DOTALL)
 #: Characters that the answers to one test's calls, or one program's output, may have.
 _MAX_CHARS = 1 << 20
-#: How often a test may ask for calls that depend on the answers to earlier ones.
+#: Times that a test may ask for calls that depend on the answers to earlier ones.
 _MAX_ROUNDS = 8
+#: Fields of a case that are arguments of `judging.judge`.
+_JUDGED = ("preface", "test", "entry_point", "operations", "answers")
 
 
 class Score(NamedTuple):
@@ -54,11 +56,13 @@ class Score(NamedTuple):
 class _Case:
     """One test of one program on its way to a verdict.
 
-    sources: the program. operations: what the test asks of it; answers: JSON, one of each.
+    program: its index. printed: the test, if it gives input and output; else it is `test`, code.
+    operations: what that asks of the program; answers: JSON, one of each.
     """
 
     program: int
     sources: tuple[str, ...]
+    printed: InputOutput | None
     preface: str
     test: str
     entry_point: str
@@ -84,39 +88,35 @@ def score_all(
 
     programs: runs what models wrote. judges: runs `judging.judge_all`.
     """
-    calls: list[_Case] = []
-    prints: list[tuple[int, InputOutput, str]] = []
-    for index, (code, problem) in enumerate(pairs):
-        for test in problem.tests if code is not None else ():
-            if isinstance(test, InputOutput):
-                prints.append((index, test, code or ""))
-            else:
-                calls.append(_case(index, code or "", problem, test))
-    printed = _judge_prints(prints, programs)
-    _judge_calls(calls, programs, judges)
-    verdicts = [*printed, *((one.program, bool(one.verdict), one.infra) for one in calls)]
+    cases = [
+        _case(index, code, problem, test)
+        for index, (code, problem) in enumerate(pairs)
+        if code is not None
+        for test in problem.tests
+    ]
+    _judge_prints([case for case in cases if case.printed is not None], programs)
+    _judge_calls([case for case in cases if case.printed is None], programs, judges)
     results: list[Score] = []
     for index, (_, problem) in enumerate(pairs):
-        own = [(passed, infra) for program, passed, infra in verdicts if program == index]
-        passed = sum(one for one, _ in own)
-        results.append(Score(passed, len(problem.tests), any(infra for _, infra in own)))
+        own = [case for case in cases if case.program == index]
+        passed, infra = sum(bool(case.verdict) for case in own), any(case.infra for case in own)
+        results.append(Score(passed, len(problem.tests), infra))
     return results
 
 
-def _judge_prints(
-    prints: Sequence[tuple[int, InputOutput, str]], programs: Executor
-) -> list[tuple[int, bool, bool]]:
+def _judge_prints(cases: Sequence[_Case], programs: Executor) -> None:
+    pairs = [(case, case.printed) for case in cases if case.printed is not None]
     futures = [
-        programs.submit(_harness("run_with_input", code, test.stdin), output_chars=_MAX_CHARS)
-        for _, test, code in prints
+        programs.submit(
+            _harness("run_with_input", case.sources[0], printed.stdin), output_chars=_MAX_CHARS
+        )
+        for case, printed in pairs
     ]
-    verdicts: list[tuple[int, bool, bool]] = []
-    for (index, test, _), future in zip(prints, futures, strict=True):
+    for (case, printed), future in zip(pairs, futures, strict=True):
         result = future.result()
         ended_well = result.status is Status.OK and not result.truncated
-        passed = ended_well and _lines(result.stdout) == _lines(test.stdout)
-        verdicts.append((index, passed, result.status is Status.INFRA))
-    return verdicts
+        case.verdict = ended_well and _lines(result.stdout) == _lines(printed.stdout)
+        case.infra = result.status is Status.INFRA
 
 
 def _lines(text: str) -> list[str]:
@@ -124,11 +124,13 @@ def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
-def _case(index: int, code: str, problem: Problem, test: str) -> _Case:
+def _case(index: int, code: str, problem: Problem, test: str | InputOutput) -> _Case:
     """A program without the entry point is taken as the body that continues the question.
 
     The program is given the imports of the set-up, and the question's own imports and helpers.
     """
+    if isinstance(test, InputOutput):
+        return _Case(index, (code,), test, "", "", "")
     name, question = problem.entry_point, problem.question
     preface = question if name and _is_python(question) else ""
     if name and not re.search(rf"\bdef\s+{re.escape(name)}\b", code):
@@ -137,7 +139,7 @@ def _case(index: int, code: str, problem: Problem, test: str) -> _Case:
         sources = (preface, code)
     whole = f"{problem.test_setup}\n{test}" if problem.test_setup else test
     sources = (_imports(problem.test_setup), *sources)
-    return _Case(index, tuple(one for one in sources if one), preface, whole, name)
+    return _Case(index, tuple(filter(None, sources)), None, preface, whole, name)
 
 
 def _is_python(text: str) -> bool:
@@ -201,23 +203,23 @@ def _ask_judges(cases: Sequence[_Case], judges: ConfinedFunction) -> None:
     groups: dict[int, list[_Case]] = {}
     for case in cases:
         groups.setdefault(case.program, []).append(case)
-    futures = []
-    for group in groups.values():
-        tests = [
-            {
-                name: getattr(case, name)
-                for name in ("preface", "test", "entry_point", "operations", "answers")
-            }
-            for case in group
-        ]
-        futures.append(judges.call(tests, mark, convert=_as_is, output_chars=_MAX_CHARS))
+    futures = [
+        judges.call(
+            [{name: getattr(case, name) for name in _JUDGED} for case in group],
+            mark,
+            convert=lambda end: end,
+            output_chars=_MAX_CHARS,
+        )
+        for group in groups.values()
+    ]
     for group, future in zip(groups.values(), futures, strict=True):
         result = future.result()
-        for case, line in zip(group, _marked(result, mark), strict=False):
+        lines = _marked(result, mark)
+        for case, line in zip(group, lines, strict=False):
             reply = json.loads(line)
             case.verdict = reply.get("passed")
             case.operations = reply.get("operations", [])
-        for case in group[len(_marked(result, mark)) :]:
+        for case in group[len(lines) :]:
             case.verdict = False
             case.infra = result.status is Status.INFRA
 
@@ -227,10 +229,6 @@ def _marked(result: ExecutionResult | Ending, mark: str) -> list[str]:
         return []
     lines = result.stdout.split("\n")
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
-
-
-def _as_is(end: Ending) -> Ending:
-    return end
 
 
 @functools.cache

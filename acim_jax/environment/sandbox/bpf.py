@@ -62,11 +62,6 @@ def low(argument: int) -> int:
     return 16 + 8 * argument
 
 
-def high(argument: int) -> int:
-    """Offset of the high half of an argument."""
-    return low(argument) + 4
-
-
 def masked(value: int) -> Code:
     """Keeps some bits of the word that was read."""
     return [Instruction(_AND, 0, 0, value)]
@@ -90,8 +85,8 @@ def if_any_bit(bits: int, then: Code) -> Code:
 def dispatch(actions: Mapping[int, Code], default: Code) -> Code:
     """A search tree: runs `actions[n]` for the word n that was read, else `default`.
 
-    Every leaf must end the filter. A tree and no list: the kernel tries all numbers when the filter
-    is installed, which happens once per program.
+    Every leaf must end the filter. It is a tree, not a list, since the kernel runs the filter on
+    every number when it is installed, which happens once per program.
     """
     starts: list[tuple[int, Code]] = [(0, default)]
     for number in sorted(actions):
@@ -115,7 +110,7 @@ def _tree(ranges: Sequence[tuple[int, Code]]) -> Code:
     return [fork, Instruction(_JUMP, 0, 0, len(left)), *left, *right]
 
 
-class Program:
+class Filter:
     """A filter as the kernel takes it. address: of its `struct sock_fprog`, while it lives."""
 
     def __init__(self, code: Code) -> None:

@@ -53,7 +53,7 @@ class Confinement:
     memory: MemoryFiles | None = None
     user: int | None = None
     ruleset: int = -1
-    filter: seccomp.Filter | None = None
+    filter: seccomp.Prepared | None = None
 
     @property
     def layers(self) -> frozenset[Layer]:

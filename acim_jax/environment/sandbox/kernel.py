@@ -1,6 +1,6 @@
 """Linux calls that Python's standard library lacks, through ctypes.
 
-The C library is loaded when this module is imported: loading it in a forked child costs 1 ms.
+The C library is loaded with this module, in the server: loading it in a child costs 1 ms.
 """
 
 import ctypes
@@ -26,40 +26,28 @@ LANDLOCK_ADD_RULE = 445
 LANDLOCK_RESTRICT_SELF = 446
 
 
-def prctl(option: int, argument: int | ctypes.c_void_p = 0) -> None:
-    """Raises `OSError` if the kernel refuses."""
-    value = argument if isinstance(argument, ctypes.c_void_p) else ctypes.c_ulong(argument)
-    zero = ctypes.c_ulong(0)
-    if LIBC.prctl(option, value, zero, zero, zero) != 0:
-        raise _error("prctl")
-
-
-def set_seccomp(program: ctypes.c_void_p) -> None:
-    """Installs a filter (`struct sock_fprog *`). Raises `OSError` if the kernel refuses."""
-    zero = ctypes.c_ulong(0)
-    if LIBC.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), program, zero, zero) != 0:
-        raise _error("prctl(PR_SET_SECCOMP)")
+def prctl(option: int, *arguments: int | ctypes.c_void_p) -> None:
+    """prctl(2); arguments that are left out are 0. Raises `OSError` if the kernel refuses."""
+    values = [a if isinstance(a, ctypes.c_void_p) else ctypes.c_ulong(a) for a in arguments]
+    values += [ctypes.c_ulong(0)] * (4 - len(values))
+    _check(LIBC.prctl(option, *values), "prctl")
 
 
 def syscall(name: str, number: int, *arguments: object) -> int:
     """Any call by number; `name` is for the message. Raises `OSError` if the kernel refuses."""
-    result = LIBC.syscall(ctypes.c_long(number), *arguments)
-    if result < 0:
-        raise _error(name)
-    return result
+    return _check(LIBC.syscall(ctypes.c_long(number), *arguments), name)
 
 
 def unshare(flags: int) -> None:
     """Leaves the shared namespaces that `flags` name. Raises `OSError`."""
-    if LIBC.unshare(flags) != 0:
-        raise _error("unshare")
+    _check(LIBC.unshare(flags), "unshare")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """mount(2). Raises `OSError`."""
     texts = [os.fsencode(text) or None for text in (source, target, kind, data)]
-    if LIBC.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]) != 0:
-        raise _error(f"mount of {kind or source or target} on {target}")
+    result = LIBC.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3])
+    _check(result, f"mount of {kind or source or target} on {target}")
 
 
 def set_mount_read_only(path: str, *, recursive: bool) -> None:
@@ -90,25 +78,30 @@ def pivot_root_here() -> None:
 def detach(path: str) -> None:
     """Takes a mount away, at once. Raises `OSError`."""
     mnt_detach = 2
-    if LIBC.umount2(os.fsencode(path), mnt_detach) != 0:
-        raise _error(f"umount of {path}")
+    _check(LIBC.umount2(os.fsencode(path), mnt_detach), f"umount of {path}")
 
 
 def advise(start: int, length: int, advice: int) -> None:
     """madvise(2). Raises `OSError`."""
-    if LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(advice)) != 0:
-        raise _error("madvise")
+    _check(
+        LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(advice)),
+        "madvise",
+    )
 
 
 def drop_capabilities() -> None:
-    """Empties all capability sets of this process. Raises `OSError`."""
+    """Empties all capability sets of this process: whoever makes a user namespace is given some.
+
+    Raises `OSError`.
+    """
     version_3 = 0x20080522
     header = (ctypes.c_uint32 * 2)(version_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
-    if LIBC.capset(ctypes.byref(header), ctypes.byref(nothing)) != 0:
-        raise _error("capset")
+    _check(LIBC.capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")
 
 
-def _error(what: str) -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, f"{what}: {os.strerror(number)}")
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result

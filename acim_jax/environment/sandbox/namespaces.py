@@ -11,13 +11,8 @@ from collections.abc import Callable, Sequence
 
 from acim_jax.environment.sandbox import kernel, trial
 
-_NEWNS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
-    0x0002_0000,
-    0x0800_0000,
-    0x1000_0000,
-    0x2000_0000,
-    0x4000_0000,
-)
+_NEWNS, _NEWIPC, _NEWUSER = 0x0002_0000, 0x0800_0000, 0x1000_0000
+_NEWPID, _NEWNET = 0x2000_0000, 0x4000_0000
 _FLAGS = _NEWPID | _NEWNET | _NEWIPC
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 0x1000, 0x4000, 0x4_0000
 
@@ -103,7 +98,7 @@ def _fill(base: str, read: Sequence[str], devices: Sequence[str]) -> None:
 
 
 def _mirror(path: str, base: str, shown: list[str], *, bind: bool) -> None:
-    """Makes `path` mean under `base` what it means here: links copied, the real folder bound."""
+    """Makes `path` mean under `base` what it means here: copies links, binds the real folder."""
     current = "/"
     parts = [part for part in path.split("/") if part]
     for index, part in enumerate(parts):
@@ -130,8 +125,5 @@ def _within(path: str, folders: Sequence[str]) -> bool:
 
 
 def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.write(descriptor, text.encode("ascii"))
-    finally:
-        os.close(descriptor)
+    with open(path, "wb", buffering=0) as file:
+        file.write(text.encode("ascii"))

@@ -1,11 +1,12 @@
 """The system calls that programs may make, as a seccomp filter.
 
-A list of what is allowed: what is not listed does not exist. Refused calls fail with EPERM, so that
+Calls are allowed by name; a call in no table does not exist. Refused calls fail with EPERM, so that
 a program sees a `PermissionError`; calls that only an attack makes end the program (SIGSYS).
 """
 
 import errno
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from acim_jax.environment.sandbox import bpf, kernel, syscalls
@@ -26,6 +27,7 @@ _IOCTLS = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x802C_542A)
 #: PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA.
 _PRCTLS = (3, 15, 16, 0x5356_4D41)
 
+_MODE_FILTER = 2
 #: Stands for a process id until there is one; larger than the kernel gives.
 _ANY_PID = 0x7FFF_FFF1
 
@@ -34,7 +36,7 @@ _REFUSE = bpf.finish(bpf.errno(errno.EPERM))
 
 
 def build(machine: str, pid: int) -> bpf.Code:
-    """The filter for programs of process `pid` on `machine` (a key of `ARCHITECTURES`)."""
+    """The filter for a program in process `pid` on `machine` (a key of `ARCHITECTURES`)."""
     actions: dict[int, bpf.Code] = {}
     for table, action in (
         (syscalls.ALLOWED, _ALLOW),
@@ -43,12 +45,10 @@ def build(machine: str, pid: int) -> bpf.Code:
         (syscalls.UNSUPPORTED, bpf.finish(bpf.errno(errno.EOPNOTSUPP))),
         (syscalls.KILLED, bpf.finish(bpf.KILL)),
     ):
-        actions |= {n: action for row in table.values() if (n := _number(row, machine)) is not None}
+        actions |= dict.fromkeys(_numbers(table, machine).values(), action)
     checks = _checks(pid)
-    for name, row in syscalls.CHECKED.items():
-        number = _number(row, machine)
-        if number is not None:
-            actions[number] = checks[name]
+    for name, number in _numbers(syscalls.CHECKED, machine).items():
+        actions[number] = checks[name]
     unknown = bpf.finish(bpf.errno(errno.ENOSYS))
     return [
         *bpf.load(bpf.ARCHITECTURE),
@@ -59,39 +59,41 @@ def build(machine: str, pid: int) -> bpf.Code:
     ]
 
 
-class Filter(NamedTuple):
-    """A filter made ready once per fork server; a child only fills in its process id."""
+class Prepared(NamedTuple):
+    """A filter made once per fork server; a child only fills in its process id, at `own_pid`."""
 
-    program: bpf.Program
+    filter: bpf.Filter
     own_pid: tuple[int, ...]
 
 
-def prepare() -> Filter:
+def prepare() -> Prepared:
     """The filter for this machine. Raises `OSError` on an architecture without tables."""
     if kernel.MACHINE not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise OSError(f"no system call tables for {kernel.MACHINE}, only for {known}")
     code = build(kernel.MACHINE, _ANY_PID)
     places = tuple(i for i, instruction in enumerate(code) if instruction.value == _ANY_PID)
-    return Filter(bpf.Program(code), places)
+    return Prepared(bpf.Filter(code), places)
 
 
-def install(prepared: Filter) -> None:
+def install(prepared: Prepared) -> None:
     """Puts the filter on this process, for good. Raises `OSError`.
 
     `no_new_privs` must be set before.
     """
     for place in prepared.own_pid:
-        prepared.program.set_value(place, os.getpid())
-    kernel.set_seccomp(prepared.program.address)
+        prepared.filter.set_value(place, os.getpid())
+    kernel.prctl(kernel.PR_SET_SECCOMP, _MODE_FILTER, prepared.filter.address)
 
 
-def _number(row: Numbers, machine: str) -> int | None:
-    return row.x86_64 if machine == "x86_64" else row.aarch64
+def _numbers(table: Mapping[str, Numbers], machine: str) -> dict[str, int]:
+    """Number by name of the calls that the architecture has."""
+    found = {name: getattr(numbers, machine) for name, numbers in table.items()}
+    return {name: number for name, number in found.items() if number is not None}
 
 
 def _checks(pid: int) -> dict[str, bpf.Code]:
-    """Conditions on arguments. Flags of 64 bits have all their meaning in the low half."""
+    """Conditions on arguments. Of 64-bit flags only the low half has a meaning."""
     own_process = _if_argument_in(0, (pid,))
     return {
         # Truncating needs no right to write before Landlock's third version.
