@@ -49,11 +49,9 @@ def _take_streams(stdout: int, stderr: int) -> None:
     """Puts `/dev/null` on 0 and the pipes on 1 and 2, with fresh text streams on them."""
     for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (stdout, 1), (stderr, 2)):
         os.dup2(source, target)
-    sys.stdin, sys.stdout, sys.stderr = (
-        text_stream(0, "r"),
-        text_stream(1, "w"),
-        text_stream(2, "w"),
-    )
+    sys.stdin = text_stream(0, "r")
+    sys.stdout = text_stream(1, "w")
+    sys.stderr = text_stream(2, "w")
 
 
 def text_stream(fd: int, mode: str) -> IO[str]:

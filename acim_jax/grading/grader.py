@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.confined import ConfinedFunction
+from acim_jax.environment.ending import Ending
 from acim_jax.environment.job import Job
-from acim_jax.grading import answers, comparison, extraction, spelling
+from acim_jax.grading import answers, extraction, spelling, symbolic_job
 from acim_jax.grading.answers import Grade
-from acim_jax.grading.comparison import Comparison
 from acim_jax.grading.config import GraderConfig
 from acim_jax.records import Status
 
@@ -73,7 +73,7 @@ class Grader:
         comparison that ran out of time is not remembered: the machine may have been busy.
         """
         grades: list[Grade] = []
-        waiting: dict[_Question, concurrent.futures.Future[Comparison]] = {}
+        waiting: dict[_Question, concurrent.futures.Future[Ending]] = {}
         questions: dict[int, _Question] = {}
         for index, (prediction, answer) in enumerate(pairs):
             begin = time.perf_counter()
@@ -91,26 +91,32 @@ class Grader:
             method, correct = verdict
             grades.append(Grade(correct, extracted, method, time.perf_counter() - begin))
         for index, question in questions.items():
-            compared = waiting[question].result()
-            self._remember(question, compared)
-            grades[index] = _with_comparison(grades[index], compared)
+            end = waiting[question].result()
+            self._remember(question, end)
+            grades[index] = _with_comparison(grades[index], end)
         return grades
 
-    def _compare(self, question: _Question) -> concurrent.futures.Future[Comparison]:
-        return self._open(comparison.JOB).call(*question, convert=comparison.of_ending)
+    def _compare(self, question: _Question) -> concurrent.futures.Future[Ending]:
+        return self._open(symbolic_job.JOB).call(*question, convert=lambda end: end)
 
-    def _remember(self, question: _Question, compared: Comparison) -> None:
-        if compared.status is Status.OK:
-            self._known[question] = compared.equal
+    def _remember(self, question: _Question, end: Ending) -> None:
+        if _has_verdict(end):
+            self._known[question] = end.exit_code == symbolic_job.EQUAL
             if len(self._known) > _CACHE_SIZE:
                 self._known.popitem(last=False)
 
 
-def _with_comparison(first: Grade, compared: Comparison) -> Grade:
+def _has_verdict(end: Ending) -> bool:
+    return end.exit_code in (symbolic_job.EQUAL, symbolic_job.DIFFERENT)
+
+
+def _with_comparison(first: Grade, end: Ending) -> Grade:
+    """A child that failed, for whatever reason, has not found the answers equal."""
+    ran_out = end.status is Status.TIMEOUT and not _has_verdict(end)
     return dataclasses.replace(
         first,
-        correct=compared.equal,
-        method="timeout" if compared.status is Status.TIMEOUT else "symbolic",
-        wall_s=first.wall_s + compared.wall_s,
-        infra=compared.status is Status.INFRA,
+        correct=end.exit_code == symbolic_job.EQUAL,
+        method="timeout" if ran_out else "symbolic",
+        wall_s=first.wall_s + end.wall_s,
+        infra=end.status is Status.INFRA,
     )

@@ -2,7 +2,7 @@ r"""Symbolic comparison of two answers by Math-Verify: the job of servers of its
 
 Math-Verify turns LaTeX into SymPy through a grammar and never evaluates the text as code, but a
 hostile text may keep it busy forever. So this module is only imported by fork servers
-(`comparison.JOB`), whose children can be killed.
+(`symbolic_job.JOB`), whose children can be killed.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import math_verify
 import sympy
 from math_verify import parser
 
-from acim_jax.grading import comparison
+from acim_jax.grading import symbolic_job
 
 #: Two closed numbers without a decimal among them are the same within this relative difference;
 #: Math-Verify itself rounds to 6 absolute places, which makes all tiny numbers equal.
@@ -27,7 +27,7 @@ _LATEX = (parser.LatexExtractionConfig(boxed_match_priority=0),)
 
 def compare(prediction: str, answer: str) -> int:
     """The exit code of a child that compares two answers."""
-    return comparison.EQUAL if equal(prediction, answer) else comparison.DIFFERENT
+    return symbolic_job.EQUAL if equal(prediction, answer) else symbolic_job.DIFFERENT
 
 
 def warm_up() -> None:

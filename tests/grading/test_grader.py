@@ -16,7 +16,7 @@ import pytest
 from acim_jax.environment.confined import ConfinedFunction
 from acim_jax.environment.ending import Ending
 from acim_jax.environment.executor import Executor
-from acim_jax.grading import comparison, reward
+from acim_jax.grading import reward, symbolic_job
 from acim_jax.grading.answers import Grade
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
@@ -114,7 +114,7 @@ def test_equal_questions_are_asked_once() -> None:
     pairs = [(r"\boxed{\sqrt{20}}", r"2\sqrt{5}"), (r"\boxed{\sqrt{20}}", r"2\sqrt{6}")]
     judges = ScriptedComparisons([EQUAL, DIFFERENT])
     grader = Grader()
-    grader._opened[comparison.JOB] = judges
+    grader._opened[symbolic_job.JOB] = judges
     first = grader.grade([*pairs, *pairs])
     again = grader.grade(pairs)
     assert [grade.correct for grade in first] == [True, False] * 2
@@ -129,7 +129,7 @@ def test_what_ran_out_of_time_or_failed_on_our_side_is_told_apart_and_asked_agai
     pair = (r"\boxed{\sqrt{20}}", r"2\sqrt{5}")
     endings = [failed(Status.TIMEOUT), failed(Status.INFRA), failed(Status.MEMORY), EQUAL]
     grader = Grader()
-    grader._opened[comparison.JOB] = ScriptedComparisons(endings)
+    grader._opened[symbolic_job.JOB] = ScriptedComparisons(endings)
     found = [grader.grade([pair])[0] for _ in endings]
     assert [(grade.correct, grade.method, grade.infra) for grade in found] == [
         (False, "timeout", False),
@@ -150,7 +150,7 @@ def test_an_episode_whose_grading_failed_on_our_side_is_dropped(executor: Execut
         (Status.TIMEOUT, Stop.EOS, "timeout"),
     ):
         grader = Grader()
-        grader._opened[comparison.JOB] = ScriptedComparisons([failed(status)])
+        grader._opened[symbolic_job.JOB] = ScriptedComparisons([failed(status)])
         (scored,) = reward.score([episode], problems, grader, executor, Markup())
         assert (scored.stop, scored.graded, scored.reward) == (stop, graded, 0.0)
 
@@ -166,8 +166,8 @@ def test_text_that_would_run_as_code_does_not(grader: Grader, tmp_path: Path) ->
     assert not marker.exists()
 
 
-EQUAL = Ending(Status.ERROR, comparison.EQUAL, "", "", False, 0.25)
-DIFFERENT = Ending(Status.ERROR, comparison.DIFFERENT, "", "", False, 0.25)
+EQUAL = Ending(Status.ERROR, symbolic_job.EQUAL, "", "", False, 0.25)
+DIFFERENT = Ending(Status.ERROR, symbolic_job.DIFFERENT, "", "", False, 0.25)
 
 
 def failed(status: Status) -> Ending:
