@@ -1,4 +1,4 @@
-"""Which layers stand between a program and this machine, as `acim doctor` reports it."""
+"""What protects this machine from programs, as `acim doctor` reports it."""
 
 import importlib.metadata
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 from acim_jax.environment.sandbox import kernel, protection
 
-#: What holds the threats of a layer where the layer is missing.
+#: What stops the threats of a layer where the layer is missing.
 FALLBACKS: Mapping[protection.Layer, str] = {
     "namespaces": "seccomp and Landlock refuse network, processes and signals; a subreaper ends "
     "what escapes; programs see process ids of the host",

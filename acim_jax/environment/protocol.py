@@ -1,6 +1,6 @@
 """Length-prefixed JSON over pipes, between the executor and its fork servers.
 
-JSON and never pickle: text that a program wrote passes through here.
+JSON, never pickle: text that a program wrote passes through here.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The folder that a program may write: emptied after each, whatever was left in it.
+"""The folder that a program may write to: emptied after each program, whatever it left there.
 
 Standard library only; runs inside a fork server (`worker.py`).
 """
@@ -52,12 +52,12 @@ def size(folder: str, at_most_files: int) -> tuple[int, int]:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
         except OSError:
-            continue  # removed or closed meanwhile by the program that is being watched
+            continue  # the program that is being watched has removed or closed it
     return total, count
 
 
 def remove(folder: str) -> None:
-    """Removes a server's folder, and the executor's, in which it stands, if it was the last."""
+    """Removes a server's folder, and the executor's, which holds it, if it was the last."""
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(folder))

@@ -1,16 +1,8 @@
-r"""Is an extracted answer right? What can be said exactly; the rest is for `symbolic.py`.
+r"""Is an extracted answer right? What can be decided exactly; the rest is left to `symbolic.py`.
 
-Policy, where graders differ (`GraderConfig` has the choices, these are the defaults):
-
-- numbers are compared exactly, as fractions; only if the reference answer itself is a decimal,
-  a relative difference of 1e-6 is allowed (the reference may be rounded, a prediction may not);
-- a percent sign on one side only: `5%` is right for both `5` (a unit) and `0.05` (its value);
-- units, money and degree signs are dropped, except that two different physical units disagree;
-- `x = 5` is `5`; a list without brackets is a set; brackets and their kind otherwise count;
-- words are compared without regard to case, symbols are not.
-
-No text is ever evaluated as code in this process. What the exact part cannot decide goes to
-Math-Verify in a child that can be killed (`Executor.compare`).
+Where graders differ, `GraderConfig` decides; docs/grading.md states the rules. Numbers are compared
+as fractions. Only a decimal reference answer may be rounded, so it alone has a tolerance. No text
+is evaluated as code.
 """
 
 import dataclasses
@@ -41,7 +33,7 @@ _DEFAULTS = GraderConfig()
 class Grade:
     """method: what decided. `timeout`: the symbolic comparison ran out of time (not correct).
     `none`: nothing to grade, or too large to be compared. wall_s: seconds spent. infra: the
-    comparison could not be made by a failure of ours."""
+    comparison failed on our side."""
 
     correct: bool
     extracted: str | None
@@ -53,7 +45,7 @@ class Grade:
 def decide(
     extracted: str | None, answer: str, policy: GraderConfig = _DEFAULTS
 ) -> tuple[Method, bool] | None:
-    """What can be said without symbolic computation: (method, correct), or None."""
+    """What needs no symbolic computation: (method, correct); else None."""
     if not extracted:
         return "none", False
     if extracted == answer:
@@ -82,7 +74,7 @@ def decide(
 
 
 def _decide_form(mine: str, gold: str) -> tuple[Method, bool] | None:
-    """Choices by their letter; texts that are no answer, or go on without an end."""
+    """Choices by their letter; texts that are no answer, or that end in dots."""
     if (letter := spelling.choice(gold)) and (chosen := spelling.choice(mine)):
         return "exact", letter == chosen
     if (_ENDLESS.search(mine) is None) != (_ENDLESS.search(gold) is None):

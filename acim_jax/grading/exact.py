@@ -1,6 +1,6 @@
 """Exact values of the plain numbers that most answers are: integers, decimals, fractions, powers.
 
-A whitelisting tokenizer and a small recursive parser over `fractions.Fraction`; nothing is ever
+A whitelisting tokenizer and a small recursive parser over `fractions.Fraction`. Nothing is
 evaluated as code, and the size of every number is bounded before it is computed.
 """
 
@@ -38,7 +38,7 @@ _OPERATORS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
 
 
 class _NotExactError(Exception):
-    """The text is no closed rational expression, or one too large to compute."""
+    """The text is no closed rational expression, or its value is too large to compute."""
 
 
 def rational(text: str) -> Fraction | None:

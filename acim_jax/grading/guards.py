@@ -1,6 +1,6 @@
-"""What is too long, too deep or too large to be worth a symbolic comparison.
+"""Answers that are too long, too deep or too large for a symbolic comparison.
 
-A guess at cost, made on the text: what slips through still meets the deadline of the child.
+The cost is estimated from the text; what is missed here still meets the deadline of the child.
 """
 
 import re
@@ -33,7 +33,7 @@ def is_too_large(text: str) -> bool:
 
 
 def nesting(text: str) -> int:
-    """How deep brackets of any kind stand within brackets."""
+    """The depth of nested brackets of any kind."""
     deepest = depth = 0
     for bracket in re.findall(r"[(\[{)\]}]", text):
         depth += 1 if bracket in "([{" else -1

@@ -19,7 +19,7 @@ from acim_jax.grading.remote_calls import decode, encode
 
 
 class _Log:
-    """Operations that have answers, and those that a test asked for beyond them."""
+    """Operations that have answers, and those that a test asked for after them."""
 
     def __init__(self, operations: list[Any], answers: list[str]) -> None:
         self.operations = operations
@@ -29,7 +29,7 @@ class _Log:
         self.asked: list[Any] = []
 
     def perform(self, *operation: Any) -> Any:
-        """What the operation gives. Answers that the test has no use for are passed over."""
+        """What the operation gives. Answers that the test does not ask for are skipped."""
         wanted = json.dumps(operation)
         if not self.asked and wanted in self.texts[self.at :]:
             index = self.texts.index(wanted, self.at)
@@ -88,7 +88,7 @@ class _Remote:
 
 
 class _Unknown(_Remote):
-    """The result of a call without an answer: agrees with any comparison, computes to itself."""
+    """The result of a call without an answer: any comparison of it holds, as of what it computes."""
 
     def __int__(self) -> int:
         return 1
@@ -121,7 +121,7 @@ class _Unknown(_Remote):
 
 
 class _Asserts(ast.NodeTransformer):
-    """`assert x` becomes `if not x: _failed()`, which overlooks what an unknown result caused."""
+    """`assert x` becomes `if not x: _failed()`, which ignores failures due to unknown results."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         failed = ast.Expr(ast.Call(ast.Name("_failed", ast.Load()), [], []))
@@ -161,8 +161,8 @@ def judge(
 def _asked_of_program(tree: ast.AST, entry_point: str, namespace: dict[str, Any]) -> set[str]:
     """The names in a test that belong to the program under test: all that nothing else defines.
 
-    Modules of the standard library are imported on the way. A built-in name is the program's only
-    if it is the one thing that the test calls.
+    Modules of the standard library that the test names are imported. A built-in name is the
+    program's only if it is the one thing that the test calls.
     """
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]

@@ -12,8 +12,8 @@ _GREATER = {">": False, "\\gt": False, "\\ge": True}
 
 
 def comparable(mine: str, gold: str) -> tuple[str, str]:
-    """The two cleaned answers, written as intervals where one of them is an inequality and the
-    other an inequality in the same variable or a set."""
+    """The two cleaned answers. If one is an inequality and the other a set or an inequality in the
+    same variable, inequalities are written as intervals."""
     first, second = as_interval(mine), as_interval(gold)
     if first and second and first[0] == second[0]:
         return first[1], second[1]

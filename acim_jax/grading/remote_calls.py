@@ -1,7 +1,7 @@
 """The program under test in a process of its own: calls come in, what they gave goes out, as data.
 
-The text of this file runs inside a child of the executor, so it uses the standard library only.
-`answer_calls` performs a list of operations on a program and prints what each gave.
+The text of this file is prepended to the program where programs run, so it uses the standard
+library only. `answer_calls` performs a list of operations on a program and prints what each gave.
 `run_with_input` runs a whole program that reads standard input.
 
 An operation is `["call", target, arguments, named]`, `["get", target, name]` or
@@ -23,12 +23,32 @@ from typing import Any
 
 MAX_ITEMS = 10_000  # taken of an iterator
 
+#: tag -> (types of values, value -> data, data -> value)
+_TAGGED: dict[str, tuple[Any, Any, Any]] = {
+    "fraction": (
+        fractions.Fraction,
+        lambda value: [value.numerator, value.denominator],
+        lambda data: fractions.Fraction(*data),
+    ),
+    "decimal": (decimal.Decimal, str, decimal.Decimal),
+    "complex": (complex, lambda value: [value.real, value.imag], lambda data: complex(*data)),
+    "bytes": ((bytes, bytearray), lambda value: bytes(value).hex(), bytes.fromhex),
+    "range": (range, lambda value: [value.start, value.stop, value.step], lambda d: range(*d)),
+}
+_COLLECTIONS: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+
 
 def encode(value: Any) -> Any:
     """`value` as JSON: exact built-in types, tagged where JSON has none; else an opaque object.
 
     Subclasses become their base, so that no method of the program's own takes part in a comparison.
     """
+    for tag, (kinds, to_data, _) in _TAGGED.items():
+        if isinstance(value, kinds):
+            return {tag: to_data(value)}
+    for tag, kind in _COLLECTIONS.items():
+        if isinstance(value, kind):
+            return {tag: [encode(item) for item in iter(value)]}
     match value:
         case None | bool():
             return value
@@ -36,37 +56,18 @@ def encode(value: Any) -> Any:
             return str.__str__(value)
         case numbers.Integral():
             return int(value)
-        case fractions.Fraction():
-            return {"fraction": [value.numerator, value.denominator]}
         case numbers.Real():
             return float(value)
         case list():
             return [encode(item) for item in list.__iter__(value)]
         case dict():
             return {"dict": [[encode(k), encode(v)] for k, v in dict.items(value)]}
-        case _:
-            return _tagged(value)
-
-
-def _tagged(value: Any) -> dict[str, Any]:
-    match value:
-        case _ if hasattr(type(value), "encoded_target"):
+        case _ if hasattr(type(value), "encoded_target"):  # an object of `judging.py`
             return type(value).encoded_target(value)
-        case tuple() | set() | frozenset():
-            kind = next(k for k in (tuple, set, frozenset) if isinstance(value, k))
-            return {kind.__name__: [encode(item) for item in iter(value)]}
-        case bytes() | bytearray():
-            return {"bytes": bytes(value).hex()}
-        case complex():
-            return {"complex": [value.real, value.imag]}
-        case range():
-            return {"range": [value.start, value.stop, value.step]}
-        case decimal.Decimal():
-            return {"decimal": str(value)}
         case type() if getattr(builtins, value.__name__, None) is value:
             return {"type": value.__name__}
         case _ if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-            return {"list": encode(value.tolist())}
+            return encode(value.tolist())
         case _ if hasattr(value, "__next__"):
             return {"iterator": [encode(item) for item in itertools.islice(value, MAX_ITEMS)]}
         case _:
@@ -83,21 +84,12 @@ def decode(data: Any, resolve: Any) -> Any:
     match tag:
         case "dict":
             return {decode(k, resolve): decode(v, resolve) for k, v in content}
-        case "list":
-            return decode(content, resolve)
-        case "tuple" | "set" | "frozenset" | "iterator":
-            kind = {"tuple": tuple, "set": set, "frozenset": frozenset, "iterator": iter}[tag]
-            return kind([decode(item, resolve) for item in content])
-        case "bytes":
-            return bytes.fromhex(content)
-        case "complex":
-            return complex(*content)
-        case "range":
-            return range(*content)
-        case "fraction":
-            return fractions.Fraction(*content)
-        case "decimal":
-            return decimal.Decimal(content)
+        case "iterator":
+            return iter(decode(content, resolve))
+        case _ if tag in _COLLECTIONS:
+            return _COLLECTIONS[tag](decode(content, resolve))
+        case _ if tag in _TAGGED:
+            return _TAGGED[tag][2](content)
         case "type" if isinstance(getattr(builtins, content, None), type):
             return getattr(builtins, content)
         case _:

@@ -1,6 +1,6 @@
-"""Spelling of answers: LaTeX dressing removed, units and percent signs split from numbers.
+"""Spelling of answers: LaTeX markup removed, units and percent signs split from numbers.
 
-Strings in, strings out; what an answer is worth is decided in `answers.py`.
+Strings in, strings out; `answers.py` compares.
 """
 
 import functools
@@ -78,8 +78,8 @@ _OTHER_CHOICE = re.compile(r"\b[A-J]\b|\b(?:and|or)\b")
 
 
 class Quantity(NamedTuple):
-    """A number as it was written. unit: "" without one. decimals: digits behind the point if it is
-    written with one, so possibly rounded; else None."""
+    """A number as it was written. unit: "" without one. decimals: digits after the decimal point,
+    None without a point. A number with one may be rounded."""
 
     value: Fraction
     unit: str
@@ -89,7 +89,7 @@ class Quantity(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def clean(text: str) -> str:
-    """An answer without dressing: delimiters, spacing, fonts, money and degree signs."""
+    """An answer without delimiters, spacing, fonts, money and degree signs."""
     text = text.translate(_CHARACTERS).strip()
     trimmed = True
     while trimmed:
@@ -112,7 +112,7 @@ def clean(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """What two answers of the same spelling share; `text` is cleaned."""
+    """A normal form that equal spellings share; `text` is cleaned."""
     # A space between digits stays: 1 1/2 is not 11/2.
     compact = re.sub(r"\s+(?!\d)|(?<!\d)\s+", "", text)
     if choice := re.fullmatch(r"\(([A-Za-z])\)", compact):

@@ -1,12 +1,12 @@
-"""Units of measurement behind numbers: which exclude each other, and which convert exactly."""
+"""Units of measurement after numbers: which ones contradict each other, which ones convert."""
 
 import re
 from fractions import Fraction
 from typing import NamedTuple
 
 _INCH = Fraction(127, 5000)
-#: dimension -> unit -> (its size, its spellings; a plural s goes without saying). Other words are
-#: taken as names of what is counted.
+#: dimension -> unit -> (its size, its spellings without a plural s). Other words are taken as names
+#: of what is counted.
 _TABLE = {
     "length": {
         "mm": (Fraction(1, 1000), "mm millimeter millimetre"),

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from acim_jax.environment import scratch as scratches
 from acim_jax.environment.sandbox import (
@@ -25,6 +26,8 @@ from acim_jax.environment.sandbox import (
 from acim_jax.environment.sandbox.limits import Limits
 from acim_jax.environment.sandbox.memory import MemoryFiles
 from acim_jax.environment.sandbox.protection import LAYERS, Layer
+
+T = TypeVar("T")
 
 #: Put on each child; the other layers are put on the server, and its children inherit them.
 _OF_EACH_CHILD: tuple[Layer, ...] = (
@@ -52,7 +55,7 @@ class Confinement:
     server: int
     memory: MemoryFiles | None = None
     user: int | None = None
-    ruleset: int = -1
+    ruleset: int | None = None
     filter: seccomp.Prepared | None = None
 
     @property
@@ -77,12 +80,7 @@ def enter(
     if user is None and "user_change" not in missing:
         root = os.geteuid() == 0
         missing["user_change"] = "root may not change users here" if root else "not run by root"
-    counted_alone = user is not None
-    if "namespaces" not in missing:
-        try:
-            counted_alone |= namespaces.leave_host()
-        except OSError as error:
-            missing["namespaces"] = str(error)
+    counted_alone = user is not None or bool(_attempt("namespaces", missing, namespaces.leave_host))
     limits_ = dataclasses.replace(limits_, tasks=limits.task_limit(counted_alone=counted_alone))
     server = os.getpid()
     if "namespaces" not in missing:
@@ -91,14 +89,28 @@ def enter(
     else:
         missing.setdefault("private_files", "needs namespaces")
     files = memory.open_files()
-    if "private_files" not in missing:
-        try:
-            namespaces.show_only(read, _DEVICES, scratch, limits_.disk_bytes, limits_.files)
-        except OSError as error:
-            missing["private_files"] = str(error)
+    _attempt(
+        "private_files",
+        missing,
+        lambda: namespaces.show_only(read, _DEVICES, scratch, limits_.disk_bytes, limits_.files),
+    )
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    return _test(_prepare(Confinement(limits_, scratch, missing, server, files, user), read), read)
+    rules = _attempt("landlock", missing, lambda: landlock.make_ruleset(read, scratch, _DEVICES))
+    prepared = _attempt("seccomp", missing, seccomp.prepare)
+    wanted = Confinement(limits_, scratch, missing, server, files, user, rules, prepared)
+    return _test(wanted, read)
+
+
+def _attempt(layer: Layer, missing: dict[Layer, str], action: Callable[[], T]) -> T | None:
+    """What a layer's `action` returns; None if the layer is missing or is found to be so now."""
+    if layer in missing:
+        return None
+    try:
+        return action()
+    except OSError as error:
+        missing[layer] = str(error)
+        return None
 
 
 def _readable(folders: Sequence[str]) -> list[str]:
@@ -109,23 +121,6 @@ def _readable(folders: Sequence[str]) -> list[str]:
     unwanted = os.path.dirname(package)  # on the path of a source tree; it holds everything else
     absolute = (name for name in names if os.path.isabs(name) and os.path.isdir(name))
     return [name for name in dict.fromkeys(absolute) if name != unwanted or name in folders]
-
-
-def _prepare(wanted: Confinement, read: Sequence[str]) -> Confinement:
-    """Opens the Landlock rules and assembles the seccomp filter; what fails is missing."""
-    missing = dict(wanted.missing)
-    ruleset, prepared = -1, None
-    if "landlock" not in missing:
-        try:
-            ruleset = landlock.make_ruleset(read, wanted.scratch, _DEVICES)
-        except OSError as error:
-            missing["landlock"] = str(error)
-    if "seccomp" not in missing:
-        try:
-            prepared = seccomp.prepare()
-        except OSError as error:
-            missing["seccomp"] = str(error)
-    return dataclasses.replace(wanted, missing=missing, ruleset=ruleset, filter=prepared)
 
 
 def _test(wanted: Confinement, folders: Sequence[str]) -> Confinement:
@@ -209,7 +204,7 @@ def confine(confinement: Confinement, server: int) -> None:
             raise OSError("the fork server ended before the child was confined")
     if "no_new_privileges" in held:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    if "landlock" in held:
+    if "landlock" in held and confinement.ruleset is not None:
         landlock.restrict(confinement.ruleset)
     if "seccomp" in held and confinement.filter is not None:
         seccomp.install(confinement.filter)

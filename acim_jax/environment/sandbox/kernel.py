@@ -19,11 +19,7 @@ PR_SET_SECCOMP = 22
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
-#: Numbers of calls without a wrapper in older C libraries; the same on all architectures.
-MOUNT_SETATTR = 442
-LANDLOCK_CREATE_RULESET = 444
-LANDLOCK_ADD_RULE = 445
-LANDLOCK_RESTRICT_SELF = 446
+_MOUNT_SETATTR = 442  # its number on all architectures; older C libraries have no wrapper
 
 
 def prctl(option: int, *arguments: int | ctypes.c_void_p) -> None:
@@ -56,7 +52,7 @@ def set_mount_read_only(path: str, *, recursive: bool) -> None:
     attributes = (ctypes.c_uint64 * 4)(rdonly | nosuid, 0, 0, 0)
     syscall(
         f"mount_setattr of {path}",
-        MOUNT_SETATTR,
+        _MOUNT_SETATTR,
         ctypes.c_int(at_fdcwd),
         ctypes.c_char_p(os.fsencode(path)),
         ctypes.c_uint(at_recursive if recursive else 0),

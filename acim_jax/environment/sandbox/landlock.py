@@ -1,8 +1,8 @@
-"""Landlock: which files a program may reach, and that it reaches nobody outside.
+"""Landlock: which files a program may reach, and that it reaches no process outside.
 
-A ruleset is made once per fork server; every child puts it on itself. What Landlock cannot forbid
-(changing mode, owner, times and attributes of files, looking at them with `stat`) seccomp refuses
-or stands in docs/executor.md.
+A ruleset is made once per fork server; every child puts it on itself. Landlock cannot forbid
+changing modes, owners, times and attributes of files, which seccomp refuses, nor `stat`
+(docs/executor.md).
 """
 
 import ctypes
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from acim_jax.environment.sandbox import kernel
 
+#: Numbers of the system calls, the same on all architectures.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_SOCK, _MAKE_BLOCK = 1 << 6, 1 << 9, 1 << 11
 _TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
@@ -29,13 +31,7 @@ def version() -> int:
     """The kernel's version of the interface; 0 where there is none."""
     create_ruleset_version = 1
     try:
-        return kernel.syscall(
-            "landlock_create_ruleset",
-            kernel.LANDLOCK_CREATE_RULESET,
-            None,
-            ctypes.c_size_t(0),
-            ctypes.c_uint(create_ruleset_version),
-        )
+        return _call(_CREATE_RULESET, None, ctypes.c_size_t(0), flags=create_ruleset_version)
     except OSError:
         return 0
 
@@ -54,13 +50,8 @@ def make_ruleset(read: Sequence[str], write: str, devices: Sequence[str]) -> int
     network = _BIND_TCP | _CONNECT_TCP if known >= 4 else 0
     scope = _SCOPE_ABSTRACT_SOCKET | _SCOPE_SIGNAL if known >= 6 else 0
     attributes = (ctypes.c_uint64 * 3)(files, network, scope)
-    ruleset = kernel.syscall(
-        "landlock_create_ruleset",
-        kernel.LANDLOCK_CREATE_RULESET,
-        ctypes.byref(attributes),
-        ctypes.c_size_t(8 if known < 4 else 16 if known < 6 else 24),
-        ctypes.c_uint(0),
-    )
+    size = ctypes.c_size_t(8 if known < 4 else 16 if known < 6 else 24)
+    ruleset = _call(_CREATE_RULESET, ctypes.byref(attributes), size)
     for path in read:
         _allow(ruleset, path, _READ & files)
     for path in devices:
@@ -71,12 +62,12 @@ def make_ruleset(read: Sequence[str], write: str, devices: Sequence[str]) -> int
 
 def restrict(ruleset: int) -> None:
     """Puts the rules on this process, for good; `no_new_privs` must be set. Raises `OSError`."""
-    kernel.syscall(
-        "landlock_restrict_self",
-        kernel.LANDLOCK_RESTRICT_SELF,
-        ctypes.c_int(ruleset),
-        ctypes.c_uint(0),
-    )
+    _call(_RESTRICT_SELF, ctypes.c_int(ruleset))
+
+
+def _call(number: int, *arguments: object, flags: int = 0) -> int:
+    """One of the three calls, which all end in flags. Raises `OSError`."""
+    return kernel.syscall("landlock", number, *arguments, ctypes.c_uint(flags))
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
@@ -90,13 +81,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         rule_path_beneath = 1
         # struct landlock_path_beneath_attr is packed: a 64-bit word and a 32-bit descriptor.
         attributes = (ctypes.c_uint32 * 3)(rights & 0xFFFF_FFFF, rights >> 32, parent)
-        kernel.syscall(
-            "landlock_add_rule",
-            kernel.LANDLOCK_ADD_RULE,
-            ctypes.c_int(ruleset),
-            ctypes.c_int(rule_path_beneath),
-            ctypes.byref(attributes),
-            ctypes.c_uint(0),
-        )
+        beneath = ctypes.c_int(rule_path_beneath)
+        _call(_ADD_RULE, ctypes.c_int(ruleset), beneath, ctypes.byref(attributes))
     finally:
         os.close(parent)

@@ -1,4 +1,4 @@
-"""Resource limits of one program. Works on every POSIX system; memory on Linux only."""
+"""Resource limits of one child. They hold on every POSIX system, that of memory on Linux only."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ import signal
 
 from acim_jax.environment.sandbox import kernel
 
-#: Threads (and their kernel memory) that a program may have where the user can be counted alone.
+#: Threads (and their kernel memory) that a program may have where only its own are counted.
 _TASKS = 64
 
 
@@ -53,9 +53,9 @@ def impose(limits: Limits) -> None:
 def task_limit(*, counted_alone: bool) -> int | None:
     """RLIMIT_NPROC for a child, which the kernel holds against all threads of its user.
 
-    counted_alone: nothing but the server's children counts with them (a user that nobody else has,
-    a user namespace). Root is exempt from this limit: None. Otherwise twice what runs now and some,
-    since the limit strikes a program for others' threads.
+    counted_alone: only the server's children are counted (an unused user, a user namespace). Root
+    is exempt from this limit: None. Otherwise the threads of other processes count, too, so it is
+    twice those that run now and some more.
     """
     if counted_alone:
         return _TASKS

@@ -32,8 +32,7 @@ def address_space(files: MemoryFiles) -> int:
 def use_huge_pages(files: MemoryFiles) -> None:
     """Puts this process's private memory into huge pages where the kernel can (from 6.1).
 
-    A fork copies one entry for each page: with small ones that is a third of a trivial program's
-    time.
+    A fork copies one entry per page; with small pages that is a third of a trivial program's time.
     """
     os.lseek(files.maps, 0, os.SEEK_SET)
     with open(os.dup(files.maps), encoding="utf-8", errors="replace") as lines:
@@ -46,7 +45,7 @@ def use_huge_pages(files: MemoryFiles) -> None:
 
 
 def _private_span(line: str) -> tuple[int, int] | None:
-    """Begin and end of a writable part of memory that belongs to no file."""
+    """Start and end of a line of `maps`, if it is writable memory without a file."""
     span, permissions, _, _, inode, *name = line.split()
     if not permissions.startswith("rw") or inode != "0" or (name and name[0] != "[heap]"):
         return None

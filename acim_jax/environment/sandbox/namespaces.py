@@ -1,8 +1,8 @@
 """A fork server's own view of the machine: processes, network, IPC objects, and files.
 
-A server enters it once; the programs it forks are born in it. Root needs no user namespace for it,
-an ordinary user does. The file system shows the folders that programs read, two devices, and an
-empty scratch folder of bounded size in memory: no /proc, no /etc, no home, no other run.
+A server enters it once, and its children inherit it. An ordinary user needs a user namespace for
+it, root does not. The file system shows the folders that children read, some devices, and an empty
+scratch folder of bounded size in memory: no /proc, no /etc, no home, no other run.
 """
 
 import os
@@ -47,8 +47,8 @@ def _kernel_version() -> tuple[int, int]:
 def become_first_process(at_end: Callable[[], None]) -> None:
     """Forks the first process of the new namespace and returns in it.
 
-    The process that called waits for it, then calls `at_end` and ends, too; killed, it takes the
-    new one along.
+    The calling process waits for it, then calls `at_end` and ends; if it is killed, so is the new
+    one.
     """
     pid = os.fork()
     if pid == 0:

@@ -1,8 +1,8 @@
-"""System calls by what becomes of them, with their numbers on x86-64 and aarch64.
+"""System calls by what the filter does with them, with their numbers on x86-64 and aarch64.
 
 Numbers are the kernel's, which never change once given (`include/uapi/asm-generic/unistd.h` and
-`arch/x86/entry/syscalls/syscall_64.tbl`). `-`: the architecture lacks the call. A call that stands
-in no table does not exist for programs (ENOSYS), so C libraries fall back from newer calls to the
+`arch/x86/entry/syscalls/syscall_64.tbl`). `-`: the architecture lacks the call. A call in
+no table does not exist for programs (ENOSYS), so C libraries fall back from newer calls to the
 older ones that are listed.
 """
 
@@ -17,9 +17,11 @@ class Numbers(NamedTuple):
 
 
 def _table(text: str) -> dict[str, Numbers]:
-    rows = [entry.split() for entry in text.split(";") if entry.strip()]
-    number = lambda word: None if word == "-" else int(word)  # noqa: E731
-    return {name: Numbers(number(x86), number(arm)) for name, x86, arm in rows}
+    entries = [entry.split() for entry in text.split(";") if entry.strip()]
+    return {
+        name: Numbers(*(None if word == "-" else int(word) for word in words))
+        for name, *words in entries
+    }
 
 
 #: Without conditions: what Python, numpy and threads need. Which files they reach, Landlock says.
