@@ -88,7 +88,7 @@ class _Remote:
 
 
 class _Unknown(_Remote):
-    """The result of a call without an answer: any comparison of it holds, as of what it computes."""
+    """The result of a call without an answer. Any comparison with it holds."""
 
     def __int__(self) -> int:
         return 1
