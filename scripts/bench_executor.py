@@ -1,11 +1,11 @@
-"""Programs per second and latency of the executor, beside what else one could use.
+"""Programs per second and latency of the executor, compared with alternatives.
 
     python scripts/bench_executor.py [--workers 2] [--check]
 
-Side by side in one run, on distinct programs: this executor with the protection that the host
-offers; a pebble pool with plain `exec`, as many trainers use it, if pebble is installed
-(`pip install pebble`; it is no dependency); and a fresh interpreter per program. --check exits 1
-unless the bars of docs/executor.md are met, which are for two idle cores.
+In one run, on distinct programs: this executor with the protection that the host offers; a fresh
+interpreter per program; and, if it is installed (`pip install pebble`), a pebble pool with plain
+`exec`, which many trainers use. --check exits 1 below the rates of docs/executor.md, which are for
+two idle cores.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Rate(NamedTuple):
 
 
 def rate(run: Run, program: str, count: int, repetitions: int, start: int) -> Rate:
-    """start: first number that is put into `program`; every program is another."""
+    """start: the first number that is put into `program`; no two programs are the same."""
     rates: list[float] = []
     for repetition in range(repetitions):
         first = start + repetition * count
@@ -74,7 +74,7 @@ def run_fresh(codes: Sequence[str], workers: int) -> None:
 
 
 def _exec(code: str) -> str:
-    """What a pool's worker does with a program: no limit, no wall, the result pickled."""
+    """What a pool's worker does with a program: no limits, no isolation, the result pickled."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(code, {})
     return out.getvalue()
@@ -118,15 +118,15 @@ def measure(executor: Executor, workers: int, repetitions: int) -> bool:
     waits = latencies(executor, 200)
     p50, p95 = quantile(waits, 0.50) or 0.0, quantile(waits, 0.95) or 0.0
     print(f"{'programs per second, best (median)':40s} {'trivial':>16s} {'sympy.solve':>16s}")
-    _row("this executor", ours_trivial, ours_solve)
-    _row("a fresh interpreter that imports sympy", fresh_trivial, fresh_solve)
+    _print_line("this executor", ours_trivial, ours_solve)
+    _print_line("a fresh interpreter that imports sympy", fresh_trivial, fresh_solve)
     with pebble_pool(workers) as run:
         if run is None:
             print("pebble is not installed: its row is left out")
         else:
             run([SOLVE.format(i=i) for i in range(3, 3 + 2 * workers)])
             trivial = rate(run, TRIVIAL, 200, repetitions, 0)
-            _row("pebble, plain exec", trivial, rate(run, SOLVE, 32, repetitions, 1000))
+            _print_line("pebble, plain exec", trivial, rate(run, SOLVE, 32, repetitions, 1000))
     print(f"trivial, one at a time: median {p50 * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms")
     ratios = (ours_trivial.median / fresh_trivial.median, ours_solve.median / fresh_solve.median)
     print(f"against a fresh interpreter: {ratios[0]:.0f} times, solve {ratios[1]:.1f} times")
@@ -142,7 +142,7 @@ def measure(executor: Executor, workers: int, repetitions: int) -> bool:
     return all(bars.values())
 
 
-def _row(name: str, trivial: Rate, solve: Rate) -> None:
+def _print_line(name: str, trivial: Rate, solve: Rate) -> None:
     cells = [f"{r.best:.1f} ({r.median:.1f})" for r in (trivial, solve)]
     print(f"{name:40s} {cells[0]:>16s} {cells[1]:>16s}")
 

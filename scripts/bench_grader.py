@@ -1,7 +1,7 @@
-"""How right and how fast answers are graded: `python scripts/bench_grader.py [--rows N]`.
+"""Accuracy and speed of the grader: `python scripts/bench_grader.py [--pairs N]`.
 
-Prints right and wrong verdicts per form over the labelled rows of the tests, the slowest of them,
-and the throughput of easy rows (numbers, fractions, units, lists) on one core and on two.
+Prints right and wrong verdicts per form over the labelled cases of the tests, the slowest of them,
+and the throughput of easy pairs (numbers, fractions, units, lists) on one core and on two.
 """
 
 import argparse
@@ -35,23 +35,22 @@ EASY = (
 )
 
 
-def easy_rows(count: int) -> list[tuple[str, str]]:
-    """Rows that differ from one another, so that nothing is answered from a cache."""
-    rows: list[tuple[str, str]] = []
-    for i in range(count):
-        response, answer = EASY[i % len(EASY)]
-        rows.append((response.format(n=i + 3, m=i + 7), answer.format(n=i + 3, m=i + 7)))
-    return rows
+def easy_pairs(count: int) -> list[tuple[str, str]]:
+    """All of them differ, so that nothing is answered from a cache."""
+    templates = [EASY[i % len(EASY)] for i in range(count)]
+    return [
+        (response.format(n=i + 3, m=i + 7), answer.format(n=i + 3, m=i + 7))
+        for i, (response, answer) in enumerate(templates)
+    ]
 
 
-def grade_easy(rows: Sequence[tuple[str, str]]) -> tuple[float, int]:
-    """Seconds, and how many needed more than exact arithmetic."""
+def grade_easy(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
+    """Seconds, and the number of pairs that needed more than exact arithmetic."""
     with Grader() as grader:
         begin = time.perf_counter()
-        grades = grader.grade(rows)
-        return time.perf_counter() - begin, sum(
-            g.method not in ("exact", "numeric") for g in grades
-        )
+        grades = grader.grade(pairs)
+        seconds = time.perf_counter() - begin
+    return seconds, sum(grade.method not in ("exact", "numeric") for grade in grades)
 
 
 def labelled(timeout_s: float) -> tuple[list[dict[str, object]], list[Grade], float]:
@@ -64,9 +63,18 @@ def labelled(timeout_s: float) -> tuple[list[dict[str, object]], list[Grade], fl
 
 
 def table(cases: Sequence[dict[str, object]], grades: Sequence[Grade]) -> rich.table.Table:
-    """One line per form; a wrong verdict is a false yes or a false no."""
-    made = rich.table.Table(title=f"{len(cases)} labelled rows")
-    for name in ("form", "rows", "right", "false yes", "false no", "timeout", "slowest s"):
+    """One line per form, and one of all."""
+    made = rich.table.Table(title=f"{len(cases)} labelled cases")
+    headings = (
+        "form",
+        "cases",
+        "right",
+        "false positive",
+        "false negative",
+        "timeout",
+        "slowest s",
+    )
+    for name in headings:
         made.add_column(name, justify="left" if name == "form" else "right")
     forms = sorted({str(case["form"]) for case in cases})
     for form in [*forms, "all"]:
@@ -75,12 +83,12 @@ def table(cases: Sequence[dict[str, object]], grades: Sequence[Grade]) -> rich.t
             for case, grade in zip(cases, grades, strict=True)
             if form in (case["form"], "all")
         ]
-        false_yes = sum(grade.correct and not correct for correct, grade in own)
-        false_no = sum(correct and not grade.correct for correct, grade in own)
+        false_positive = sum(grade.correct and not correct for correct, grade in own)
+        false_negative = sum(correct and not grade.correct for correct, grade in own)
         timeouts = sum(grade.method == "timeout" for _, grade in own)
         slowest = max(grade.wall_s for _, grade in own)
-        right = len(own) - false_yes - false_no
-        figures = (len(own), right, false_yes, false_no, timeouts, f"{slowest:.2f}")
+        right = len(own) - false_positive - false_negative
+        figures = (len(own), right, false_positive, false_negative, timeouts, f"{slowest:.2f}")
         made.add_row(form, *map(str, figures), style="bold" if form == "all" else "")
     return made
 
@@ -88,7 +96,9 @@ def table(cases: Sequence[dict[str, object]], grades: Sequence[Grade]) -> rich.t
 def main() -> None:
     """Parses the options, grades, prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=20_000, help="easy rows (default %(default)s)")
+    parser.add_argument(
+        "--pairs", type=int, default=20_000, help="easy pairs (default %(default)s)"
+    )
     parser.add_argument("--timeout", type=float, default=3.0, help="seconds per comparison")
     args = parser.parse_args()
     cases, grades, seconds = labelled(args.timeout)
@@ -96,15 +106,17 @@ def main() -> None:
     console.print(table(cases, grades))
     symbolic = sum(grade.method == "symbolic" for grade in grades)
     console.print(f"{seconds:.1f} s, start of the servers included; {symbolic} symbolic verdicts")
-    rows = easy_rows(args.rows)
-    one, harder = grade_easy(rows)
-    console.print(f"easy rows on one core: {len(rows) / one:.0f} rows/s ({harder} were not easy)")
+    pairs = easy_pairs(args.pairs)
+    one, harder = grade_easy(pairs)
+    console.print(
+        f"easy pairs on one core: {len(pairs) / one:.0f} pairs/s ({harder} were not easy)"
+    )
     with concurrent.futures.ProcessPoolExecutor(2) as pool:
-        list(pool.map(grade_easy, [rows[:10], rows[:10]]))  # starts both
+        list(pool.map(grade_easy, [pairs[:10], pairs[:10]]))  # starts both
         begin = time.perf_counter()
-        list(pool.map(grade_easy, [rows[::2], rows[1::2]]))
+        list(pool.map(grade_easy, [pairs[::2], pairs[1::2]]))
         two = time.perf_counter() - begin
-    console.print(f"easy rows on two cores: {len(rows) / two:.0f} rows/s")
+    console.print(f"easy pairs on two cores: {len(pairs) / two:.0f} pairs/s")
 
 
 if __name__ == "__main__":

@@ -24,55 +24,49 @@ def score(
     """The episodes, in order, with `answer`, `reward` and `graded` filled in.
 
     reward is 1 or 0 for math problems; for code problems the share of passed tests, or whether all
-    passed, as the grader's config says. An episode that ended in a failure of ours gets 0, and is
-    the caller's to drop: it has, or is given here, `Stop.INFRA`. executor: runs the programs of
-    code problems. Raises `ValueError` for an unknown problem.
+    passed, as the grader's config says. An episode that ended, or could not be graded, by a failure
+    of ours has reward 0 and `Stop.INFRA`: the caller drops it. executor: runs the programs of code
+    problems. Raises `ValueError` for an unknown problem.
     """
     missing = {episode.problem_id for episode in episodes} - problems.keys()
     if missing:
         raise ValueError(f"Episodes of problems that were not given: {sorted(missing)[:3]}.")
+    asked = [problems[episode.problem_id] for episode in episodes]
     scored = [
         dataclasses.replace(episode, answer=None, reward=0.0, graded="") for episode in episodes
     ]
     live = [i for i, episode in enumerate(episodes) if episode.stop is not Stop.INFRA]
-    math = [i for i in live if problems[episodes[i].problem_id].kind == "math"]
-    pairs = [
-        (model_text(episodes[i], markup), problems[episodes[i].problem_id].answer) for i in math
-    ]
-    for i, grade in zip(math, grader.grade(pairs), strict=True):
+    texts = {i: model_text(episodes[i], markup) for i in live}
+    math = [i for i in live if asked[i].kind == "math"]
+    grades = grader.grade([(texts[i], asked[i].answer) for i in math])
+    for i, grade in zip(math, grades, strict=True):
         reward = float(grade.correct)
         scored[i] = _graded(scored[i], grade.extracted, reward, grade.method, infra=grade.infra)
-    tested = [i for i in live if problems[episodes[i].problem_id].kind == "code"]
-    if not tested:
-        return scored
-    codes = [unit_tests.candidate(model_text(episodes[i], markup), markup) for i in tested]
-    results = unit_tests.score_all(
-        [(code, problems[episodes[i].problem_id]) for i, code in zip(tested, codes, strict=True)],
-        executor,
-        grader.judges,
-    )
-    for i, code, result in zip(tested, codes, results, strict=True):
-        all_or_nothing = grader.config.code_reward == "all"
-        reward = float(result.all_passed) if all_or_nothing else result.share
-        scored[i] = _graded(scored[i], code, reward, "tests", infra=result.infra)
+    code = {i: unit_tests.candidate(texts[i], markup) for i in live if asked[i].kind == "code"}
+    if code:
+        pairs = [(program, asked[i]) for i, program in code.items()]
+        results = unit_tests.score_all(pairs, executor, grader.judges)
+        for (i, program), result in zip(code.items(), results, strict=True):
+            whole = grader.config.code_reward == "all"
+            reward = float(result.all_passed) if whole else result.share
+            scored[i] = _graded(scored[i], program, reward, "tests", infra=result.infra)
     return scored
 
 
 def _graded(
     episode: Episode, answer: str | None, reward: float, method: str, *, infra: bool
 ) -> Episode:
-    """A grading that failed on our side has the episode dropped: a reward of 0 would be untrue."""
     if infra:
         return dataclasses.replace(episode, stop=Stop.INFRA)
     return dataclasses.replace(episode, answer=answer, reward=reward, graded=method)
 
 
 def model_text(episode: Episode, markup: Markup) -> str:
-    """A response without the interpreter's words.
+    """A response without the interpreter's output.
 
-    The outputs are known, so they are removed as they were rendered, whatever they contain; then
-    any block that looks like an output (the model may have made one up); then an output at the end
-    that was cut off by the length limit.
+    First the outputs are removed as they were rendered, whatever they contain; then any block that
+    looks like an output (the model may have made one up); then an output at the end that was cut
+    off by the length limit.
     """
     kept: list[str] = []
     rest = episode.text

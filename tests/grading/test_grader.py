@@ -1,7 +1,8 @@
-r"""Grading against labelled rows (`cases.jsonl`); their verdicts come from mathematics.
+r"""Grading against labelled cases (`cases.jsonl`); their verdicts come from mathematics.
 
-A row: form, prediction (a whole response), answer, correct, strict (false where graders differ as a
-matter of policy), reason. Hostile rows try to be accepted without being the answer, or to be slow.
+A case: form, prediction (a whole response), answer, correct, strict (false where graders differ as
+a matter of policy), reason. Hostile cases try to be accepted without being the answer, or to be
+slow.
 """
 
 import collections
@@ -37,7 +38,7 @@ def grades(grader: Grader) -> list[Grade]:
 
 
 def wrong(grades: list[Grade], **wanted: object) -> list[tuple[str, str, str]]:
-    """Rows of the wanted kind that were judged wrongly."""
+    """Cases of the wanted kind that were judged wrongly."""
     return [
         (case["form"], case["prediction"][:80], case["answer"][:80])
         for case, grade in zip(CASES, grades, strict=True)
@@ -46,7 +47,7 @@ def wrong(grades: list[Grade], **wanted: object) -> list[tuple[str, str, str]]:
     ]
 
 
-def test_the_rows_are_many_and_of_every_form() -> None:
+def test_the_cases_are_many_and_of_every_form() -> None:
     forms = collections.Counter(case["form"] for case in CASES)
     assert len(CASES) >= 600 and len(forms) >= 20
     assert forms["hostile"] >= 100 and min(forms.values()) >= 7
@@ -64,7 +65,7 @@ def test_nearly_everything_right_is_accepted(grades: list[Grade]) -> None:
     assert len(wrong(grades, strict=True)) <= 0.02 * sum(case["strict"] for case in CASES)
 
 
-def test_no_row_is_over_its_deadline(grades: list[Grade]) -> None:
+def test_no_case_is_over_its_deadline(grades: list[Grade]) -> None:
     slowest = max(grades, key=lambda grade: grade.wall_s)
     assert slowest.wall_s < DEADLINE_S + 1.0, slowest
     late = [case["form"] for case, g in zip(CASES, grades, strict=True) if g.method == "timeout"]
