@@ -59,27 +59,23 @@ class Supervisor:
 
         Raises `OSError` for a failure of ours.
         """
-        try:
-            return self._run(request, replies)
-        finally:
-            scratch.empty(self.confinement.scratch)
-
-    def _run(self, request: dict[str, Any], replies: int) -> dict[str, Any]:
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        begin = time.monotonic()
-        server = os.getpid()
-        try:
-            pid = os.fork()
-            if pid == 0:
-                call = functools.partial(self._call, request["arguments"])
-                child.run(call, out_write, err_write, self.confinement, server)
-        finally:
-            os.close(out_write)
-            os.close(err_write)
-        out = Capture(out_read, request["output_chars"], marker=child.READY)
-        err = Capture(err_read, request["output_chars"])
-        try:
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(scratch.empty, self.confinement.scratch)
+            out_read, out_write = os.pipe()
+            err_read, err_write = os.pipe()
+            for fd in (out_read, err_read):
+                cleanup.callback(os.close, fd)
+            begin, server = time.monotonic(), os.getpid()
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    call = functools.partial(self._call, request["arguments"])
+                    child.run(call, out_write, err_write, self.confinement, server)
+            finally:
+                os.close(out_write)
+                os.close(err_write)
+            out = Capture(out_read, request["output_chars"], marker=child.READY)
+            err = Capture(err_read, request["output_chars"])
             if not self.alone:  # in a namespace of its own it dies with the server
                 with contextlib.suppress(BrokenPipeError):  # `_watch` sees that nobody reads it
                     protocol.send(replies, {"pid": pid})
@@ -88,9 +84,6 @@ class Supervisor:
             self._kill_rest(pid)
             out.drain()
             err.drain()
-        finally:
-            os.close(out_read)
-            os.close(err_read)
         stdout, stderr = out.text(), err.text()
         return {
             "confined": out.marked,

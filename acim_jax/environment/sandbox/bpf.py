@@ -5,6 +5,7 @@ pointer (8), six 64-bit arguments (16 …). All offsets assume a little-endian m
 """
 
 import ctypes
+import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,17 +27,13 @@ class Instruction(NamedTuple):
     value: int
 
 
-class _Raw(ctypes.Structure):
-    _fields_ = (
-        ("code", ctypes.c_uint16),
-        ("yes", ctypes.c_uint8),
-        ("no", ctypes.c_uint8),
-        ("value", ctypes.c_uint32),
-    )
+_LAYOUT = struct.Struct("=HBBI")  # of an instruction in memory
 
 
 class _Header(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Raw)))
+    """`struct sock_fprog`"""
+
+    _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.c_void_p))
 
 
 Code = Sequence[Instruction]
@@ -114,10 +111,11 @@ class Filter:
     """A filter as the kernel takes it. address: of its `struct sock_fprog`, while it lives."""
 
     def __init__(self, code: Code) -> None:
-        self._array = (_Raw * len(code))(*(_Raw(*instruction) for instruction in code))
-        self._header = _Header(len(code), ctypes.cast(self._array, ctypes.POINTER(_Raw)))
+        self._array = bytearray().join(_LAYOUT.pack(*instruction) for instruction in code)
+        whole = (ctypes.c_char * len(self._array)).from_buffer(self._array)
+        self._header = _Header(len(code), ctypes.addressof(whole))
         self.address = ctypes.cast(ctypes.byref(self._header), ctypes.c_void_p)
 
     def set_value(self, place: int, value: int) -> None:
         """Changes the operand of one instruction."""
-        self._array[place].value = value
+        struct.pack_into("=I", self._array, _LAYOUT.size * (place + 1) - 4, value)
