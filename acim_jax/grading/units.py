@@ -4,50 +4,25 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-_INCH = Fraction(127, 5000)
-#: dimension -> unit -> (its size, its spellings without a plural s). Other words are taken as names
-#: of what is counted.
-_TABLE = {
-    "length": {
-        "mm": (Fraction(1, 1000), "mm millimeter millimetre"),
-        "cm": (Fraction(1, 100), "cm centimeter centimetre"),
-        "m": (Fraction(1), "m meter metre"),
-        "km": (Fraction(1000), "km kilometer kilometre"),
-        "in": (_INCH, "inch inches"),
-        "ft": (12 * _INCH, "ft foot feet"),
-        "yd": (36 * _INCH, "yd yard"),
-        "mi": (63360 * _INCH, "mile mi"),
-    },
-    "mass": {
-        "mg": (Fraction(1, 1000), "mg milligram"),
-        "g": (Fraction(1), "g gram"),
-        "kg": (Fraction(1000), "kg kilogram"),
-    },
-    "time": {
-        "s": (Fraction(1), "s sec second"),
-        "min": (Fraction(60), "min minute"),
-        "h": (Fraction(3600), "h hr hour"),
-        "day": (Fraction(86400), "day"),
-        "week": (Fraction(604800), "week"),
-    },
-    "money": {
-        "cent": (Fraction(1), "cent"),
-        "dollar": (Fraction(100), "dollar"),
-    },
-    "angle in degrees": {"deg": (Fraction(1), "degree deg")},
-    "angle in radians": {"rad": (Fraction(1), "radian rad")},
-}
-_NAMES = {
-    spelling: unit
-    for units in _TABLE.values()
-    for unit, (_, spellings) in units.items()
-    for spelling in spellings.split()
-}
-_SIZES = {
-    unit: (dimension, size)
-    for dimension, units in _TABLE.items()
-    for unit, (size, _) in units.items()
-}
+#: dimension: unit, size, other spellings; … without a plural s. Other words are taken as
+#: names of what is counted.
+_TABLE = """
+length: mm 0.001 millimeter millimetre; cm 0.01 centimeter centimetre; m 1 meter metre
+length: km 1000 kilometer kilometre; inch 0.0254 inches; ft 0.3048 foot feet
+length: yd 0.9144 yard; mi 1609.344 mile
+mass: mg 0.001 milligram; g 1 gram; kg 1000 kilogram
+time: s 1 sec second; min 60 minute; h 3600 hr hour; day 86400; week 604800
+money: cent 1; dollar 100
+angle in degrees: deg 1 degree
+angle in radians: rad 1 radian
+"""
+_ENTRIES = [
+    (dimension, *entry.split())
+    for dimension, units in (line.split(":") for line in _TABLE.strip().splitlines())
+    for entry in units.split(";")
+]
+_SIZES = {unit: (dimension, Fraction(size)) for dimension, unit, size, *_ in _ENTRIES}
+_NAMES = {name: unit for _, unit, _, *others in _ENTRIES for name in (unit, *others)}
 #: Letters behind a number that are mathematics, not a unit.
 _MATHEMATICS = re.compile(r"(?:or|and|to|mod|pi|sqrt|sin|cos|tan|log|ln|exp|infty|in|if|[xyznkie])")
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3}
