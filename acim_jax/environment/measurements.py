@@ -2,37 +2,40 @@
 
 import collections
 import threading
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 #: Programs over which the rate of our failures is taken.
 WINDOW = 200
 
+Event = Literal["infra", "cancelled", "restarts"]
+
 
 class Measurements(NamedTuple):
-    """Of the programs since the last reading. Seconds; None where there was no program.
+    """Of the programs since the last reading. infra: failures of ours. restarts: servers replaced.
 
-    latency: from the program's start to its result. queue_wait: from its submission to its start.
-    restarts: servers that had to be replaced.
+    latencies_s: from each program's start to its result. waits_s: from submission to start.
     """
 
-    programs: int
     infra: int
     cancelled: int
     restarts: int
-    latency_p50_s: float | None
-    latency_p95_s: float | None
-    queue_wait_p50_s: float | None
-    queue_wait_p95_s: float | None
+    latencies_s: tuple[float, ...]
+    waits_s: tuple[float, ...]
 
     def seconds(self) -> dict[str, float]:
-        """The times as metrics; those of no program are left out."""
-        named = {
-            "time/program_p50": self.latency_p50_s,
-            "time/program_p95": self.latency_p95_s,
-            "time/program_wait_p50": self.queue_wait_p50_s,
-            "time/program_wait_p95": self.queue_wait_p95_s,
+        """Medians and 95th percentiles as metrics; none if there was no program."""
+        return {
+            f"{name}_p{percent}": quantile(values, percent / 100)
+            for name, values in (
+                ("time/program", self.latencies_s),
+                ("time/program_wait", self.waits_s),
+            )
+            if values
+            for percent in (50, 95)
         }
-        return {name: value for name, value in named.items() if value is not None}
 
 
 class Ledger:
@@ -41,22 +44,17 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._recent: collections.deque[bool] = collections.deque(maxlen=WINDOW)
-        self._clear()
-
-    def _clear(self) -> None:
-        self._latencies: list[float] = []
-        self._waits: list[float] = []
-        self._counts: collections.Counter[str] = collections.Counter()
+        self._counts: collections.Counter[Event] = collections.Counter()
+        self._times: list[tuple[float, float]] = []
 
     def note(self, *, wait_s: float, latency_s: float, infra: bool) -> None:
         """One program that ended."""
         with self._lock:
-            self._waits.append(wait_s)
-            self._latencies.append(latency_s)
+            self._times.append((latency_s, wait_s))
             self._counts["infra"] += infra
             self._recent.append(infra)
 
-    def count(self, event: Literal["cancelled", "restarts"]) -> None:
+    def count(self, event: Event) -> None:
         """One more of these."""
         with self._lock:
             self._counts[event] += 1
@@ -69,17 +67,14 @@ class Ledger:
     def take(self) -> Measurements:
         """What was measured since the last call."""
         with self._lock:
-            counts = [self._counts[name] for name in ("infra", "cancelled", "restarts")]
-            times = [
-                quantile(sorted(values), share)
-                for values in (self._latencies, self._waits)
-                for share in (0.50, 0.95)
-            ]
-            taken = Measurements(len(self._waits), *counts, *times)
-            self._clear()
-        return taken
+            counts, self._counts = self._counts, collections.Counter()
+            times, self._times = self._times, []
+        latencies, waits = tuple(latency for latency, _ in times), tuple(wait for _, wait in times)
+        return Measurements(
+            counts["infra"], counts["cancelled"], counts["restarts"], latencies, waits
+        )
 
 
-def quantile(ordered: list[float], share: float) -> float | None:
-    """The smallest of the sorted values that at least `share` of them do not exceed."""
-    return ordered[max(-int(-share * len(ordered) // 1) - 1, 0)] if ordered else None
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of the values do not exceed."""
+    return float(np.quantile(values, share, method="inverted_cdf"))

@@ -28,6 +28,7 @@ _TOKEN = re.compile(
     r"|(?P<modulo>\\bmod(?![A-Za-z]))"
     r"|(?P<divide>\\div|/)"
     r"|(?P<symbol>[-+^!(){}])"
+    r"|(?P<unknown>\S)"
 )
 
 _OPERATORS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
@@ -81,17 +82,9 @@ def decimals(text: str) -> int | None:
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
-    tokens: list[tuple[str, str]] = []
-    position = 0
-    while position < len(text):
-        if text[position].isspace():
-            position += 1
-            continue
-        match = _TOKEN.match(text, position)
-        if match is None or match.lastgroup is None:
-            raise _NotExactError
-        tokens.append((match.lastgroup, match.group()))
-        position = match.end()
+    tokens = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]
+    if any(kind == "unknown" for kind, _ in tokens):
+        raise _NotExactError
     return tokens
 
 
