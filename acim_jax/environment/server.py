@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from acim_jax.environment import protocol
 from acim_jax.environment.sandbox import protection
@@ -36,13 +36,6 @@ class ServerFailedToStart(RuntimeError):
     """The server could not load what it needs; another one would fail in the same way."""
 
 
-class Introduction(NamedTuple):
-    """pid: of the process that forks. missing: reason by layer of protection not in force."""
-
-    pid: int
-    missing: Mapping[protection.Layer, str]
-
-
 class Server:
     """A running fork server. Starts at once in the background; `request` waits until it is ready.
 
@@ -53,7 +46,7 @@ class Server:
         self._scratch = Path(tempfile.mkdtemp(dir=root))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `stop`)
         self._ready = False
-        self._introduction: Introduction | None = None
+        self._missing: Mapping[protection.Layer, str] | None = None
         self._ending = -1  # readable when the process that forks has ended
         self._reading = threading.Lock()
         self._writing = threading.Lock()
@@ -76,19 +69,19 @@ class Server:
         with contextlib.suppress(OSError):  # a server that is gone already is found by `request`
             protocol.send(self._requests, {**setup, "scratch": str(self._scratch)})
 
-    def introduction(self) -> Introduction:
-        """Which process serves, and what protects this machine; known before it is ready.
+    def missing(self) -> Mapping[protection.Layer, str]:
+        """Reason by layer of protection not in force; known before the server is ready.
 
         Raises `ServerFailedToStart`.
         """
         with self._reading:
-            if self._introduction is None:
+            if self._missing is None:
                 reply = self._read_start()
-                self._introduction = Introduction(reply["pid"], reply["missing"])
+                self._missing = reply["missing"]
                 if hasattr(os, "pidfd_open"):
                     with contextlib.suppress(OSError):  # it has ended already
                         self._ending = os.pidfd_open(reply["pid"])
-            return self._introduction
+            return self._missing
 
     def request(
         self, message: Mapping[str, Any], is_wanted: Callable[[], bool]
@@ -97,7 +90,10 @@ class Server:
 
         Raises `ServerDied`, and `ServerFailedToStart` if the server was never ready.
         """
-        self._wait_ready()
+        self.missing()
+        if not self._ready:
+            self._read_start()
+            self._ready = True
         child_pid = 0
         deadline = time.monotonic() + message["timeout_s"] + _GRACE_S
         try:
@@ -123,12 +119,6 @@ class Server:
         """Ends the child that runs, if one does; called from another thread than `request`."""
         with self._writing, contextlib.suppress(OSError, ValueError):
             protocol.send(self._requests, {"cancel": self._serial})
-
-    def _wait_ready(self) -> None:
-        self.introduction()
-        if not self._ready:
-            self._read_start()
-            self._ready = True
 
     def _read_start(self) -> dict[str, Any]:
         try:

@@ -74,7 +74,7 @@ class ServerPool:
     def missing(self) -> Mapping[protection.Layer, str]:
         """Reason by layer of protection that is not in force. Raises `ExecutorFailure`."""
         try:
-            return self._servers[0].introduction().missing
+            return self._servers[0].missing()
         except ServerFailedToStart as error:
             raise ExecutorFailure(str(error)) from error
 

@@ -23,7 +23,9 @@ _ONLY_DIGITS = re.compile(r"[-+\d./ ]+")
 _WITH_BASE = re.compile(r"([0-9A-Za-z]{1,100})_\{?(\d{1,2})\}?")
 _ENDLESS = re.compile(r"\\[lc]?dots(?![A-Za-z])|\.\.\.|…")
 _BINDS = re.compile(r"\\(?:int|sum|prod|lim)(?![A-Za-z])")
+_ONE_LETTER = re.compile(r"\(?[A-Za-z]\)?")
 _LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+_BRACKETS = (("\\{", "\\}"), ("(", ")"), ("(", "]"), ("[", "]"), ("[", ")"))
 _LIST = re.compile(r"\s*(?:,\s*(?:and|or)\s|,|\s(?:and|or)\s)\s*")
 
 _DEFAULTS = GraderConfig()
@@ -144,10 +146,9 @@ def _decide_lists(mine: str, gold: str) -> tuple[Method, bool] | None:
 def _items(text: str) -> tuple[str, list[Fraction], str] | None:
     """Brackets and exact values of a list of two or more numbers, else None."""
     begin = end = ""
-    for opening, closings in (("\\{", ("\\}",)), ("(", (")", "]")), ("[", ("]", ")"))):
-        for closing in closings:
-            if text.startswith(opening) and text.endswith(closing):
-                begin, end = opening, closing
+    for opening, closing in _BRACKETS:
+        if text.startswith(opening) and text.endswith(closing):
+            begin, end = opening, closing
     inner = text[len(begin) : len(text) - len(end)]
     parts = _LIST.split(inner)
     if not 2 <= len(parts) <= 50:
@@ -158,11 +159,10 @@ def _items(text: str) -> tuple[str, list[Fraction], str] | None:
 
 
 def _decide_words(mine: str, gold: str) -> tuple[Method, bool] | None:
-    one_letter = re.compile(r"\(?[A-Za-z]\)?")
-    if one_letter.fullmatch(mine) and one_letter.fullmatch(gold):
+    """Their keys differ, so words and single letters do, too."""
+    are_letters = _ONE_LETTER.fullmatch(mine) and _ONE_LETTER.fullmatch(gold)
+    if are_letters or spelling.is_words(gold) or spelling.is_words(mine):
         return "exact", False
-    if spelling.is_words(gold) or spelling.is_words(mine):
-        return "exact", False  # their keys differ
     return None
 
 
