@@ -75,13 +75,15 @@ class Server:
         Raises `ServerFailedToStart`.
         """
         with self._reading:
-            if self._missing is None:
-                reply = self._read_start()
-                self._missing = reply["missing"]
-                if hasattr(os, "pidfd_open"):
-                    with contextlib.suppress(OSError):  # it has ended already
-                        self._ending = os.pidfd_open(reply["pid"])
-            return self._missing
+            if self._missing is not None:
+                return self._missing
+            reply = self._read_start()
+            if hasattr(os, "pidfd_open"):
+                with contextlib.suppress(OSError):  # it has ended already
+                    self._ending = os.pidfd_open(reply["pid"])
+            missing: Mapping[protection.Layer, str] = reply["missing"]
+            self._missing = missing
+            return missing
 
     def request(
         self, message: Mapping[str, Any], is_wanted: Callable[[], bool]
