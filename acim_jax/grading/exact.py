@@ -31,6 +31,7 @@ _TOKEN = re.compile(
     r"|(?P<unknown>\S)"
 )
 
+_END = ("end", "")
 _OPERATORS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
     "times": operator.mul,
     "modulo": operator.mod,
@@ -64,7 +65,7 @@ def rational(text: str) -> Fraction | None:
     try:
         parser = _Parser(_tokens(text))
         value = parser.sum(0)
-        return value if parser.peek() is None else None
+        return value if parser.peek() == _END else None
     except (_NotExactError, ZeroDivisionError):
         return None
 
@@ -83,38 +84,33 @@ def decimals(text: str) -> int | None:
 
 def _tokens(text: str) -> list[tuple[str, str]]:
     tokens = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]
-    if any(kind == "unknown" for kind, _ in tokens):
-        raise _NotExactError
-    return tokens
+    _require(all(kind != "unknown" for kind, _ in tokens))
+    return [*tokens, _END]
 
 
 class _Parser:
-    """sum → product → signed → power → factorial → atom, each one method."""
+    """sum → product → signed → power → atom, each one method."""
 
     def __init__(self, tokens: list[tuple[str, str]]) -> None:
         self._tokens = tokens
         self._next = 0
 
-    def peek(self) -> tuple[str, str] | None:
-        return self._tokens[self._next] if self._next < len(self._tokens) else None
+    def peek(self) -> tuple[str, str]:
+        return self._tokens[self._next]
 
-    def _take(self, *texts: str) -> bool:
-        token = self.peek()
-        if token is not None and token[1] in texts:
-            self._next += 1
-            return True
-        return False
+    def _take(self, text: str) -> bool:
+        found = self.peek()[1] == text
+        self._next += found
+        return found
 
     def _group(self, closing: str, depth: int) -> Fraction:
         """A sum up to its closing bracket; the opening one is read."""
         value = self.sum(depth + 1)
-        if not self._take(closing):
-            raise _NotExactError
+        _require(self._take(closing))
         return value
 
     def sum(self, depth: int) -> Fraction:
-        if depth > _MAX_DEPTH:
-            raise _NotExactError
+        _require(depth <= _MAX_DEPTH)
         value = self._product(depth)
         while True:
             if self._take("+"):
@@ -127,52 +123,40 @@ class _Parser:
     def _product(self, depth: int) -> Fraction:
         value = self._signed(depth)
         divided = False
-        while (token := self.peek()) is not None:
-            kind, text = token
+        while True:
+            kind, text = self.peek()
             if kind in _OPERATORS:
                 self._next += 1
                 value = _bounded(_OPERATORS[kind](value, self._signed(depth)))
                 divided = divided or kind == "divide"
             elif text == "(" or kind in ("command", "root"):
-                if divided:  # 1/2(3) can be read in two ways
-                    raise _NotExactError
+                _require(not divided)  # 1/2(3) can be read in two ways
                 value = _bounded(value * self._power(depth))
             else:
-                break
-        return value
+                return value
 
     def _signed(self, depth: int) -> Fraction:
-        if depth > _MAX_DEPTH:
-            raise _NotExactError
+        _require(depth <= _MAX_DEPTH)
         if self._take("-"):
             return -self._signed(depth + 1)
         return self._signed(depth + 1) if self._take("+") else self._power(depth)
 
     def _power(self, depth: int) -> Fraction:
-        base = self._factorial(depth)
+        base = self._atom(depth)
+        while self._take("!"):
+            _require(base.denominator == 1 and 0 <= base <= _MAX_FACTORIAL)
+            base = Fraction(math.factorial(int(base)))
         if not self._take("^"):
             return base
         exponent = self._signed(depth + 1)
-        if exponent.denominator != 1 or abs(exponent) > _MAX_EXPONENT:
-            raise _NotExactError
+        _require(exponent.denominator == 1 and abs(exponent) <= _MAX_EXPONENT)
         size = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if size * abs(exponent) > _MAX_BITS or (base == 0 and exponent <= 0):
-            raise _NotExactError
+        _require(size * abs(exponent) <= _MAX_BITS and (base != 0 or exponent > 0))
         return base ** int(exponent)
 
-    def _factorial(self, depth: int) -> Fraction:
-        value = self._atom(depth)
-        while self._take("!"):
-            if value.denominator != 1 or not 0 <= value <= _MAX_FACTORIAL:
-                raise _NotExactError
-            value = Fraction(math.factorial(int(value)))
-        return value
-
     def _atom(self, depth: int) -> Fraction:
-        token = self.peek()
-        if token is None:
-            raise _NotExactError
-        kind, text = token
+        kind, text = self.peek()
+        _require((kind, text) != _END)
         self._next += 1
         match kind, text:
             case "number", _:
@@ -194,15 +178,11 @@ class _Parser:
 
     def _with_fraction(self, text: str, depth: int) -> Fraction:
         r"""A number; directly before a proper `\frac` of digits it is the whole of a mixed one."""
-        value = Fraction(text)
-        if self.peek() != ("command", "\\frac") or not text.isdigit():
-            return value
-        start = self._next
-        self._next += 1
-        top = self._argument(depth)
-        bottom = self._argument(depth)
-        if top.denominator == bottom.denominator == 1 and 0 < top < bottom:
-            return value + top / bottom
+        value, start = Fraction(text), self._next
+        if text.isdigit() and self._take("\\frac"):
+            top, bottom = self._argument(depth), self._argument(depth)
+            if top.denominator == bottom.denominator == 1 and 0 < top < bottom:
+                return value + top / bottom
         self._next = start
         return value
 
@@ -210,15 +190,13 @@ class _Parser:
         """A braced argument, or the single digit of a LaTeX shorthand such as `\\frac12`."""
         if self._take("{"):
             return self._group("}", depth)
-        token = self.peek()
-        if token is None or token[0] != "number" or not token[1].isdigit():
-            raise _NotExactError
-        digit, rest = token[1][0], token[1][1:]
-        if rest:
-            self._tokens[self._next] = ("number", rest)
-        else:
+        kind, text = self.peek()
+        _require(kind == "number" and text.isdigit())
+        if len(text) == 1:
             self._next += 1
-        return Fraction(int(digit))
+        else:
+            self._tokens[self._next] = ("number", text[1:])
+        return Fraction(int(text[0]))
 
 
 def _repeating(text: str) -> Fraction:
@@ -231,8 +209,7 @@ def _repeating(text: str) -> Fraction:
 
 def _exact_root(value: Fraction, degree: int) -> Fraction:
     """The root where it is rational; the real one of a negative number if the degree is odd."""
-    if degree == 0 or (value < 0 and degree % 2 == 0):
-        raise _NotExactError
+    _require(degree > 0 and (value >= 0 or degree % 2 == 1))
     top = _integer_root(abs(value.numerator), degree)
     bottom = _integer_root(value.denominator, degree)
     return Fraction(-top if value < 0 else top, bottom)
@@ -247,12 +224,15 @@ def _integer_root(value: int, degree: int) -> int:
         for bit in reversed(range(value.bit_length() // degree + 1)):
             if (root | 1 << bit) ** degree <= value:
                 root |= 1 << bit
-    if root**degree != value:
-        raise _NotExactError
+    _require(root**degree == value)
     return root
 
 
 def _bounded(value: Fraction) -> Fraction:
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) > _MAX_BITS:
-        raise _NotExactError
+    _require(max(value.numerator.bit_length(), value.denominator.bit_length()) <= _MAX_BITS)
     return value
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise _NotExactError
