@@ -80,6 +80,15 @@ def test_a_system_without_these_layers_has_limits_only(
     assert disk.status is Status.KILLED and "too much room" in disk.stderr
 
 
+def test_processes_outside_are_not_seen_in_a_namespace() -> None:
+    with Executor(CONFIG) as opened:
+        if "namespaces" in opened.missing:
+            pytest.skip(f"no namespaces: {opened.missing['namespaces']}")
+        assert opened.run(["import os\nos.getppid()"])[0].stdout == "1\n"
+    with Executor(CONFIG, leave_out=("namespaces",)) as opened:
+        assert opened.run(["import os\nos.getppid() > 1"])[0].stdout == "True\n"
+
+
 def test_a_disk_of_its_own_is_full_at_the_limit() -> None:
     code = (
         "written = 0\n"

@@ -80,7 +80,8 @@ def enter(
     if user is None and "user_change" not in missing:
         root = os.geteuid() == 0
         missing["user_change"] = "root may not change users here" if root else "not run by root"
-    counted_alone = user is not None or bool(_attempt("namespaces", missing, namespaces.leave_host))
+    has_user_namespace = _attempt("namespaces", missing, namespaces.leave_host)
+    counted_alone = user is not None or bool(has_user_namespace)
     limits_ = dataclasses.replace(limits_, tasks=limits.task_limit(counted_alone=counted_alone))
     server = os.getpid()
     if "namespaces" not in missing:

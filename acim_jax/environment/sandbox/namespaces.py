@@ -20,7 +20,7 @@ _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 0x1000, 0x4000, 0x
 def leave_host() -> bool:
     """Leaves the host's namespaces; the next forked child is the first process of its own.
 
-    Returns whether that took a user namespace in which this user's threads are counted alone.
+    Returns whether that took a user namespace, in which only the children's threads are counted.
     Raises `OSError`, with nothing changed, if the host does not allow it.
     """
     with_user = bool(trial.failure(lambda: _unshare(_FLAGS)))
