@@ -116,7 +116,7 @@ def measure(executor: Executor, workers: int, repetitions: int) -> bool:
     ours_solve = rate(executor.run, SOLVE, 16 * workers, repetitions, 1000)
     fresh_solve = rate(fresh, SOLVE, 2 * workers, repetitions, 1000)
     waits = latencies(executor, 200)
-    p50, p95 = quantile(waits, 0.50), quantile(waits, 0.95)
+    p50, p95 = quantile(waits, 0.50) or 0.0, quantile(waits, 0.95) or 0.0
     print(f"{'programs per second, best (median)':40s} {'trivial':>16s} {'sympy.solve':>16s}")
     _print_line("this executor", ours_trivial, ours_solve)
     _print_line("a fresh interpreter that imports sympy", fresh_trivial, fresh_solve)

@@ -25,18 +25,6 @@ class Measurements(NamedTuple):
     latencies_s: tuple[float, ...]
     waits_s: tuple[float, ...]
 
-    def seconds(self) -> dict[str, float]:
-        """Medians and 95th percentiles as metrics; none if there was no program."""
-        return {
-            f"{name}_p{percent}": quantile(values, percent / 100)
-            for name, values in (
-                ("time/program", self.latencies_s),
-                ("time/program_wait", self.waits_s),
-            )
-            if values
-            for percent in (50, 95)
-        }
-
 
 class Ledger:
     """Counts that many threads write and one reads."""
@@ -75,6 +63,6 @@ class Ledger:
         )
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of the values do not exceed."""
-    return float(np.quantile(values, share, method="inverted_cdf"))
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """The smallest value that at least `share` of the values do not exceed; None without values."""
+    return float(np.quantile(values, share, method="inverted_cdf")) if values else None
