@@ -1,5 +1,5 @@
-"""Trains the tokenizer of the embedded tiny model on generated demonstrations and saves it as a
-folder that `transformers.AutoTokenizer` loads.
+"""Trains the tiny model's tokenizer on generated demonstrations and saves it as a folder that
+`transformers.AutoTokenizer` loads.
 
     python scripts/build_tiny_tokenizer.py --out acim_jax/assets/tiny
 """
@@ -22,21 +22,13 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-#: What merges are learned within: a whole fence line, `\boxed{`, a word, one digit, punctuation or
-#: white space.
+#: Merges are learned within a fence line, `\boxed{`, a word, one digit, punctuation or white space.
 PIECES = (
-    r"\n?```(?:python|output)?\n?"
-    r"| ?\\boxed\{"
-    r"| ?\p{Ll}+"
-    r"|\p{Lu}\p{L}*"
-    r"|\p{L}+"
-    r"|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+"
-    r"|\s+(?!\S)"
-    r"|\s+"
+    r"\n?```(?:python|output)?\n?| ?\\boxed\{| ?\p{Ll}+|\p{Lu}\p{L}*|\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 )
-#: What text is cut into when the tokenizer is used: Qwen2's pieces. transformers gives them to
-#: every folder of model type qwen2, whatever its tokenizer.json says, so ours says the same.
+#: In use, text is cut into Qwen2's pieces: transformers does so for every folder of model type
+#: qwen2, whatever its tokenizer.json says.
 QWEN2_PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"

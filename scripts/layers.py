@@ -136,7 +136,7 @@ ROOMS: dict[str, Room] = {
     ),
     "report": Room(
         "the HTML page: data, figures, sections, templates",
-        ("bad_input", "records", "files", "markup", "evaluation", "config", "run"),
+        ("files", "markup", "evaluation", "run"),
         jax=False,
     ),
     "cli": Room(

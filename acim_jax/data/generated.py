@@ -22,7 +22,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 #: Of 20 hash buckets, 14 are train, 3 validation, 3 test.
-_BUCKETS: tuple[Split, ...] = ("train",) * 14 + ("validation",) * 3 + ("test",) * 3
+_BUCKETS: tuple[Split, ...] = (*SPLITS[:1] * 14, *SPLITS[1:2] * 3, *SPLITS[2:] * 3)
 #: How often a repeated problem is drawn again before the repetition is accepted: the smallest
 #: strata hold fewer different questions than a large set asks of them.
 _MAX_REPEATS = 30

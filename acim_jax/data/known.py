@@ -17,22 +17,22 @@ Convert = Callable[[Record, str], dict[str, object]]
 class DataSet:
     """A data set on the hub.
 
-    configs: all are read, one after another; their records are numbered consecutively. splits: our
-    split -> the hub's. convert: a record in our fields, `id` the data set's own if it has one;
-    ValueError, beginning with the place, for a value in another form. fields: a local record that
-    has them all, and `mark` in its `answer`, has this form; without fields none is recognised.
+    convert: a record in our fields, `id` the data set's own if it has one; ValueError, beginning
+    with the place, for a value in another form. fields: a local record that has them all, and
+    `mark` in its `answer`, has this form; without fields none is recognised. configs: all are read,
+    one after another; their records are numbered consecutively. splits: our split -> the hub's.
     """
 
     repository: str
-    configs: tuple[str | None, ...]
-    splits: Mapping[str, str]
     convert: Convert
-    fields: frozenset[str] = frozenset()
+    fields: tuple[str, ...] = ()
     mark: str = ""
+    configs: tuple[str | None, ...] = (None,)
+    splits: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"test": "test"})
 
     def fits(self, record: Record) -> bool:
-        fields = self.fields
-        return bool(fields) and fields <= record.keys() and self.mark in str(record.get("answer"))
+        has_fields = bool(self.fields) and set(self.fields) <= record.keys()
+        return has_fields and self.mark in str(record.get("answer"))
 
 
 def _gsm8k(record: Record, where: str) -> dict[str, object]:
@@ -111,10 +111,8 @@ def _humaneval(record: Record, where: str) -> dict[str, object]:
     }
 
 
-_WHOLE = (None,)
-_TEST = {"test": "test"}
-_TRAIN_TEST = {"train": "train", **_TEST}
-_MBPP = _TRAIN_TEST | {"validation": "validation", "prompt": "prompt"}
+_TRAIN_TEST = {"train": "train", "test": "test"}
+_TEST_IS_TRAIN = {"test": "train"}
 _MATH = (
     "algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory",
     "prealgebra", "precalculus",
@@ -123,35 +121,27 @@ _MATH = (
 #: The first form that a record fits is its own.
 DATA_SETS: Mapping[str, DataSet] = {
     "olympiadbench": DataSet(
-        "Hothan/OlympiadBench", ("OE_TO_maths_en_COMP",), {"test": "train"}, _olympiadbench,
-        frozenset({"question", "final_answer"}),
+        "Hothan/OlympiadBench", _olympiadbench, ("question", "final_answer"),
+        configs=("OE_TO_maths_en_COMP",), splits=_TEST_IS_TRAIN,
     ),
     "gsm8k": DataSet(
-        "openai/gsm8k", ("main",), _TRAIN_TEST, _gsm8k, frozenset({"question", "answer"}), "####"
+        "openai/gsm8k", _gsm8k, ("question", "answer"), "####", ("main",), _TRAIN_TEST
     ),
-    "math500": DataSet(
-        "HuggingFaceH4/MATH-500", _WHOLE, _TEST, _math500,
-        frozenset({"problem", "answer", "unique_id"}),
-    ),
+    "math500": DataSet("HuggingFaceH4/MATH-500", _math500, ("problem", "answer", "unique_id")),
     "math": DataSet(
-        "EleutherAI/hendrycks_math", _MATH, _TRAIN_TEST, _math,
-        frozenset({"problem", "solution", "level", "type"}),
+        "EleutherAI/hendrycks_math", _math, ("problem", "solution", "level", "type"),
+        configs=_MATH, splits=_TRAIN_TEST,
     ),
-    "aime24": DataSet("HuggingFaceH4/aime_2024", _WHOLE, {"test": "train"}, _competition),
-    "aime25": DataSet("math-ai/aime25", _WHOLE, _TEST, _competition),
-    "amc23": DataSet(
-        "math-ai/amc23", _WHOLE, _TEST, _competition, frozenset({"question", "answer", "url"})
-    ),
-    "svamp": DataSet(
-        "ChilleD/SVAMP", _WHOLE, _TRAIN_TEST, _svamp, frozenset({"Body", "Question", "Answer"})
-    ),
+    "aime24": DataSet("HuggingFaceH4/aime_2024", _competition, splits=_TEST_IS_TRAIN),
+    "aime25": DataSet("math-ai/aime25", _competition),
+    "amc23": DataSet("math-ai/amc23", _competition, ("question", "answer", "url")),
+    "svamp": DataSet("ChilleD/SVAMP", _svamp, ("Body", "Question", "Answer"), splits=_TRAIN_TEST),
     "mbpp": DataSet(
-        "google-research-datasets/mbpp", ("full",), _MBPP, _mbpp,
-        frozenset({"task_id", "code", "test_list"}),
+        "google-research-datasets/mbpp", _mbpp, ("task_id", "code", "test_list"),
+        configs=("full",), splits={s: s for s in ("train", "test", "validation", "prompt")},
     ),
     "humaneval": DataSet(
-        "openai/openai_humaneval", _WHOLE, _TEST, _humaneval,
-        frozenset({"task_id", "prompt", "canonical_solution", "test"}),
+        "openai/openai_humaneval", _humaneval, ("task_id", "prompt", "canonical_solution", "test")
     ),
 }  # fmt: skip
 

@@ -8,17 +8,9 @@ from typing import cast
 from acim_jax.records import InputOutput, Kind, Problem
 
 FIELDS = (
-    "id",
-    "problem",
-    "answer",
-    "kind",
-    "tests",
-    "test_setup",
-    "entry_point",
-    "subject",
-    "level",
+    "id", "problem", "answer", "kind", "tests", "test_setup", "entry_point", "subject", "level",
     "source",
-)
+)  # fmt: skip
 
 Record = Mapping[str, object]
 
@@ -127,8 +119,10 @@ def _kind(fields: Fields, default: Kind) -> Kind:
     match fields.get("kind"):
         case None:
             return default
-        case "math" | "code" as kind:
-            return kind
+        case "math":
+            return "math"
+        case "code":
+            return "code"
         case value:
             raise ValueError(
                 f"{fields.where}: {fields.name('kind')} must be 'math' or 'code', got {value!r}."

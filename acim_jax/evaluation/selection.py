@@ -1,7 +1,7 @@
 """Whether the right decision was taken: the metrics of arXiv:2502.00691 (docs/method.md).
 
-Per query, with forced runs of both decisions: the oracle takes text if text solves it (also when
-both do), else code if code does. StrictAlign: chose as the oracle. AllowCode: chose code where
+Per query, by forced runs of both decisions: the right decision is text if text solves it (also when
+both do), else code if code does. StrictAlign: chose the right one. AllowCode: chose code where
 both work. MisAlign: the rest. All are shares of the queries that either decision solves.
 """
 
@@ -30,8 +30,8 @@ def judge(chose_code: np.ndarray, text_solves: np.ndarray, code_solves: np.ndarr
     if not len(chose_code):
         return Selection(None, None, None, None, None)
     solvable = text_solves | code_solves
-    oracle_code = code_solves & ~text_solves
-    strict = solvable & (chose_code == oracle_code)
+    code_is_right = code_solves & ~text_solves
+    strict = solvable & (chose_code == code_is_right)
     allowed = solvable & chose_code & text_solves & code_solves
     count = int(solvable.sum())
     share = lambda hits: float(hits.sum()) / count if count else None  # noqa: E731

@@ -18,9 +18,9 @@ MARK = ".partial-"
 def replacing(folder: Path) -> Iterator[Path]:
     """A new empty folder that takes the place of `folder` when the block ends without an error.
 
-    It is made beside `folder` as `.NAME.partial-…/model`, flushed to disk and renamed. What a
-    process that was killed left there is removed by the next call for the same folder. Between the
-    two renames of a replacement there is no `folder` for a moment, never half of one.
+    It is made beside `folder` as `.NAME.partial-…/model`, flushed to disk and renamed. The next
+    call for the same folder removes what a killed process left there. Between the two renames of a
+    replacement there is no `folder` for a moment, never half of one.
     """
     folder = Path(os.path.abspath(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def _lock(scratch: Path) -> filelock.FileLock:
-    """Held while a folder is being written; the system releases it when the process is killed."""
+    """Held while a folder is written; the system releases it when the process is killed."""
     return filelock.FileLock(scratch / "lock", timeout=0)
 
 
@@ -57,7 +57,7 @@ def _remove_left_overs(folder: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Waits until a folder's files and their names are on disk: names may get there first."""
+    """Waits until a folder's files are on disk, and their names, which may get there first."""
     for path in folder.rglob("*"):
         _flush_entry(path)
     _flush_entry(folder)

@@ -1,9 +1,9 @@
 """Programs in a response: where a fence opens and closes, what it holds, and where a response ends.
 
-All of it is a function of the text alone, never of how a tokenizer cut it: a program reaches from
-an opening fence to the first closing one, and the fence is closed by the first token that completes
-it. What the same token holds beyond the fence is the model's own text. A `\\r\\n` stands for any
-newline of a fence.
+All of it depends on the text alone, never on how a tokenizer cut it. A program reaches from an
+opening fence to the first closing one, and the first token that completes the closing fence closes
+it; what that token holds beyond the fence is the model's own text. Any newline of a fence may be
+`\\r\\n`.
 """
 
 import json

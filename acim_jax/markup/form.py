@@ -1,6 +1,7 @@
-"""`Markup`: prompt, decision prefixes, code and output fences, stops, and the prompt as text."""
+"""`Markup`: the prompt, decision prefixes, fences and stops; and the prompt as text."""
 
 import dataclasses
+import itertools
 from typing import Literal
 
 #: What stands between the code fences.
@@ -13,22 +14,23 @@ Body = Literal["plain", "markdown", "json"]
 class Markup:
     """The written form that a model was trained with.
 
-    template: `{problem}` is replaced; `chat` uses the tokenizer's own chat template; `plain` is
+    template: `{problem}` is replaced; `chat` is the tokenizer's own chat template; `plain` is
         `Problem: … Solution:`.
-    system, user: with `chat`, the messages; `{problem}` is replaced in `user`. No system message is
-        given where `system` is null: many chat templates then put one of their own.
+    system, user: with `chat`, the messages; `{problem}` is replaced in `user`. Without `system` no
+        system message is given, and many chat templates then insert their own.
     tools: with `chat`, the chat template is told of the function `python(code)`.
     text_prefixes, code_prefixes: natural-language beginnings of a response that lead to a decision
         (arXiv:2502.00691, guided exploration). No prefix may begin another one.
-    code_open, code_close: a program stands between them, in the form `body` says. output_open,
-        output_close: what the interpreter said, written by us; special tokens in these two are
-        recognised, so they may end the model's turn and open another. max_turns: programs per
-        episode. max_output_chars: longer outputs are cut in the middle before the model sees them.
-        error_lines: an error is shown with the number of the program's line that raised it.
-        stateful: a program goes on where the episode's earlier ones ended: those that ended well
-        run again before it, with their output muted.
-    stop: texts that end a response, beside the tokenizer's own end tokens. The tokens that spell it
-        are the model's and stay.
+    code_open, code_close: the fence around a program, which has the form `body`.
+    output_open, output_close: the fence that we write around an interpreter output. Special tokens
+        in it are recognised, so it may end the model's turn and open another.
+    max_turns: programs per episode.
+    max_output_chars: longer outputs are cut in the middle before the model sees them.
+    error_lines: an error is shown with the number of the program's line that raised it.
+    stateful: a program continues from the state of the episode's earlier ones: those that ended
+        well run again before it, with their output discarded.
+    stop: texts that end a response, beside the tokenizer's own end tokens. The tokens that spell
+        them belong to the model and stay.
     """
 
     template: str = "plain"
@@ -85,13 +87,12 @@ class Markup:
         prefixes = self.text_prefixes + self.code_prefixes
         if not self.text_prefixes or not self.code_prefixes:
             raise ValueError("markup needs at least one text prefix and one code prefix.")
-        for one in prefixes:
-            for other in prefixes:
-                if one is not other and other.startswith(one):
-                    raise ValueError(
-                        f"The decision prefixes must be prefix-free, but {other!r} begins with "
-                        f"{one!r}: π(c|x) would count the same text twice."
-                    )
+        for one, other in itertools.permutations(prefixes, 2):
+            if other.startswith(one):
+                raise ValueError(
+                    f"The decision prefixes must be prefix-free, but {other!r} begins with "
+                    f"{one!r}: π(c|x) would count the same text twice."
+                )
 
     def prefixes(self, decision: str) -> tuple[str, ...]:
         """The prefixes that lead to `decision` (`text` or `code`)."""

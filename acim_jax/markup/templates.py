@@ -1,9 +1,9 @@
 """Markups by name, and from the fields that a user writes.
 
 The prompts of Qwen2.5-Math, DeepSeek-Math and ToRA are those of their model cards and evaluation
-programs. ReTool's and the `hermes` form follow the published format with instructions of our own
-wording: for a model that was trained on another one, give `user` or `system`. Prefixes, `max_turns`
-and `max_output_chars` are choices of ours, the latter close to what those evaluations allow.
+programs. `retool` and `hermes` follow the published formats with instructions in our wording: for a
+model trained on another wording, set `user` or `system`. Prefixes, `max_turns` and
+`max_output_chars` are our choices, the latter two close to what those evaluations allow.
 """
 
 import dataclasses
@@ -71,9 +71,9 @@ TEMPLATES: Mapping[str, Markup] = {
 def from_fields(fields: Mapping[str, object], where: str, base: Markup | None = None) -> Markup:
     """A markup from the fields of a YAML mapping or of options.
 
-    `name` takes a template of `TEMPLATES` (in place of `base`), the other fields override it.
-    ValueError, beginning with `where`, for an unknown name or field (with the nearest known one)
-    and for a value that a field cannot have.
+    `name` selects one of `TEMPLATES` in place of `base`; the other fields override it. ValueError,
+    beginning with `where`, for an unknown name or field (with the nearest known one) and for a
+    value that a field cannot have.
     """
     known = [field.name for field in dataclasses.fields(Markup)]
     for field in fields:
@@ -84,12 +84,12 @@ def from_fields(fields: Mapping[str, object], where: str, base: Markup | None = 
             )
     if "name" in fields:
         name = fields["name"]
-        if name not in TEMPLATES:
+        base = TEMPLATES.get(str(name))
+        if base is None:
             raise ValueError(
                 f"{where}: name: no template is called {name!r}; did you mean "
                 f"{_nearest(name, list(TEMPLATES))!r}? There are {', '.join(TEMPLATES)}."
             )
-        base = TEMPLATES[str(name)]
     given = {field: value for field, value in fields.items() if field != "name"}
     try:
         return pydantic.TypeAdapter(Markup).validate_python(

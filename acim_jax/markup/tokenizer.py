@@ -1,7 +1,7 @@
-"""Text to token ids and back, with the borders that a conversation with an interpreter needs.
+"""Text to token ids and back, where a conversation with an interpreter needs exact borders.
 
-Host only. Special tokens are recognised where *we* wrote the text (templates), never in what a
-problem or a program contains: there they are ordinary characters.
+Special tokens are recognised where *we* wrote the text (templates), never in what a problem or a
+program contains: there they are ordinary characters.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ import tokenizers
 from acim_jax.markup import fences, form
 from acim_jax.markup.form import Markup
 
-# Stands for the question while a template is rendered; a private-use character no text contains.
+# Stands for the question while a template is rendered; no text contains private-use characters.
 _PLACE = "\ue000problem\ue000"
-# Stands before a text that goes on: no vocabulary merges this character with another.
+# Stands before a text that continues another: no vocabulary merges it with what follows.
 _BEFORE = "\ue000"
 
 
@@ -28,15 +28,17 @@ _BEFORE = "\ue000"
 class Tokenizer:
     """A model folder's tokenizer.
 
-    eos_id ends a response; end_ids are all ids that do (a chat model has several). bos_ids: what
-    the tokenizer puts before any text, often nothing. vocab_size: ids that stand for text; a
-    model's embedding may be padded beyond it.
+    wrapper: transformers' PreTrainedTokenizerFast, for its chat template. plain: `backend` without
+    special tokens. adds_blank: the tokenizer puts a blank before any text, as those made from
+    SentencePiece models do. bos_ids: what it puts before any text, often nothing. eos_id: the token
+    that ends a response; end_ids: all that do (a chat model has several). vocab_size: ids that
+    stand for text; a model's embedding may be padded beyond it.
     """
 
-    wrapper: Any  # transformers' PreTrainedTokenizerFast: the chat template
+    wrapper: Any
     backend: tokenizers.Tokenizer
-    plain: tokenizers.Tokenizer  # the same, blind to special tokens
-    adds_blank: bool  # puts a blank before any text, as those made from SentencePiece models do
+    plain: tokenizers.Tokenizer
+    adds_blank: bool
     specials: tuple[str, ...]
     bos_ids: tuple[int, ...]
     end_ids: tuple[int, ...]
@@ -44,15 +46,14 @@ class Tokenizer:
     vocab_size: int
 
     def encode(self, text: str, *, begins: bool = False) -> np.ndarray:
-        """Ids [n] int32; special tokens spelled in `text` are recognised, none are added.
+        """Ids [n] int32. Special tokens spelled in `text` are recognised, none are added.
 
-        begins: the text stands at the very beginning, where some tokenizers put a blank; else it
-        goes on from what stands before it.
+        begins: the text is the beginning of a row, where some tokenizers put a blank.
         """
         return self._encoded(self.backend, text, begins)
 
     def encode_plain(self, text: str, *, begins: bool = False) -> np.ndarray:
-        """Ids [n] int32 of foreign text: a special token spelled in it is ordinary characters."""
+        """Ids [n] int32 of foreign text: special tokens spelled in it are ordinary characters."""
         return self._encoded(self.plain, text, begins)
 
     def _encoded(self, backend: tokenizers.Tokenizer, text: str, begins: bool) -> np.ndarray:
@@ -65,14 +66,14 @@ class Tokenizer:
         return np.array(ids, np.int32)
 
     def decode(self, token_ids: np.ndarray, *, skip_special: bool = False) -> str:
-        """The text of ids, without any clean-up; ids beyond the vocabulary stand for nothing."""
+        """The text of ids, without any clean-up. Ids beyond the vocabulary give nothing."""
         return self.backend.decode(token_ids.tolist(), skip_special_tokens=skip_special)
 
     def prompt_ids(self, question: str, markup: Markup) -> np.ndarray:
-        """The prompt of a question, ids [n] int32, with the tokenizer's own beginning if any.
+        """The prompt of a question, ids [n] int32, `bos_ids` included.
 
-        The whole prompt is encoded at once, so that tokens may span the template's borders, unless
-        the question spells a special token; then it is encoded apart, as foreign text.
+        The prompt is encoded as a whole, so that tokens may span the template's borders. A question
+        that spells a special token is encoded apart, as foreign text.
         """
         if any(special in question for special in self.specials):
             template = self._render(_PLACE, markup).split(_PLACE)
@@ -90,9 +91,9 @@ class Tokenizer:
     def output_ids(self, text: str, markup: Markup) -> np.ndarray:
         """Ids [n] int32 of a rendered output: its fences are ours, what they hold is foreign.
 
-        text: as `outputs.render_output` makes it; anything else is encoded as foreign altogether.
-        The whole is encoded at once, so that tokens may span the fences' borders, unless a fence
-        spells a special token.
+        text: as `outputs.render_output` makes it; any other text is foreign altogether. It is
+        encoded as a whole, so that tokens may span the fences' borders, unless a fence spells a
+        special token.
         """
         begin, end = markup.output_open, markup.output_close
         ours = text.startswith(begin) and text.endswith(end) and len(text) >= len(begin + end)
@@ -102,22 +103,21 @@ class Tokenizer:
         return np.concatenate([self.encode(begin), self.encode_plain(inside), self.encode(end)])
 
     def stop_ids(self, markup: Markup) -> np.ndarray:
-        """All ids that end a response by themselves, ascending: the model's own, and the texts of
-        `markup.stop` that are one token. The other texts are seen by `ends_response`."""
+        """All ids that end a response by themselves, ascending: `end_ids`, and the texts of
+        `markup.stop` that are one token. `ends_response` finds the other texts."""
         single = [ids[0] for ids in map(self.encode, markup.stop) if len(ids) == 1]
         return np.array(sorted({*self.end_ids, *map(int, single)}), np.int32)
 
     def text_stops(self, markup: Markup) -> tuple[str, ...]:
-        """The texts of `markup.stop` that other tokens than one id of `stop_ids` may spell: all but
-        the special tokens, which nothing else spells."""
+        """The texts of `markup.stop` that several tokens may spell: all but the special tokens."""
         return tuple(stop for stop in markup.stop if stop not in self.specials)
 
     def halting_ids(self, markup: Markup) -> np.ndarray:
         """bool [vocab_size]: tokens that may complete a closing code fence or a stop text.
 
-        A superset, whatever the tokenizer merges: a token that completes a mark holds it whole or
-        begins with an end of it. A row that samples one is paused so that the host can look at its
-        text (`closed_program`, `ends_response`).
+        A superset, whatever the tokenizer merges: a token that completes a mark contains it or
+        begins with the end of it. A row that samples such a token is paused until the host has read
+        its text (`closed_program`, `ends_response`).
         """
         marks = (markup.code_close, *self.text_stops(markup))
         ends = tuple(mark[at:] for mark in marks for at in range(len(mark)))
@@ -128,10 +128,10 @@ class Tokenizer:
         )
 
     def closed_program(self, token_ids: np.ndarray, markup: Markup) -> str | None:
-        """The program whose closing fence the last of a response's tokens completes, else None.
+        """The program whose closing fence the last token of a response completes, else None.
 
-        token_ids: the whole response so far, what we wrote included. Only a token that does
-        complete a closing fence has the whole response decoded; others cost a few tokens.
+        token_ids: the whole response so far, our own tokens included. It is decoded as a whole only
+        if its last token completes a closing fence; otherwise a few tokens are.
         """
         end, before = self._end(token_ids, len(markup.code_close) + 1)
         if not fences.completes_fence(end, before, markup):
@@ -142,7 +142,7 @@ class Tokenizer:
     def ends_response(self, token_ids: np.ndarray, markup: Markup) -> bool:
         """Whether the last token completes a stop text.
 
-        token_ids: what the model has sampled since the last token that we wrote.
+        token_ids: what the model has sampled since the last token of ours.
         """
         stops = self.text_stops(markup)
         if not stops:
@@ -151,8 +151,8 @@ class Tokenizer:
         return fences.ends_response(end, before, stops)
 
     def _end(self, token_ids: np.ndarray, least: int) -> tuple[str, str]:
-        """The text of the last tokens, with and without the last one: at least `least` characters
-        before it, if there are so many. A few tokens are decoded, however long the response is."""
+        """The text of the last few tokens, with and without the last one: at least `least`
+        characters before it, if there are so many."""
         window = least + 1
         while True:
             tail = token_ids[-window:]
@@ -163,8 +163,8 @@ class Tokenizer:
 
     @functools.cached_property
     def _texts(self) -> list[str]:
-        """The text of every token behind another one: some decoders drop a blank at the very
-        beginning of a text."""
+        """The text of every token after another one: some decoders drop a blank at the beginning
+        of a text."""
         anchor = int(self.encode_plain("a")[-1])
         alone = len(self.decode(np.array([anchor])))
         pairs = [[anchor, token_id] for token_id in range(self.vocab_size)]
@@ -207,35 +207,38 @@ class Tokenizer:
 def load(folder: Path) -> Tokenizer:
     """The tokenizer of a local model folder.
 
-    FileNotFoundError without tokenizer files; ValueError naming the folder for files that cannot be
-    read, for a tokenizer without a fast form and for one without an end token.
+    FileNotFoundError without tokenizer files. ValueError naming the folder for files that cannot be
+    read, for a tokenizer without a fast form, and for one without an end token.
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
         raise FileNotFoundError(
             f"{folder} has no tokenizer: tokenizer.json and tokenizer_config.json were expected."
         )
-    # transformers takes over a second to import, and advises to install torch, which this package
-    # does not use.
+    # transformers takes over a second to import, and advises to install torch, which is not needed.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    from transformers import AutoTokenizer
+    import transformers
 
+    automatic: Any = transformers.AutoTokenizer  # its methods have no types
     try:
-        wrapper = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        wrapper = automatic.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exception for a broken file
         raise ValueError(f"The tokenizer in {folder} cannot be read: {error}") from error
     if not wrapper.is_fast:
         raise ValueError(f"{folder}: the tokenizer needs a fast form (tokenizer.json).")
-    # tokenizer.json is what the model was trained with and what servers load. transformers may put
-    # the pieces and the normaliser of the architecture's class in their place.
+    # tokenizer.json is what the model was trained with and what servers load; transformers may
+    # replace its pre-tokenizer and normaliser by those of the architecture's class.
     stated = folder / "tokenizer.json"
-    backend = tokenizers.Tokenizer.from_file(str(stated)) if stated.is_file() else None
-    backend = backend or wrapper.backend_tokenizer
+    backend: tokenizers.Tokenizer = (
+        tokenizers.Tokenizer.from_file(str(stated))
+        if stated.is_file()
+        else wrapper.backend_tokenizer
+    )
     plain = tokenizers.Tokenizer.from_str(backend.to_str())
     plain.encode_special_tokens = True
     end_ids = _end_ids(folder, wrapper.eos_token_id)
     eos_id = end_ids[0] if wrapper.eos_token_id is None else wrapper.eos_token_id
     twice = backend.encode("x", add_special_tokens=False).ids * 2
-    begin = wrapper("").input_ids
+    begin: list[int] = wrapper("").input_ids
     return Tokenizer(
         wrapper=wrapper,
         backend=backend,
@@ -251,11 +254,11 @@ def load(folder: Path) -> Tokenizer:
 
 def _end_ids(folder: Path, eos_id: int | None) -> tuple[int, ...]:
     """The tokenizer's end token and those of `generation_config.json`, ascending."""
-    found = set() if eos_id is None else {eos_id}
+    found: set[int] = set() if eos_id is None else {eos_id}
     file = folder / "generation_config.json"
     if file.is_file():
         try:
-            stated = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+            stated: Any = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
         except (json.JSONDecodeError, AttributeError) as error:
             raise ValueError(f"{file} is not a JSON object: {error}") from error
         found |= {stated} if isinstance(stated, int) else set(stated or ())

@@ -1,4 +1,4 @@
-"""The plots of the page, as Plotly's JSON: a figure is a dict of `data` and `layout`.
+"""The plots of the page, as Plotly's JSON: a figure is a dict of `data` and `layout`, or empty.
 
 All colours can be read on a light and on a dark page, so no figure knows the theme.
 """
@@ -33,7 +33,9 @@ def colour(position: int) -> str:
 def figure(
     traces: Sequence[Mapping[str, Any]], x_title: str, y_title: str = "", **layout: Any
 ) -> Figure:
-    """Traces over titled axes. `layout`: Plotly's, `xaxis` and `yaxis` beyond their titles."""
+    """Traces over titled axes, empty without any. `layout`: Plotly's, beyond titles."""
+    if not traces:
+        return {}
     axes = {"xaxis": {"title": {"text": x_title}}, "yaxis": {"title": {"text": y_title}}}
     axes = {name: {**axis, **layout.pop(name, {})} for name, axis in axes.items()}
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
@@ -80,7 +82,7 @@ def curves(arms: Sequence[tuple[str, str, Curve]], references: Mapping[str, floa
 def histogram(series: Sequence[tuple[str, str, Sequence[float]]], x_title: str) -> Figure:
     """(name, colour, rates in [0, 1]): the share of the rates in each bin, side by side."""
     traces = []
-    for name, shade, rates in series:
+    for name, shade, rates in (one for one in series if one[2]):
         counts, edges = np.histogram(rates, bins=RATE_BINS, range=(0.0, 1.0))
         traces.append({
             "type": "bar", "name": f"{name} (n={len(rates)})", "marker": {"color": shade},
@@ -130,23 +132,20 @@ def calibration(series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]]
 
 
 def bars(iterations: Sequence[int], series: Mapping[str, Sequence[float]], y_title: str) -> Figure:
-    """One stacked bar an iteration: good ends lowest; a status has one colour in every plot. A
-    single series has its figures above the bars, so that a 0 can be seen.
+    """One stacked bar an iteration: good ends lowest; a status has one colour in every plot.
 
-    series: by the metric's name, of which the last part is shown.
+    series: by the metric's name, of which the last part is shown. A single one has its figures
+    above the bars, so that a 0 can be seen.
     """
-    shown = {
-        name.rpartition("/")[2]: values
-        for name, values in series.items()
-        if any(values) or len(series) == 1
-    }
+    alone = len(series) == 1
+    shown = {k.rpartition("/")[2]: v for k, v in series.items() if any(v) or alone}
     others = [name for name in shown if name not in _OF_STATUS]
     shades = {name: colour(position + 2) for position, name in enumerate(others)} | _OF_STATUS
     traces = [
         {"type": "bar", "x": iterations, "y": shown[name], "name": plain(name),
          "marker": {"color": shades[name]}, "hovertemplate": "%{y:,} in iteration %{x}",
-         "cliponaxis": False,
-         "texttemplate": "%{y:,.3~g}" if len(series) == 1 else "", "textposition": "outside"}
+         "texttemplate": "%{y:,.3~g}" if alone else "", "textposition": "outside",
+         "cliponaxis": False}
         for name in sorted(shown, key=lambda name: shades[name] != GOOD)
     ]  # fmt: skip
     # Whole iterations only, at most about twelve labels.
@@ -159,6 +158,8 @@ def heat_maps(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 
     Columns: Q̂(text), Q̂(code), π(code), and native accuracy where it is recorded.
     """
+    if not rows:
+        return {}
     columns = {
         "text": "Q̂(text)", "code": "Q̂(code)", "policy_code": "π(code | x)",
         "native": "native accuracy",
@@ -169,24 +170,15 @@ def heat_maps(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     }
     names = {name for table in tables.values() for name in table}
     families = sorted({family for family, _ in names}, reverse=True)
-    levels = sorted({level for _, level in names}, key=_natural)
-    known = [
-        key for key in columns if any(key in one for t in tables.values() for one in t.values())
-    ]
+    levels = sorted({level for _, level in names}, key=lambda level: (len(level), level))
+    recorded = {key for strata in rows.values() for one in strata for key in one}
+    known = [key for key in columns if key in recorded]
     category = {"type": "category", "showgrid": False, "ticks": ""}
-    layout: dict[str, Any] = {
-        "grid": {
-            "rows": len(rows),
-            "columns": len(known),
-            "xside": "top plot",
-            "xgap": 0.03,
-            "ygap": 0.05,
-        },
-        "margin": {"l": 86, "r": 14, "t": 56, "b": 8},
-    }
+    grid = {"rows": len(rows), "columns": len(known), "xside": "top plot", "xgap": 0.03}
+    layout: dict[str, Any] = {"grid": grid | {"ygap": 0.05}, "margin": {"t": 56, "b": 8, "r": 14}}
     traces = []
     for row, (title, table) in enumerate(tables.items(), start=1):
-        grid = [[table.get((family, level), {}) for level in levels] for family in families]
+        lines = [[table.get((family, level), {}) for level in levels] for family in families]
         layout[f"yaxis{row}"] = category | {"title": {"text": title}}
         for column, key in enumerate(known, start=1):
             layout[f"xaxis{column}"] = category | {"title": {"text": columns[key]}, "side": "top"}
@@ -194,19 +186,14 @@ def heat_maps(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
                 "type": "heatmap", "xaxis": f"x{column}", "yaxis": f"y{row}",
                 "x": [f"level {plain(level)}" for level in levels],
                 "y": [plain(family) for family in families],
-                "z": [[one.get(key) for one in line] for line in grid],
-                "customdata": [[one.get("n") for one in line] for line in grid],
+                "z": [[one.get(key) for one in line] for line in lines],
+                "customdata": [[one.get("n") for one in line] for line in lines],
                 "zmin": 0, "zmax": 1, "colorscale": _HEAT, "showscale": False,
                 "xgap": 2, "ygap": 2, "hoverongaps": False, "texttemplate": "%{z:.2f}",
                 "hovertemplate": f"%{{y}}, %{{x}}<br>{columns[key]} %{{z:.3f}}, "
                                  "%{customdata} problems<extra></extra>",
             })  # fmt: skip
     return {"data": traces, "layout": layout}
-
-
-def _natural(level: str) -> tuple[bool, int, str]:
-    """Numbers by size, before words."""
-    return not level.isdecimal(), int(level) if level.isdecimal() else 0, level
 
 
 def plain(text: str) -> str:

@@ -21,7 +21,6 @@ from acim_jax.report import episodes, runs, sections, summary
 #: Episodes on a page, over all runs.
 MAX_EPISODES = 600
 TITLE = "When to use code: a report"
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write(folders: Sequence[Path], out: Path, *, title: str = TITLE) -> Path:
@@ -42,18 +41,12 @@ def render(experiment: runs.Experiment, title: str) -> str:
     chosen = episodes.choose(read.values(), MAX_EPISODES)
     placed = sections.build(experiment, read)
     labels = {arm: experiment.label(arm) for arm in experiment.arms}
-    scripts = [offline.get_plotlyjs()]
-    scripts += [
-        (_TEMPLATES / name).read_text(encoding="utf-8") for name in ("plots.js", "episodes.js")
-    ]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    scripts = [offline.get_plotlyjs(), _source("plots.js"), _source("episodes.js")]
+    template = jinja2.Template(
+        _source("report.html.j2"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return template.render(
         title=title,
         summary=summary.summarise(experiment),
         experiment=experiment,
@@ -69,10 +62,15 @@ def render(experiment: runs.Experiment, title: str) -> str:
             if panel.figure
         }),
         episodes_json=_json({"episodes": chosen, "labels": labels}),
-        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        style=Markup(_source("report.css")),
         scripts=[Markup(script) for script in scripts],
         script_sources=" ".join(map(_hash, scripts)),
     )  # fmt: skip
+
+
+def _source(name: str) -> str:
+    """A file of templates/, as it stands."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def _json(content: object) -> Markup:

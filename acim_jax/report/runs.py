@@ -7,6 +7,7 @@ out of the page. What is there but malformed is a ValueError that names the file
 """
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,8 @@ class Value(pydantic.BaseModel):
 class Run:
     """One run folder. `config` and `manifest` are texts to show.
 
-    values: by iteration. strata, problems: of the evaluations, by `WHENS`.
+    gaps: by iteration, of each problem where both decisions were tried, Q̂(code) − Q̂(text) and
+    π̂(code|x). strata, problems: of the evaluations, by `WHENS`.
     """
 
     folder: Path
@@ -73,7 +75,7 @@ class Run:
     config: str
     manifest: str
     metrics: Sequence[Mapping[str, float]]
-    values: Mapping[int, Sequence[Value]]
+    gaps: Mapping[int, Sequence[tuple[float, float]]]
     strata: Mapping[str, Sequence[Stratum]]
     problems: Mapping[str, Sequence[EvaluatedProblem]]
 
@@ -129,10 +131,8 @@ def load(folders: Sequence[Path]) -> Experiment:
         runs += map(_read_run, found)
         if found != [folder] and (folder / "results.json").is_file():
             results = over_seeds.read(folder / "results.json")
-    runs = sorted(_distinct(runs), key=lambda run: (_rank(run.arm), run.seed))
-    arms = {
-        arm: [run for run in runs if run.arm == arm] for arm in dict.fromkeys(r.arm for r in runs)
-    }
+    runs = sorted(_distinct(runs), key=lambda run: (run.arm, run.seed))
+    arms = {arm: list(found) for arm, found in itertools.groupby(runs, lambda run: run.arm)}
     return Experiment(arms, results, skipped)
 
 
@@ -150,12 +150,6 @@ def iteration_files(folder: Path) -> list[tuple[int, Path]]:
     """`iteration_0001.jsonl` and its like (also `.gz`), in order, with their numbers."""
     found = ((re.match(r"iteration_(\d+)\.jsonl", p.name), p) for p in folder.glob("iteration_*"))
     return sorted((int(match[1]), path) for match, path in found if match)
-
-
-def _rank(arm: str) -> tuple[int, str]:
-    """EM and RL come first."""
-    known = list(ARM_LABELS)
-    return (known.index(arm) if arm in known else len(known)), arm
 
 
 def _run_folders(folder: Path) -> tuple[list[Path], list[str]]:
@@ -203,7 +197,7 @@ def _read_run(folder: Path) -> Run:
         config=text,
         manifest=json.dumps(manifest, indent=2) if manifest else "",
         metrics=_metrics(folder / "metrics.jsonl"),
-        values={i: _lines(file, Value) for i, file in iteration_files(folder / "values")},
+        gaps={i: _gaps(file) for i, file in iteration_files(folder / "values")},
         strata={
             when: [check(Stratum, record, path) for record in _json(path, [])]
             for when, path in ((when, evaluation / when / "strata.json") for when in WHENS)
@@ -219,6 +213,11 @@ def _metrics(path: Path) -> list[dict[str, float]]:
     if not lines:
         raise ValueError(f"{path} is empty; a report needs at least one evaluated iteration.")
     return [{k: float(v) for k, v in line.items() if isinstance(v, int | float)} for line in lines]
+
+
+def _gaps(path: Path) -> list[tuple[float, float]]:
+    values = [(*one.value, one.policy[1]) for one in _lines(path, Value)]
+    return [(code - text, p) for text, code, p in values if text is not None and code is not None]
 
 
 def _lines(path: Path, kind: type[Record]) -> list[Record]:

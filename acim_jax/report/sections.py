@@ -1,8 +1,9 @@
 """What stands on the page, section by section: which plots, over what, and how to read them."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from acim_jax.evaluation import over_seeds
 from acim_jax.report import figures
@@ -73,15 +74,16 @@ _POLICY = {
 _REFERENCES = {"text": "always text", "code": "always code", "oracle": "oracle"}
 _STAGES = (Metric.TIME_EXECUTE, Metric.TIME_IMPROVE, Metric.TIME_EVALUATE, Metric.TIME_SAVE)
 
+T = TypeVar("T")
 Series = dict[str, list[float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One plot. Without data the figure is None, and the page says what is `missing`."""
+    """One plot. Without data the figure is empty, and the page says what is `missing`."""
 
     title: str
-    figure: Figure | None
+    figure: Figure
     missing: str
     height: int = 300
 
@@ -139,47 +141,46 @@ def _curves(
         ]
         shown = figures.curves(lines, references if key == Metric.ACCURACY else {})
         missing = f"no run has {key} in its metrics.jsonl"
-        panels.append(Panel(title, shown if lines else None, missing))
+        panels.append(Panel(title, shown, missing, height=350))
     return panels
 
 
-def _ends(iterations: Iterable[int], colour: str) -> list[tuple[str, str, list[int]]]:
-    """Name, colour and numbers of the first and the last few iterations: three, fewer of a short
-    run, never shared ones."""
-    ordered = sorted(set(iterations))
+def _ends(
+    tables: Sequence[Mapping[int, Sequence[T]]], shade: str
+) -> list[tuple[str, str, list[T]]]:
+    """Name, colour and content of the first and the last few iterations of all runs' tables: three
+    iterations, fewer of a short run, never shared ones."""
+    ordered = sorted({i for table in tables for i, found in table.items() if found})
     width = min(3, len(ordered) // 2)
-    ends = ((figures.MUTED, ordered[:width]), (colour, ordered[len(ordered) - max(width, 1) :]))
-    return [(_name(wanted), shade, wanted) for shade, wanted in ends if wanted]
-
-
-def _name(iterations: Sequence[int]) -> str:
-    if len(iterations) == 1:
-        return f"iteration {iterations[0]}"
-    return f"iterations {iterations[0]}\u2013{iterations[-1]}"
+    ends = []
+    for wanted, colour in (
+        (ordered[:width], figures.MUTED),
+        (ordered[len(ordered) - max(width, 1) :], shade),
+    ):
+        if wanted:
+            first, last = wanted[0], wanted[-1]
+            name = f"iterations {first}\u2013{last}" if last > first else f"iteration {first}"
+            pooled = [one for table in tables for i in wanted for one in table.get(i, ())]
+            ends.append((name, colour, pooled))
+    return ends
 
 
 def _code_rates(arm: Arm, episodes: Mapping[Path, RunEpisodes]) -> list[Panel]:
     label, colour, runs = arm
-    native = [episodes[run.folder].native_rates for run in runs]
-    ends = _ends([i for rates in native for i, found in rates.items() if found], colour)
-    of_queries = [
-        (name, shade, [rate for rates in native for i in wanted for rate in rates.get(i, ())])
-        for name, shade, wanted in ends
-    ]
+    of_queries = _ends([episodes[run.folder].native_rates for run in runs], colour)
     of_problems = [
         (when, shade, [p.policy_code for run in runs for p in run.problems[when]])
         for when, shade in zip(WHENS, (figures.MUTED, colour), strict=True)
     ]
-    of_problems = [one for one in of_problems if one[2]]
     return [
         Panel(
             f"{label}: share of code among native training rollouts, per query",
-            figures.histogram(of_queries, "code rate") if of_queries else None,
+            figures.histogram(of_queries, "code rate"),
             f"no query has {MIN_NATIVE} native rollouts",
         ),
         Panel(
             f"{label}: π(code | x) of the evaluation problems",
-            figures.histogram(of_problems, "π(code | x)") if of_problems else None,
+            figures.histogram(of_problems, "π(code | x)"),
             "no problems.jsonl under evaluation/",
         ),
     ]
@@ -193,25 +194,14 @@ def _strata(arm: Arm) -> Panel:
             rows[title] = over_seeds.mean_strata(tables)
     families = {one["stratum"].rpartition("/")[0] for strata in rows.values() for one in strata}
     height = 70 + len(rows) * (30 + 26 * max(len(families), 2))
-    shown = figures.heat_maps(rows) if rows else None
-    return Panel("", shown, "no strata.json under evaluation/", height)
+    return Panel("", figures.heat_maps(rows), "no strata.json under evaluation/", height)
 
 
 def _calibration(arm: Arm) -> Panel:
     label, colour, runs = arm
-    pairs: dict[int, list[tuple[float, float]]] = {}
-    for iteration, one in (
-        (i, v) for run in runs for i, values in run.values.items() for v in values
-    ):
-        text, code = one.value
-        if text is not None and code is not None:
-            pairs.setdefault(iteration, []).append((code - text, one.policy[1]))
-    parts = [
-        (name, shade, [pair for i in wanted for pair in pairs[i]])
-        for name, shade, wanted in _ends(pairs, colour)
-    ]
+    shown = figures.calibration(_ends([run.gaps for run in runs], colour))
     missing = "no values/ with both decisions tried (a run without guides has none)"
-    return Panel(label, figures.calibration(parts) if parts else None, missing)
+    return Panel(label, shown, missing)
 
 
 def _counts(runs: Sequence[Run]) -> list[Panel]:
@@ -224,17 +214,17 @@ def _counts(runs: Sequence[Run]) -> list[Panel]:
     panels = []
     for prefix, title, unit in wanted:
         iterations, series = over_seeds.by_iteration([r.metrics for r in runs], prefix, mean=False)
-        shown = figures.bars(iterations, series, unit) if any(map(any, series.values())) else None
-        panels.append(Panel(title, shown, "none recorded"))
+        series = {name: values for name, values in series.items() if any(values)}
+        panels.append(Panel(title, figures.bars(iterations, series, unit), "none recorded"))
     return panels
 
 
 def _time(runs: Sequence[Run]) -> list[Panel]:
     lines = [run.metrics for run in runs]
     iterations, seconds = over_seeds.by_iteration(lines, "time/", mean=True)
-    stages = figures.bars(iterations, exclusive_stages(seconds), "seconds") if seconds else None
+    stages = figures.bars(iterations, exclusive_stages(seconds), "seconds")
     iterations, counts = over_seeds.by_iteration(lines, Metric.COMPILE_COUNT, mean=True)
-    executables = figures.bars(iterations, counts, "executables") if counts else None
+    executables = figures.bars(iterations, counts, "executables")
     return [
         Panel("Seconds per stage", stages, "no times recorded"),
         Panel("Executables compiled", executables, "no compilation recorded"),
@@ -243,6 +233,8 @@ def _time(runs: Sequence[Run]) -> list[Panel]:
 
 def exclusive_stages(seconds: Series) -> Series:
     """Seconds that add up to the total: explore without its part, and what no stage claims."""
+    if not seconds:
+        return {}
     zeros = [0.0] * len(next(iter(seconds.values())))
     explore = zip(
         seconds.get(Metric.TIME_EXPLORE, zeros),

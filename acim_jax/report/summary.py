@@ -57,11 +57,10 @@ def _finals(runs: Sequence[Run]) -> tuple[Sequence[Mapping[str, float | None]], 
         finals = [over_seeds.final_measures(folder, {}) for folder in folders]
         return finals, "evaluation/final/results.json"
     points = [[line for line in run.metrics if Metric.ACCURACY in line][-1:] for run in runs]
-    last = [
-        {key.removeprefix("eval/"): value for line in lines for key, value in line.items()}
-        for lines in points
-    ]
-    return last, "the last evaluated line of metrics.jsonl"
+    last = [line for lines in points for line in lines] or [{}]
+    return [
+        {key.removeprefix("eval/"): line[key] for key in line} for line in last
+    ], "the last evaluated line of metrics.jsonl"
 
 
 def _headline(results: Results) -> str:

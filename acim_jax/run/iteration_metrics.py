@@ -80,19 +80,18 @@ def _of_fit(fit: FitMetrics) -> Metrics:
 
 def _times(result: em.Iteration) -> Metrics:
     stats, programs = result.exploration.stats, result.programs
-    of_programs: Metrics = {}
-    for seconds, p50, p95 in (
-        (programs.latencies_s, Metric.PROGRAM_P50, Metric.PROGRAM_P95),
-        (programs.waits_s, Metric.PROGRAM_WAIT_P50, Metric.PROGRAM_WAIT_P95),
-    ):
-        if seconds:
-            of_programs |= {p50: quantile(seconds, 0.50), p95: quantile(seconds, 0.95)}
+    of_programs = {
+        Metric.PROGRAM_P50: quantile(programs.latencies_s, 0.50),
+        Metric.PROGRAM_P95: quantile(programs.latencies_s, 0.95),
+        Metric.PROGRAM_WAIT_P50: quantile(programs.waits_s, 0.50),
+        Metric.PROGRAM_WAIT_P95: quantile(programs.waits_s, 0.95),
+    }
     return {
         Metric.TIME_EXPLORE: result.explore_s,
         Metric.TIME_EXECUTE: stats.execute_s,
         Metric.FULL_SLOTS: stats.sampled_tokens / max(stats.slot_steps, 1),
         Metric.TIME_IMPROVE: result.improve_s,
-        **of_programs,
+        **{name: value for name, value in of_programs.items() if value is not None},
     }
 
 

@@ -66,9 +66,9 @@ class SamplingConfig:
         return -(-self.max_length // self.page_size)
 
     def pages(self, shards: int = 1) -> int:
-        """Pages of one shard's pool: every row full, a partly filled prompt page each, and trash.
+        """Pages of one shard: every row full, a partly filled prompt page each, and the trash page.
 
-        Rows of one prompt share its full pages, so that the pool can never run out.
+        Rows of one prompt share its full pages, so that pages never run out.
         """
         return 1 + self.rows(shards) * (self.pages_per_row + 1)
 

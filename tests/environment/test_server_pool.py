@@ -9,7 +9,7 @@ import pytest
 from acim_jax.environment import measurements
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor, ExecutorFailure
-from acim_jax.environment.measurements import Ledger, quantile
+from acim_jax.environment.measurements import Ledger
 from acim_jax.environment.sandbox import protection
 from acim_jax.records import Status
 
@@ -120,8 +120,7 @@ def test_measurements_are_of_the_programs_since_the_last_reading() -> None:
         executor.run(["import time\ntime.sleep(0.2)"] * 3)
         taken = executor.take_measurements()
         assert len(taken.latencies_s) == len(taken.waits_s) == 3
-        assert quantile(taken.latencies_s, 0.50) > 0.2
-        assert quantile(taken.waits_s, 0.95) > 0.4
+        assert min(taken.latencies_s) > 0.2 and max(taken.waits_s) > 0.4
         assert executor.take_measurements() == (0, 0, 0, (), ())
 
 
@@ -133,6 +132,10 @@ def test_quantile(count: int, share: float, expected: int) -> None:
     values = [float(i + 1) for i in range(count)]
     assert measurements.quantile(values, share) == expected
     assert sum(v <= expected for v in values) >= share * count
+
+
+def test_nothing_has_no_quantile() -> None:
+    assert measurements.quantile([], 0.5) is None
 
 
 def test_the_rate_of_failures_is_of_the_last_programs() -> None:
