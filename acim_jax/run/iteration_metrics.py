@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from acim_jax import em
-from acim_jax.environment.measurements import quantile
 from acim_jax.improve.fit import FitMetrics
 from acim_jax.records import Episode
 from acim_jax.run import metric_names
 from acim_jax.run.compilation import Compiled
 from acim_jax.run.metric_names import Metric
 
-Metrics = dict[str, int | float | None]
+Metrics = dict[str, float | int | None]
 
 
 def of_iteration(result: em.Iteration) -> Metrics:
@@ -81,10 +80,10 @@ def _of_fit(fit: FitMetrics) -> Metrics:
 def _times(result: em.Iteration) -> Metrics:
     stats, programs = result.exploration.stats, result.programs
     of_programs = {
-        Metric.PROGRAM_P50: quantile(programs.latencies_s, 0.50),
-        Metric.PROGRAM_P95: quantile(programs.latencies_s, 0.95),
-        Metric.PROGRAM_WAIT_P50: quantile(programs.waits_s, 0.50),
-        Metric.PROGRAM_WAIT_P95: quantile(programs.waits_s, 0.95),
+        Metric.PROGRAM_P50: programs.latency_p50_s,
+        Metric.PROGRAM_P95: programs.latency_p95_s,
+        Metric.PROGRAM_WAIT_P50: programs.queue_wait_p50_s,
+        Metric.PROGRAM_WAIT_P95: programs.queue_wait_p95_s,
     }
     return {
         Metric.TIME_EXPLORE: result.explore_s,
