@@ -47,6 +47,7 @@ _SECTIONS = (
 ROOMS: dict[str, Room] = {
     "bad_input": Room("the error that means: what the user gave is wrong", jax=False),
     "records": Room("the records that carry all data between rooms", jax=False),
+    "section": Room("how every section of a config is declared", jax=False),
     "rng": Room("randomness from identity"),
     "files": Room("atomic writes, JSON Lines, atomic folders", ("bad_input",), jax=False),
     "markup": Room(
@@ -55,22 +56,24 @@ ROOMS: dict[str, Room] = {
         jax=False,
     ),
     "environment": Room(
-        "executes programs in confined processes", ("bad_input", "records"), jax=False
+        "executes programs in confined processes", ("bad_input", "records", "section"), jax=False
     ),
     "grading": Room(
-        "answers, unit tests, rewards", ("bad_input", "records", "markup", "environment"), jax=False
+        "answers, unit tests, rewards",
+        ("bad_input", "records", "section", "markup", "environment"),
+        jax=False,
     ),
     "data": Room(
         "problems, demonstrations, generated families",
-        ("bad_input", "records", "files", "markup"),
+        ("bad_input", "records", "section", "files", "markup"),
         jax=False,
     ),
     "sharding": Room(
-        "logical axes, rules, mesh, placement", without_jax=("config",)
+        "logical axes, rules, mesh, placement", ("section",), without_jax=("config",)
     ),
     "model": Room(
         "the decoder, adapters, log-probs of given tokens",
-        ("sharding",),
+        ("section", "sharding"),
         without_jax=("config", "rope_scaling"),
     ),
     "checkpoint": Room(
@@ -79,16 +82,16 @@ ROOMS: dict[str, Room] = {
         without_jax=("model_names",),
     ),
     "sampling": Room(
-        "tokens out of a policy", ("rng", "sharding", "model"), without_jax=("config",)
+        "tokens out of a policy", ("section", "rng", "sharding", "model"), without_jax=("config",)
     ),
     "explore": Room(
         "E-step: plan, π̂, Q̂, s*, curation, curriculum",
-        ("records", "rng", "markup", "sharding", "model"),
+        ("records", "section", "rng", "markup", "sharding", "model"),
         without_jax=("config",),
     ),
     "improve": Room(
         "M-step and warm-up: objectives, batches, replay, optimiser step",
-        ("records", "rng", "markup", "sharding", "model"),
+        ("records", "section", "rng", "markup", "sharding", "model"),
         without_jax=("config",),
     ),
     "rollout": Room(
@@ -98,14 +101,14 @@ ROOMS: dict[str, Room] = {
     "evaluation": Room(
         "from rollouts to results.json; statistics over seeds",
         (
-            "bad_input", "records", "files", "markup", "environment", "grading", "data", "sharding",
-            "model", "sampling", "explore", "rollout",
+            "bad_input", "records", "section", "files", "markup", "environment", "grading", "data",
+            "sharding", "model", "sampling", "explore", "rollout",
         ),
         without_jax=("config", "over_seeds", "selection"),
     ),
     "config": Room(
         "the whole config of a run or an experiment: read, checked, written, described",
-        ("bad_input", *_SECTIONS),
+        ("bad_input", "section", *_SECTIONS),
         jax=False,
     ),
     "em": Room(

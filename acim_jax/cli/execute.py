@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the programs; 1 if the executor itself failed, with what finished written."""
     with bad_input.reading():
         config = shared.executor_config(
-            args, output_chars=args.output_chars, min_protection=args.min_protection
+            args, output_chars="output_chars", min_protection="min_protection"
         )
         programs = _read(args.input)
         executor = Executor(config)

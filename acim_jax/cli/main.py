@@ -40,6 +40,7 @@ COMMANDS = {
     "execute": Command("run programs in the executor", only_reads=True),
     "grade": Command("grade answers", only_reads=True),
     "export": Command("write a Hugging Face folder"),
+    "config": Command("every field of a config with its type, default and one line"),
     "report": Command("one HTML page from run folders", only_reads=True),
     "doctor": Command("what this machine offers: devices, versions, protection"),
 }

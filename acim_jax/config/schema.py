@@ -1,80 +1,89 @@
-"""Frozen dataclasses from a `config_tree.Tree`, checked strictly, and back to plain values.
+"""A section of a config from a `config.tree.Tree`, checked by pydantic, and back to plain values.
 
-Works over any dataclass: nested dataclasses, `X | None`, `tuple[X, ...]` and `Mapping[str, X]`
-are followed here, so that unknown fields are refused at every level with their line and the
-nearest name; single values are checked by pydantic in strict mode (no text for numbers, no
-numbers for booleans; whole numbers are accepted where a number is wanted).
+Pydantic finds every error at once and names the fields; here each gets its file and line, what was
+expected and what came, and the nearest name.
 """
 
-import dataclasses
 import difflib
-import enum
 import json
-import os
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar, cast
 
 import pydantic
+from pydantic_core import ErrorDetails
 
 from acim_jax.bad_input import BadInput
+from acim_jax.config import kinds
+from acim_jax.config import tree as config_tree
 from acim_jax.config.tree import Tree
 
 T = TypeVar("T")
 
+_BOUNDS = {
+    "greater_than": ("gt", "above"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "below"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+class Refusal(NamedTuple):
+    """One error: the place in a file or an option, the dotted field, and what is wrong."""
+
+    where: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        named = not self.path or self.where == f"--{self.path}"
+        return f"{self.where}: {self.message if named else f'{self.path}: {self.message}'}"
+
 
 def build(cls: type[T], tree: Tree, path: str = "") -> T:
-    """`cls` from the mapping `tree`. Raises `BadInput`: place, field, what was needed, what came.
+    """`cls` from the mapping `tree`. Raises `BadInput` with every error, one a line.
 
     path: the dotted name of this section in messages, empty at the top.
     """
-    children = tree.children
-    if children is None:
-        raise _refusal(tree, path, f"expected a mapping of fields, got {describe(tree)}")
-    annotations = typing.get_type_hints(cls, include_extras=True)
-    fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, cls)) if f.init}
-    for key, child in children.items():
-        if key not in fields:
-            hint = _did_you_mean(key, list(fields))
-            raise _refusal(child, join(path, key), f"unknown field; {hint}")
-    for name, field in fields.items():
-        if name not in children and not _has_default(field):
-            raise _refusal(tree, join(path, name), "this field is required")
-    values = {
-        key: _convert(annotations[key], child, join(path, key)) for key, child in children.items()
-    }
+    built, refusals = validate(cls, tree, path)
+    if refusals:
+        raise refused(refusals)
+    return cast(T, built)
+
+
+def validate(cls: type[T], tree: Tree, path: str = "") -> tuple[T | None, list[Refusal]]:
+    """`cls` from `tree`, or None and why not."""
     try:
-        return cls(**values)
-    except BadInput:
-        raise
-    except ValueError as error:
-        # Some sections name themselves in what they raise.
-        section = "" if str(error).startswith(f"{path}.") else path
-        options = [c.where for c in children.values() if c.where.startswith("--")]
-        given = f" (given by option: {', '.join(options)})" if options else ""
-        raise _refusal(tree, section, f"{error}{given}") from error
+        # In JSON mode pydantic is strict about kinds, yet knows that tuples, enums and paths are
+        # written as lists and text.
+        return pydantic.TypeAdapter(cls).validate_json(json.dumps(tree.plain())), []
+    except pydantic.ValidationError as error:
+        errors = error.errors(include_url=False)
+    written = tree
+    for error in errors:
+        written = _as_written(written, error)
+    if written != tree:
+        return validate(cls, written, path)
+    found: dict[tuple[str, str], Refusal] = {}
+    for error in errors:
+        one = _refusal(cls, tree, path, error)
+        found.setdefault((one.where, one.path), one)
+    return None, list(found.values())
+
+
+def refused(refusals: Sequence[Refusal]) -> BadInput:
+    """The refusals as one error, in the order of the file."""
+
+    def place(refusal: Refusal) -> tuple[str, int]:
+        file, _, line = refusal.where.rpartition(":")
+        return (file, int(line)) if line.isdecimal() else (refusal.where, 0)
+
+    return BadInput("\n".join(map(str, sorted(refusals, key=place))))
 
 
 def plain(value: object) -> object:
-    """Scalars, lists and mappings of `value`, ready for YAML; the inverse of `build`."""
-    match value:
-        case None | bool() | int() | float() | str() if not isinstance(value, enum.Enum):
-            return value
-        case enum.Enum():
-            return plain(value.value)
-        case os.PathLike():
-            return os.fspath(value)
-        case Mapping():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case _ if dataclasses.is_dataclass(value):
-            return {
-                f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init
-            }
-        case _:
-            raise TypeError(f"A config cannot hold a {type(value).__name__}: {value!r}.")
+    """Scalars, lists and mappings of a section, ready for YAML; the inverse of `build`."""
+    return pydantic.TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
 def describe(tree: Tree) -> str:
@@ -94,107 +103,69 @@ def describe(tree: Tree) -> str:
             return "a mapping"
 
 
-def join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
+def _refusal(cls: type, tree: Tree, path: str, error: ErrorDetails) -> Refusal:
+    at, names = tree.find(error["loc"])
+    where = at.where
+    field = _join(path, names)
+    if error["type"] == "missing":
+        return Refusal(where, _join(path, error["loc"]), "this field is required")
+    if error["type"] == "unexpected_keyword_argument":
+        known = kinds.fields(kinds.at(cls, names[:-1]))
+        return Refusal(where, field, f"unknown field; {_did_you_mean(str(names[-1]), known)}")
+    if error["type"] == "value_error":
+        message = str(error.get("ctx", {})["error"])
+        if at.children is not None:
+            where, message = _blamed(at, message)
+        return Refusal(where, field, message)
+    if error["type"] in _BOUNDS:
+        bound, words = _BOUNDS[error["type"]]
+        limit = error.get("ctx", {})[bound]
+        return Refusal(where, field, f"must be {words} {limit:g}, got {describe(at)}")
+    annotation = kinds.at(cls, names)
+    hint = ""
+    if error["type"] in ("literal_error", "enum") and isinstance(at.value, str):
+        near = difflib.get_close_matches(at.value, kinds.choices(annotation), 1)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+    expected = kinds.words(annotation, article=True)
+    return Refusal(where, field, f"expected {expected}, got {describe(at)}{hint}")
 
 
-def _convert(annotation: Any, tree: Tree, path: str) -> Any:
-    """The value of `tree` as `annotation` wants it; recurses where a dataclass may stand inside."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if dataclasses.is_dataclass(annotation):
-        return build(typing.cast(type, annotation), tree, path)
-    if origin in (Union, types.UnionType) and type(None) in arguments:
-        if tree.value is None:
-            return None
-        rest = [one for one in arguments if one is not type(None)]
-        if len(rest) == 1:
-            return _convert(rest[0], tree, path)
-    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        if tree.elements is None:
-            raise _refusal(
-                tree, path, f"expected a list of {_plural(arguments[0])}, got {describe(tree)}"
-            )
-        return tuple(
-            _convert(arguments[0], child, f"{path}[{i}]") for i, child in enumerate(tree.elements)
-        )
-    if origin in (Mapping, dict):
-        if tree.children is None:
-            raise _refusal(tree, path, f"expected a mapping, got {describe(tree)}")
-        return {
-            k: _convert(arguments[1], child, join(path, k)) for k, child in tree.children.items()
-        }
-    return _leaf(annotation, tree, path)
+def _blamed(section: Tree, message: str) -> tuple[str, str]:
+    """The place of the field that a section's own check names first, and the message, with the
+    options that set other fields of the section."""
+    name = re.match(r"[\w.]*\w", message)
+    field, _ = section.find(name[0].split(".") if name else [])
+    options = [
+        leaf.where
+        for leaf in section.leaves()
+        if leaf.where.startswith("--") and leaf.where != field.where
+    ]
+    given = f" (given by option: {', '.join(options)})" if options else ""
+    return field.where, f"{message}{given}"
 
 
-def _leaf(annotation: Any, tree: Tree, path: str) -> Any:
-    adapter = pydantic.TypeAdapter(
-        annotation, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False)
-    )
-    # JSON mode: strict about kinds, yet it knows that tuples, enums and paths are written as
-    # lists and text.
-    try:
-        return adapter.validate_json(json.dumps(_untree(tree)))
-    except pydantic.ValidationError as error:
-        if tree.text is not None:
-            try:
-                return adapter.validate_json(json.dumps(tree.text))
-            except pydantic.ValidationError:
-                pass  # The refusal of the value as YAML reads it says more.
-        expected = _expected(annotation)
-        if expected is None:
-            raise _refusal(tree, path, f"{_message(error)}, got {describe(tree)}") from error
-        hint = ""
-        if typing.get_origin(annotation) is Literal and isinstance(tree.value, str):
-            near = difflib.get_close_matches(
-                tree.value, [str(a) for a in typing.get_args(annotation)], 1
-            )
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-        raise _refusal(tree, path, f"expected {expected}, got {describe(tree)}{hint}") from error
+def _as_written(tree: Tree, error: ErrorDetails) -> Tree:
+    """The tree with an option's text as it was typed where text is wanted, and as a list where a
+    list is: `--run.name 1e-5`, `--improve.buckets 64,128`."""
+    leaf, names = tree.find(error["loc"])
+    if leaf.text is None:
+        return tree
+    match error["type"]:
+        case "string_type":
+            return config_tree.place(tree, [str(n) for n in names], Tree(leaf.text, leaf.where))
+        case "tuple_type" if leaf.children is None:
+            read = config_tree.parse_option(leaf.where.removeprefix("--"), f"[{leaf.text}]")
+            return config_tree.place(tree, [str(n) for n in names], Tree(read.value, leaf.where))
+        case _:
+            return tree
 
 
-def _untree(tree: Tree) -> object:
-    if tree.children is not None:
-        return {key: _untree(child) for key, child in tree.children.items()}
-    if tree.elements is not None:
-        return [_untree(child) for child in tree.elements]
-    return tree.value
-
-
-def _expected(annotation: Any) -> str | None:
-    """The kind of value in words, or None where pydantic's own message says it better."""
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
-    if annotation in names:
-        return names[annotation]
-    if typing.get_origin(annotation) is Literal:
-        return "one of " + ", ".join(str(a) for a in typing.get_args(annotation))
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return "one of " + ", ".join(str(a.value) for a in annotation)
-    return None
-
-
-def _plural(annotation: Any) -> str:
-    names = {float: "numbers", int: "whole numbers", bool: "true or false", str: "strings"}
-    return names.get(annotation, "values")
-
-
-def _message(error: pydantic.ValidationError) -> str:
-    text = error.errors(include_url=False)[0]["msg"]
-    return text[:1].lower() + text[1:]
-
-
-def _has_default(field: "dataclasses.Field[Any]") -> bool:
-    return (
-        field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-    )
+def _join(path: str, names: Sequence[str | int]) -> str:
+    for name in names:
+        path += f"[{name}]" if isinstance(name, int) else f".{name}" if path else name
+    return path
 
 
 def _did_you_mean(key: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(key, names, 1)
     return f'did you mean "{near[0]}"?' if near else f"the fields here are {', '.join(names)}"
-
-
-def _refusal(tree: Tree, path: str, message: str) -> BadInput:
-    named = tree.where.startswith("--") and tree.where[2:] == path
-    return BadInput(
-        f"{tree.where}: {message}" if named or not path else f"{tree.where}: {path}: {message}"
-    )

@@ -6,7 +6,7 @@ merged over the document it names.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -39,6 +39,35 @@ class Tree(NamedTuple):
         """The elements, if this is a list."""
         return cast("list[Tree]", self.value) if isinstance(self.value, list) else None
 
+    def plain(self) -> object:
+        """The scalars, lists and mappings alone."""
+        if self.children is not None:
+            return {key: child.plain() for key, child in self.children.items()}
+        if self.elements is not None:
+            return [child.plain() for child in self.elements]
+        return self.value
+
+    def find(self, names: Sequence[str | int]) -> tuple["Tree", list[str | int]]:
+        """The subtree that `names` lead to, as far as they lead, and the names used."""
+        at, used = self, list[str | int]()
+        for name in names:
+            if isinstance(name, int) and at.elements is not None and name < len(at.elements):
+                at = at.elements[name]
+            elif isinstance(name, str) and at.children is not None and name in at.children:
+                at = at.children[name]
+            else:
+                break
+            used.append(name)
+        return at, used
+
+    def leaves(self) -> "Iterator[Tree]":
+        """All that is no mapping, from first to last."""
+        if self.children is None:
+            yield self
+        else:
+            for child in self.children.values():
+                yield from child.leaves()
+
 
 class CoreLoader(yaml.SafeLoader):
     """PyYAML with the scalar rules of the YAML 1.2 core schema."""
@@ -65,7 +94,9 @@ _CORE_SCHEMA = (
 for _class in (CoreLoader, CoreDumper):
     _class.yaml_implicit_resolvers = {}  # not the YAML 1.1 rules of the parent
     for _name, _pattern, _first in _CORE_SCHEMA:
-        _class.add_implicit_resolver(TAG + _name, re.compile(rf"^(?:{_pattern})$"), _first)
+        cast(Any, _class).add_implicit_resolver(
+            TAG + _name, re.compile(rf"^(?:{_pattern})$"), _first
+        )
 
 
 def load_file(path: Path) -> Tree:
@@ -140,7 +171,7 @@ def _load_file(path: Path, stack: tuple[Path, ...]) -> Tree:
 
 def _parse(text: str, locate: Callable[[int], str]) -> Tree:
     try:
-        node = yaml.compose(text, Loader=CoreLoader)
+        node = cast(Any, yaml).compose(text, Loader=CoreLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         raise BadInput(f"{locate(line)}: not valid YAML: {error.problem}") from error

@@ -5,39 +5,43 @@ from collections.abc import Mapping
 from typing import cast
 
 from acim_jax.data import generated, problem_records, reasoning_gym
+from acim_jax.section import AtLeastOne, section
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class DataConfig:
-    """Which problems train, validate and test.
-
-    train, validation, test: sources as `load` takes them. num_*: at most this many from each
-    source; None is all of a file and is refused for a generator. seed: of generated problems, not
-    of the run, so that runs of several seeds are judged on the same problems. mapping: our field
-    name -> the name in the files. demonstrations: source of worked responses for warm-up.
-    """
+    """Which problems train, validate and test (docs/problems.md)."""
 
     train: tuple[str, ...] = ("generated:arithmetic",)
+    """Sources of training problems: a file, a known data set, a `datasets` hub name,
+    `generated:NAME` or `reasoning-gym:NAME`."""
     validation: tuple[str, ...] = ("generated:arithmetic",)
+    """Sources of validation problems."""
     test: tuple[str, ...] = ("generated:arithmetic",)
-    num_train: int | None = 4096
-    num_validation: int | None = 600
-    num_test: int | None = 1100
+    """Sources of test problems."""
+    num_train: AtLeastOne | None = 4096
+    """At most this many from each source; null is all of a file and is refused for a generator."""
+    num_validation: AtLeastOne | None = 600
+    """As num_train, of validation problems."""
+    num_test: AtLeastOne | None = 1100
+    """As num_train, of test problems."""
     seed: int = 0
+    """Of generated problems, not of the run: runs of several seeds are judged on the same
+    problems."""
     mapping: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """Our name of a problem's field -> its name in the files."""
     demonstrations: str = "generated:arithmetic"
+    """Source of worked responses, for the warm-up and for replay."""
 
     def __post_init__(self) -> None:
         if not self.train:
-            raise ValueError("data.train needs at least one source.")
+            raise ValueError("train needs at least one source.")
         problem_records.check_mapping(self.mapping)
         for split in generated.SPLITS:
             number = cast(int | None, getattr(self, f"num_{split}"))
-            if number is not None and number < 1:
-                raise ValueError(f"data.num_{split} must be at least 1 or null, got {number}.")
             for source in cast(tuple[str, ...], getattr(self, split)):
                 if number is None and is_endless(source):
-                    raise ValueError(f"data.num_{split} must say how many of {source!r} to make.")
+                    raise ValueError(f"num_{split} must say how many of {source!r} to make.")
 
 
 def is_endless(source: str) -> bool:

@@ -1,50 +1,42 @@
 """The `explore` section of a run."""
 
-import dataclasses
 from typing import Literal
 
 from acim_jax.records import DECISIONS
+from acim_jax.section import AtLeastOne, NotNegative, Positive, Weight, section
 
 StrategyName = Literal["regularised", "energy", "posterior", "value"]
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class ExploreConfig:
-    """The `explore` section of a run.
+    """The E-step: what is explored, and what of it is kept."""
 
-    problems: queries per iteration. guided_rollouts: rollouts under *each* decision's guide (R of
-    arXiv:2502.00691). native_rollouts: rollouts without a guide; plain RL has only these.
-    strategy: the rule for s*(c|x), see `explore/strategy.py`; alpha belongs to `energy` and
-    `value`, beta to `regularised`. keep: rollouts kept per query, drawn by s*; 0 keeps all, weighed
-    by s*.
-    """
-
-    problems: int = 32
-    guided_rollouts: int = 4
-    native_rollouts: int = 0
+    problems: AtLeastOne = 32
+    """Problems per iteration."""
+    guided_rollouts: NotNegative = 4
+    """Rollouts of a problem under each decision's guide (R of arXiv:2502.00691)."""
+    native_rollouts: NotNegative = 0
+    """Rollouts of a problem without a guide; plain RL has only these."""
     strategy: StrategyName = "regularised"
-    alpha: float = 20.0
-    beta: float = 0.1
-    keep: int = 4
+    """The rule for s*(c|x); see `explore/strategy.py`."""
+    alpha: Weight = 20.0
+    """α of the strategies `energy` and `value`."""
+    beta: Positive = 0.1
+    """β of the strategy `regularised`."""
+    keep: NotNegative = 4
+    """Rollouts kept per problem, drawn by s*. 0 keeps all, weighted by s*."""
 
     def __post_init__(self) -> None:
-        if self.problems < 1:
-            raise ValueError(f"problems must be at least 1, got {self.problems}.")
-        if self.guided_rollouts < 0 or self.native_rollouts < 0 or self.rollouts_per_problem < 1:
-            raise ValueError(
-                "guided_rollouts and native_rollouts must not be negative, and one of them must "
-                f"be positive; got {self.guided_rollouts} and {self.native_rollouts}."
-            )
-        if self.beta <= 0 or self.alpha < 0:
-            raise ValueError(
-                f"beta must be positive and alpha not negative, got {self.beta} and {self.alpha}."
-            )
-        if not 0 <= self.keep <= max(self.guided_rollouts, 0) and self.guided_rollouts:
+        if self.rollouts_per_problem < 1:
+            raise ValueError("guided_rollouts and native_rollouts are both 0; raise one of them.")
+        if self.guided_rollouts and self.keep > self.guided_rollouts:
             raise ValueError(
                 f"keep must lie between 0 (all) and guided_rollouts = {self.guided_rollouts}, "
-                f"got {self.keep}: all of a query's draws can fall on one decision."
+                f"got {self.keep}: all draws of a problem can fall on one decision."
             )
 
     @property
     def rollouts_per_problem(self) -> int:
+        """Rollouts of a problem in an iteration, guided and native."""
         return len(DECISIONS) * self.guided_rollouts + self.native_rollouts

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from acim_jax.model.rope_scaling import Dynamic, Scaling
+from acim_jax.section import AtLeastOne, Positive, section
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -81,25 +82,28 @@ class ModelConfig:
             raise ValueError(f"head_dim must be at least 4 for dynamic RoPE, got {self.head_dim}.")
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class ModelSource:
-    """The `model` section of a run: which weights to start from, and how to run them.
-
-    path: `tiny`, a Hugging Face folder, or a run folder. init: `pretrained` reads the weights,
-    `random` takes only the folder's configuration and tokenizer and starts from nothing.
-    dtype, param_dtype, unroll, remat override the folder's own (None keeps it). markup: `name` of a
-    prompt template, and fields that override the folder's `acim.yaml` (docs/prompts.md).
-    """
+    """Which weights to start from, and how to run them."""
 
     path: str = "tiny"
+    """`tiny`, a Hugging Face folder, a run folder, or a hub name."""
     init: Literal["pretrained", "random"] = "pretrained"
+    """`pretrained` reads the weights; `random` takes only configuration and tokenizer, and starts
+    from nothing."""
     dtype: Dtype | None = None
+    """Of activations and cache; null is the folder's own."""
     param_dtype: Dtype | None = None
+    """Of the weights; null is the folder's own."""
     unroll: bool | None = None
+    """Layers as a Python loop, which decodes faster on CPUs; null is the folder's own."""
     remat: bool | None = None
+    """Whether the backward pass recomputes each block; null is the folder's own."""
     markup: Mapping[str, str | int | bool | tuple[str, ...] | None] = dataclasses.field(
         default_factory=dict[str, str | int | bool | tuple[str, ...] | None]
     )
+    """`name` of a prompt template, and fields that override the folder's `acim.yaml`
+    (docs/prompts.md)."""
 
 
 class Projection(NamedTuple):
@@ -122,23 +126,18 @@ PROJECTIONS: dict[str, Projection] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class LoraConfig:
-    """The `lora` section of a run: with it, adapters are trained and the model's weights are not.
+    """Low-rank adapters: with this section they are trained, and the model's weights are not."""
 
-    rank: r, the inner dimension of A·B. alpha: the adapters count α/r times. targets: the
-    projections that get one.
-    """
-
-    rank: int = 8
-    alpha: float = 16.0
+    rank: AtLeastOne = 8
+    """r, the inner dimension of A·B."""
+    alpha: Positive = 16.0
+    """The adapters count α/r times."""
     targets: tuple[str, ...] = tuple(PROJECTIONS)
+    """The projections that get an adapter."""
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
-            raise ValueError(
-                f"rank must be at least 1 and alpha positive, got {self.rank} and {self.alpha}."
-            )
         for target in self.targets:
             if target not in PROJECTIONS:
                 raise ValueError(f"targets: {_unknown(target)}")

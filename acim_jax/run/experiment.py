@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from acim_jax.bad_input import BadInput, reading
-from acim_jax.config import run as config
-from acim_jax.config.run import ExperimentConfig, RunConfig
+from acim_jax.config import experiment as config
+from acim_jax.config.experiment import ExperimentConfig
+from acim_jax.config.run import RunConfig
 from acim_jax.evaluation import over_seeds
 from acim_jax.files import atomic
 from acim_jax.run import folder as run_folder
@@ -78,8 +79,6 @@ def run(
     with reading():
         _open_folder(experiment, out, resume)
         preparation.prepare(planned[0].config)
-        for one in planned[1:]:
-            preparation.check(one.config)
     started = time.perf_counter()
     for number, one in enumerate(planned, 1):
         if launch.is_finished(one.folder, one.config):
@@ -98,7 +97,7 @@ def run(
 
 def _open_folder(experiment: ExperimentConfig, out: Path, resume: bool) -> None:
     settings = out / SETTINGS
-    text = config.dump_experiment(experiment)
+    text = config.dump(experiment)
     if resume:
         if not settings.is_file():
             raise FileNotFoundError(f"{out} holds no experiment to resume ({SETTINGS} is missing).")

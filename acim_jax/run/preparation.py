@@ -50,31 +50,11 @@ def prepare(config: RunConfig) -> Prepared:
         problems.load_split(config.data, split) for split in ("train", "validation", "test")
     )
     prepared = Prepared(config, model, train, validation, test)
-    check(config)
     if config.lora is not None:
         lora.check(config.lora, model.config)
     _check_lengths(prepared)
     check_rows(config)
     return prepared
-
-
-def check(config: RunConfig) -> None:
-    """Refuses sections that contradict one another (ValueError)."""
-    if config.method == "rl" and config.explore.guided_rollouts:
-        raise ValueError(
-            "explore.guided_rollouts: plain RL has no guides; set it to 0 and "
-            "explore.native_rollouts to the rollouts per problem, or use method: em."
-        )
-    if config.method == "em" and not config.explore.guided_rollouts:
-        raise ValueError(
-            "explore.guided_rollouts: EM explores both decisions; set it to 1 or more, or use "
-            "method: rl."
-        )
-    if config.lora is not None and config.model.init == "random":
-        raise ValueError(
-            "lora: adapters to random weights learn nothing; set model.init: pretrained, or leave "
-            "lora out to train all weights."
-        )
 
 
 def _check_lengths(prepared: Prepared) -> None:
@@ -95,14 +75,5 @@ def _check_lengths(prepared: Prepared) -> None:
 def check_rows(config: RunConfig) -> None:
     """ValueError, naming the field, for rows that the mesh's batch axes cannot share evenly."""
     train, sample = mesh.layouts(config.mesh)
-    config.sampling.check_shards(1 if sample is None else sample.shards("batch"))
-    shards = 1 if train is None else train.shards("batch")
-    for name, rows in (
-        ("improve.microbatch_rows", config.improve.microbatch_rows),
-        ("warmup.rows", config.warmup.rows),
-    ):
-        if rows % shards:
-            raise ValueError(
-                f"{name} is {rows}, but this mesh splits rows into {shards} equal parts (data × "
-                f"fsdp); make it a multiple of {shards}, or change mesh."
-            )
+    for layout in (train, sample):
+        config.check_shards(1 if layout is None else layout.shards("batch"))

@@ -1,54 +1,46 @@
 """The `sampling` section of a run."""
 
-import dataclasses
 from typing import Literal
 
+from acim_jax.section import AtLeastOne, NotNegative, Widths, section
 
-@dataclasses.dataclass(frozen=True)
+
+@section
 class SamplingConfig:
     """Shapes of the sampler's compiled functions, and the distribution of training rollouts.
 
-    slots: rows that decode at once, in every process of a job. spare: conversations held beside
-    them, waiting for a slot or for an interpreter (None: half as many as slots). max_length: tokens
-    of a conversation, prompt and interpreter output included. chunk: decode steps between two looks
-    of the host.
-    prefill_rows, prefill_buckets: rows and widths of the functions that append given tokens, which
-    come with a quarter of the rows as well; longer texts are appended in several pieces of the
-    largest width. page_size: tokens of a cache page.
-    kv_cache: `model` keeps keys and values in the model's dtype, `int8` in a quarter to a half of
-    that, with log-probs that differ (docs/performance.md).
-    temperature, top_k, top_p, min_p: of training rollouts; evaluation states its own. 0, 1 and 0
-    switch the truncations off.
+    Evaluation states its own distribution.
     """
 
-    slots: int = 64
-    spare: int | None = None
-    max_length: int = 192
-    chunk: int = 8
-    prefill_rows: int = 16
-    prefill_buckets: tuple[int, ...] = (16, 48)
-    page_size: int = 32
+    slots: AtLeastOne = 64
+    """Conversations that decode at once, in every process of a job."""
+    spare: NotNegative | None = None
+    """Conversations held beside them, waiting for a slot or for an interpreter; null is half as
+    many as slots."""
+    max_length: AtLeastOne = 192
+    """Tokens of a conversation, prompt and interpreter output included."""
+    chunk: AtLeastOne = 8
+    """Decode steps on the device before the host looks at the new tokens."""
+    prefill_rows: AtLeastOne = 16
+    """Rows of the functions that append given tokens; each comes with a quarter of the rows too."""
+    prefill_buckets: Widths = (16, 48)
+    """Widths of the functions that append given tokens. Longer texts are appended in several pieces
+    of the largest width."""
+    page_size: AtLeastOne = 32
+    """Tokens of a cache page."""
     kv_cache: Literal["model", "int8"] = "model"
+    """`model` keeps keys and values in the model's dtype; `int8` in a quarter to a half of that,
+    with log-probs that differ (docs/performance.md)."""
     temperature: float = 1.0
+    """Of training rollouts."""
     top_k: int = 0
+    """The k best tokens only; 0 is off."""
     top_p: float = 1.0
+    """The fewest best tokens that hold this probability; 1 is off."""
     min_p: float = 0.0
+    """Tokens of at least this share of the best one's probability; 0 is off."""
 
     def __post_init__(self) -> None:
-        for name in ("slots", "max_length", "chunk", "prefill_rows", "page_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.spare is not None and self.spare < 0:
-            raise ValueError(f"spare must not be negative, got {self.spare}.")
-        if not self.prefill_buckets or sorted(set(self.prefill_buckets)) != list(
-            self.prefill_buckets
-        ):
-            raise ValueError(
-                f"prefill_buckets must be distinct widths in rising order, got "
-                f"{list(self.prefill_buckets)}."
-            )
-        if self.prefill_buckets[0] < 1:
-            raise ValueError(f"prefill_buckets must be positive, got {self.prefill_buckets[0]}.")
         if self.temperature <= 0:
             raise ValueError(
                 f"temperature of training rollouts must be positive, got {self.temperature}: "

@@ -1,19 +1,18 @@
 """The `mesh` section of a run."""
 
-import dataclasses
+from acim_jax.section import section
 
 
-@dataclasses.dataclass(frozen=True)
+@section
 class MeshConfig:
-    """Sizes of the mesh axes. One of them may be -1: whatever devices are left.
-
-    data: replicas of the parameters. fsdp: shards of the parameters, and of the batch. tensor:
-    shards of heads, feed-forward (or experts) and vocabulary.
-    """
+    """Sizes of the mesh axes. One of them may be -1: whatever devices are left."""
 
     data: int = 1
+    """Replicas of the parameters; they split the batch."""
     fsdp: int = -1
+    """Shards of the parameters, and of the batch."""
     tensor: int = 1
+    """Shards of heads, feed-forward (or experts) and vocabulary."""
 
     def __post_init__(self) -> None:
         sizes = (self.data, self.fsdp, self.tensor)

@@ -13,10 +13,16 @@ from tests.support import model_folders, tiny_models
 RETOOL = "model: {path: %s, markup: {name: retool, max_turns: 3, system: null, stop: ['Q:']}}"
 
 
+def loaded(folder: Path, text: str, overrides: config.Overrides = ()) -> config.RunConfig:
+    path = folder.with_suffix(".yaml")
+    path.write_text(text)
+    return config.load(path, overrides)
+
+
 def test_a_template_by_name(tmp_path: Path):
     folder = model_folders.write_model(tmp_path / "m")
-    run = config.loads(RETOOL % folder)
-    assert config.loads(config.dump(run)) == run
+    run = loaded(folder, RETOOL % folder)
+    assert loaded(folder, config.dump(run)) == run
     model = model_folder.open_model(run.model)
     markup = model.markup
     assert model.has_markup
@@ -26,17 +32,17 @@ def test_a_template_by_name(tmp_path: Path):
 
 def test_fields_override_those_of_the_folder(tmp_path: Path):
     folder = model_folders.write_model(tmp_path / "m")
-    run = config.loads(f"model: {{path: {folder}}}", overrides=[("model.markup.max_turns", "5")])
+    run = loaded(folder, f"model: {{path: {folder}}}", [("model.markup.max_turns", "5")])
     markup = model_folder.open_model(run.model).markup
     assert (markup.max_turns, markup.code_open) == (5, tiny_models.CHATTY.code_open)
-    plain = config.loads(f"model: {{path: {folder}}}")
+    plain = loaded(folder, f"model: {{path: {folder}}}")
     assert model_folder.open_model(plain.model).markup == tiny_models.CHATTY
 
 
 def test_the_folder_may_name_one_too(tmp_path: Path):
     folder = model_folders.write_model(tmp_path / "m")
     (folder / acim_yaml.NAME).write_text("name: tora\nmax_turns: 2\n")
-    run = config.loads(f"model: {{path: {folder}, markup: {{max_output_chars: 99}}}}")
+    run = loaded(folder, f"model: {{path: {folder}, markup: {{max_output_chars: 99}}}}")
     markup = model_folder.open_model(run.model).markup
     assert markup.template == "<|user|>\n{problem}\n<|assistant|>\n"
     assert (markup.max_turns, markup.max_output_chars) == (2, 99)
@@ -44,8 +50,8 @@ def test_the_folder_may_name_one_too(tmp_path: Path):
 
 def test_what_is_refused(tmp_path: Path):
     folder = model_folders.write_model(tmp_path / "m")
-    wrong = config.loads(f"model: {{path: {folder}, markup: {{name: retol}}}}")
+    wrong = loaded(folder, f"model: {{path: {folder}, markup: {{name: retol}}}}")
     with pytest.raises(ValueError, match=r"model\.markup: name: no template .* mean 'retool'"):
         model_folder.open_model(wrong.model)
     with pytest.raises(BadInput, match=r"model\.markup\.stop"):
-        config.loads(f"model: {{path: {folder}, markup: {{stop: [1]}}}}")
+        loaded(folder, f"model: {{path: {folder}, markup: {{stop: [1]}}}}")

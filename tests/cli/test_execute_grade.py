@@ -134,10 +134,14 @@ def test_a_malformed_row_is_refused_before_any_work(
 @pytest.mark.parametrize(
     ("command", "options", "message"),
     [
-        ("execute", ("--workers", 0), "executor.workers must be at least 1"),
-        ("execute", ("--timeout", "nan"), "executor.timeout_s must be a positive number"),
+        ("execute", ("--workers", 0), "--workers: must be at least 1, got the number 0"),
+        (
+            "execute",
+            ("--timeout", "nan"),
+            "--timeout: timeout_s: expected a number, got",
+        ),
         ("execute", ("--modules", "no_such_module"), "'no_such_module', which is not installed"),
-        ("grade", ("--timeout", -1), "--timeout must be seconds above 0"),
+        ("grade", ("--timeout", -1), "--timeout: timeout_s: must be above 0, got the number -1"),
         ("grade", ("--output", "nowhere/out.jsonl"), "the folder nowhere does not exist"),
         ("execute", ("--input", "nowhere.jsonl"), r"nowhere\.jsonl"),
     ],

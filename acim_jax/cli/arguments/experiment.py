@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from acim_jax.cli.arguments import train
-from acim_jax.config import run as config
+from acim_jax.config import experiment as config
 
 DESCRIPTION = """\
 Runs every arm of FILE with every seed from one warmed-up checkpoint, one after another, and
@@ -31,6 +31,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Reads the experiment."""
-    args.chosen = config.load_experiment(args.file, args.seeds, args.overrides)
+    args.chosen = config.load(args.file, args.seeds, args.overrides)
     for arm in args.chosen.arms.values():
         train.check_files(arm.runs[args.chosen.seeds[0]])

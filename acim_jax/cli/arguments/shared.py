@@ -5,14 +5,18 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from acim_jax.checkpoint import model_names
+from acim_jax.config import schema
+from acim_jax.config.tree import Tree
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.grading import config as grading
 from acim_jax.grading.config import GraderConfig
 from acim_jax.records import SamplingParams
 from acim_jax.sampling.config import check_truncation
+
+T = TypeVar("T")
 
 DTYPES = ("float32", "bfloat16", "float16")
 MODEL_HELP = "`tiny`, a Hugging Face folder, a run folder, or a hub name"
@@ -148,16 +152,28 @@ def add_executor(parser: "argparse._ActionsContainer", *, side_by_side: bool) ->
     )
 
 
-def executor_config(args: argparse.Namespace, **more: Any) -> ExecutorConfig:
-    """ValueError for a limit out of range. more: fields that one command alone has options for."""
-    return ExecutorConfig(
-        workers=args.workers,
-        timeout_s=args.timeout,
-        cpu_seconds=args.cpu_seconds,
-        memory_mb=args.memory_mb,
-        modules=tuple(args.modules),
+def executor_config(args: argparse.Namespace, **more: str) -> ExecutorConfig:
+    """`BadInput`, naming the option, for a limit out of range. more: as `_section` takes them."""
+    return _section(
+        ExecutorConfig,
+        args,
+        workers="workers",
+        timeout_s="timeout",
+        cpu_seconds="cpu_seconds",
+        memory_mb="memory_mb",
+        modules="modules",
         **more,
     )
+
+
+def _section(cls: type[T], args: argparse.Namespace, **options: str) -> T:
+    """A section of a config from options: its field -> the option's name in `args`."""
+    fields: dict[str, Tree] = {}
+    for field, name in options.items():
+        where, value = f"--{name.replace('_', '-')}", getattr(args, name)
+        is_list = isinstance(value, list | tuple)
+        fields[field] = Tree([Tree(one, where) for one in value] if is_list else value, where)
+    return schema.build(cls, Tree(fields, "options"))
 
 
 def add_grading(parser: argparse.ArgumentParser) -> None:
@@ -181,9 +197,11 @@ def add_grading(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def grader_config(args: argparse.Namespace, **more: Any) -> GraderConfig:
-    """ValueError for a value out of range. more: fields that one command alone has options for."""
-    return GraderConfig(unboxed=args.unboxed, percent=args.percent, rounding=args.rounding, **more)
+def grader_config(args: argparse.Namespace, **more: str) -> GraderConfig:
+    """`BadInput`, naming the option, for a value out of range. more: as `_section` takes them."""
+    return _section(
+        GraderConfig, args, unboxed="unboxed", percent="percent", rounding="rounding", **more
+    )
 
 
 def add_input_output(parser: argparse.ArgumentParser, given: str, made: str) -> None:
