@@ -104,7 +104,7 @@ def test_where_graders_differ_the_config_decides(
 
 
 def test_a_bad_deadline_is_refused() -> None:
-    with pytest.raises(ValueError, match="(?s)timeout_s.*greater than 0"):
+    with pytest.raises(ValueError, match=r"(?s)timeout_s.*greater than 0"):
         GraderConfig(timeout_s=0.0)
 
 
