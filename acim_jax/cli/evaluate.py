@@ -16,8 +16,7 @@ import rich.table
 from acim_jax import bad_input
 from acim_jax.checkpoint import fingerprint, model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
-from acim_jax.cli import console, options
-from acim_jax.cli.arguments import shared
+from acim_jax.cli import checks, console, options
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
                 prepared.sampler,
                 executor,
                 grader,
-                sampling=shared.sampling_params(args),
+                sampling=checks.sampling_params(args),
                 seed=args.seed,
                 on_done=advance,
             )
@@ -97,8 +96,8 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
     data = _read_problems(args)
     guides: list[Guide] = [guide for guide in GUIDES if guide in args.decision]
     oracle = None if args.oracle is None else resumable.read_oracle(args.oracle, data)
-    executor = shared.executor_config(args)
-    grader = shared.grader_config(args)
+    executor = checks.executor_config(args)
+    grader = checks.grader_config(args)
     model = options.open_model(args)
     layout, shares = options.sample_layout()
     sampling = options.sampling_config(
@@ -117,7 +116,7 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
         "data": {file: fingerprint.of_problems(problems) for file, problems in data.items()},
         "decisions": guides,
         "samples": args.samples,
-        **dataclasses.asdict(shared.sampling_params(args)),
+        **dataclasses.asdict(checks.sampling_params(args)),
         "seed": args.seed,
         "markup": dataclasses.asdict(model.markup),
         "slots": sampling.slots,
@@ -145,7 +144,7 @@ def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
             source, limit=args.limit, seed=DATA_SEED, mapping=mapping or None
         )
         for problem in data[source]:
-            shared.check_text(problem.question, f"{source}: problem {problem.id!r}")
+            checks.check_text(problem.question, f"{source}: problem {problem.id!r}")
     return data
 
 
