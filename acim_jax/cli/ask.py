@@ -10,8 +10,7 @@ import rich.text
 from acim_jax import bad_input
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
-from acim_jax.cli import console, options
-from acim_jax.cli.arguments import shared
+from acim_jax.cli import checks, console, options
 from acim_jax.cli.transcript import Transcript
 from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import episode_records
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
             model, sampler, request = _prepare(args)
-            limits = shared.executor_config(args)
+            limits = checks.executor_config(args)
             params = model_folder.load_params(model, sampler.layout)
             needed = args.decision != "text"
             executor = stack.enter_context(Executor(limits)) if needed else None
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             executor,
             seed=args.seed,
             iteration=-1,
-            sampling=shared.sampling_params(args),
+            sampling=checks.sampling_params(args),
             on_segment=lambda _, segment: transcript.add(segment),
         )
         transcript.close()

@@ -17,8 +17,7 @@ import rich.table
 from acim_jax import bad_input
 from acim_jax.checkpoint import fingerprint, model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
-from acim_jax.cli import console, options
-from acim_jax.cli.arguments import shared
+from acim_jax.cli import checks, console, options
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
@@ -88,11 +87,11 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
     data = _read_problems(args)
     guides: list[Guide] = [guide for guide in GUIDES if guide in args.decision]
     forced = None if args.oracle is None else forced_runs.read(args.oracle, data)
-    executor, grader = shared.executor_config(args), shared.grader_config(args)
+    executor, grader = checks.executor_config(args), checks.grader_config(args)
     model = options.open_model(args)
     sampler = _sampler(args, model, [p for problems in data.values() for p in problems], guides)
     log.info(dry_run.check_sampler(sampler))
-    sampling = shared.sampling_params(args)
+    sampling = checks.sampling_params(args)
     task = Task(data, dict.fromkeys(data, guides), args.samples, sampling, args.seed)
     settings = pipeline.settings_of(
         task, sampler, executor, grader, model=model.name, step=model.step
@@ -115,7 +114,7 @@ def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
             source, limit=args.limit, seed=DATA_SEED, mapping=mapping or None
         )
         for problem in data[source]:
-            shared.check_text(problem.question, f"{source}: problem {problem.id!r}")
+            checks.check_text(problem.question, f"{source}: problem {problem.id!r}")
     return data
 
 

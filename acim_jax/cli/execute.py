@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from acim_jax import bad_input
-from acim_jax.cli import console, input_records
-from acim_jax.cli.arguments import shared
+from acim_jax.cli import checks, console, input_records
 from acim_jax.environment.executor import Executor, ExecutorFailure
 from acim_jax.files import jsonl
 from acim_jax.records import ExecutionResult
@@ -27,7 +26,7 @@ class _Program:
 def run(args: argparse.Namespace) -> int:
     """Runs the programs; 1 if the executor itself failed, with what finished written."""
     with bad_input.reading():
-        config = shared.executor_config(
+        config = checks.executor_config(
             args, output_chars="output_chars", min_protection="min_protection"
         )
         programs = _read(args.input)

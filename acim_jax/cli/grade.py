@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from acim_jax import bad_input
-from acim_jax.cli import input_records
-from acim_jax.cli.arguments import shared
+from acim_jax.cli import checks, input_records
 from acim_jax.files import jsonl
 from acim_jax.grading import answers
 from acim_jax.grading.grader import Grader
@@ -15,7 +14,7 @@ from acim_jax.grading.grader import Grader
 def run(args: argparse.Namespace) -> int:
     """Grades the rows; starts fork servers only if a row needs a symbolic comparison."""
     with bad_input.reading():
-        config = shared.grader_config(args, timeout_s="timeout")
+        config = checks.grader_config(args, timeout_s="timeout")
         ids, pairs = _read(args.input)
     with Grader(config) as grader:
         grades = grader.grade(pairs)

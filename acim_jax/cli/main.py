@@ -1,11 +1,12 @@
 """`acim COMMAND …`: finds the command, imports that one alone, and turns what it raises into exits.
 
-A command is two modules of one name. `cli/arguments/NAME.py` is light: it has `DESCRIPTION`,
-`EXAMPLES`, `add(parser)`, and may set `check`, which refuses bad input that can be seen without
-jax. Only then is `cli/NAME.py` imported, whose `run(args)` does the work; so help and refusals
-take no second. Exits: 0 success, 2 bad input (`BadInput`, and what argparse refuses), 1 anything
-else, Ctrl-C included. A command that can go on later sets `args.resume_hint`, the command line
-that does it.
+A command is two modules of one name. `cli/arguments/NAME.py` declares its arguments and is light:
+`DESCRIPTION`, `EXAMPLES`, `add(parser)`. `cli/NAME.py` does the work in `run(args)` and may import
+jax. Between them, `cli/checks.py` refuses what can be refused without jax.
+
+Exits: 0 success, 2 bad input (`BadInput`, and what argparse refuses), 1
+anything else, Ctrl-C included. A command that can go on later sets `args.resume_hint`, the command
+line that does it.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import rich_argparse
 
 from acim_jax import __version__, bad_input
 from acim_jax.cli import console, overrides
+from acim_jax.cli.arguments import shared
 
 
 class Command(NamedTuple):
@@ -69,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         build_parser(name).parse_args(arguments, namespace=args)
         args.overrides = fields
         with bad_input.reading():
-            args.check(args)
+            shared.check_files(args)
+            importlib.import_module("acim_jax.cli.checks").check(name, args)
         work = importlib.import_module(f"acim_jax.cli.{name}")
         if command is not None and command.only_reads:
             with bad_input.reading():
@@ -108,7 +111,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
             formatter_class=HelpFormatter,
             allow_abbrev=False,
         )
-        own.set_defaults(check=lambda _: None)
+        own.set_defaults(files=())
         arguments.add(own)
     return parser
 

@@ -11,8 +11,7 @@ import numpy as np
 from acim_jax import bad_input
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
-from acim_jax.cli import console, input_records, options
-from acim_jax.cli.arguments import shared
+from acim_jax.cli import checks, console, input_records, options
 from acim_jax.files import jsonl
 from acim_jax.model import scoring
 from acim_jax.run import compilation
@@ -92,7 +91,7 @@ def _row(row: dict[str, object], where: str, model: ModelFolder) -> _Row:
         raise ValueError(f'{where}: needed either "token_ids" or "text", got {sorted(row)}.')
     if "text" in row:
         text = input_records.text_field(row, "text", where)
-        shared.check_text(text, f'{where}: field "text"')
+        checks.check_text(text, f'{where}: field "text"')
         token_ids = model.tokenizer.encode(text, begins=True)
     else:
         token_ids = _token_ids(row["token_ids"], where, model.config.vocab_size)

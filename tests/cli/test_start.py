@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from acim_jax import records
 from acim_jax.cli import main
+from acim_jax.cli.arguments import shared
 
 #: Command lines that end before any work, and their exits.
 LIGHT: list[tuple[list[str], int]] = [
@@ -35,7 +37,9 @@ LIGHT: list[tuple[list[str], int]] = [
 
 PROBE = """
 import contextlib, io, json, os, sys
+from acim_jax import records
 from acim_jax.cli import main
+from acim_jax.cli.arguments import shared
 for line in json.load(sys.stdin):
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
@@ -136,3 +140,7 @@ def test_a_wrong_choice_among_several_is_refused(capsys: pytest.CaptureFixture[s
     assert "argument --decision: invalid choice: 'cod' (native, text, code)" in (
         capsys.readouterr().err
     )
+
+
+def test_the_decisions_are_those_of_the_records() -> None:
+    assert shared.GUIDES == records.GUIDES

@@ -209,9 +209,9 @@ def test_the_module_list_is_the_config() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"workers": 0}, "executor.workers must be at least 1, got 0"),
-        ({"timeout_s": 0.0}, "executor.timeout_s must be a positive number"),
-        ({"cpu_seconds": float("inf")}, "executor.cpu_seconds must be a positive number"),
+        ({"workers": 0}, "(?s)workers.*greater than or equal to 1"),
+        ({"timeout_s": 0.0}, "(?s)timeout_s.*greater than 0"),
+        ({"cpu_seconds": float("inf")}, "(?s)cpu_seconds.*finite number"),
         ({"modules": ("sympy.solvers",)}, "top-level module names, got 'sympy.solvers'"),
     ],
 )

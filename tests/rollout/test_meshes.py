@@ -68,12 +68,14 @@ def test_slots_that_cannot_be_shared_are_refused(sizes, shards):
     message = rf"sampling\.slots is 10, .* into {shards} equal parts"
     with pytest.raises(ValueError, match=message):
         tiny_models.make_sampler(layout=layouts(sizes, 8)[1], slots=10)
-    config = RunConfig(mesh=MeshConfig(*sizes), sampling=SamplingConfig(slots=10))
+    with pytest.raises(ValueError, match=message):  # all sizes are known: the config sees it
+        RunConfig(mesh=MeshConfig(*sizes), sampling=SamplingConfig(slots=10))
+    config = RunConfig(mesh=MeshConfig(sizes[0], -1, sizes[2]), sampling=SamplingConfig(slots=10))
     with pytest.raises(ValueError, match=message):
         preparation.check_rows(config)
-    preparation.check_rows(dataclasses.replace(config, sampling=SamplingConfig(slots=3 * shards)))
-    improve = ImproveConfig(microbatch_rows=5)
+    config = dataclasses.replace(config, sampling=SamplingConfig(slots=3 * shards))
+    preparation.check_rows(config)
     with pytest.raises(ValueError, match=r"improve\.microbatch_rows is 5, .* multiple of"):
         preparation.check_rows(
-            RunConfig(mesh=config.mesh, sampling=SamplingConfig(slots=8), improve=improve)
+            dataclasses.replace(config, improve=ImproveConfig(microbatch_rows=5))
         )

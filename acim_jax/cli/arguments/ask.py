@@ -2,8 +2,7 @@
 
 import argparse
 
-from acim_jax.cli.arguments import shared
-from acim_jax.records import GUIDES
+from acim_jax.cli.arguments import limits, shared
 
 DESCRIPTION = "Solves one problem, showing text, code, output and answer as they come."
 EXAMPLES = """\
@@ -19,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     shared.add_model(parser)
     parser.add_argument("question", metavar="QUESTION", help="the problem, in quotes")
     parser.add_argument(
-        "--decision", choices=GUIDES, default="native", help="default: the model's own"
+        "--decision", choices=shared.GUIDES, default="native", help="default: the model's own"
     )
     shared.add_sampling(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (default 0)")
@@ -28,15 +27,4 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     shared.add_markup(parser, side_by_side=False)
-    shared.add_executor(parser, side_by_side=False)
-    parser.set_defaults(check=check)
-
-
-def check(args: argparse.Namespace) -> None:
-    """Checks the question and the options, and that the model exists."""
-    if not args.question.strip():
-        raise ValueError("QUESTION is empty.")
-    shared.check_text(args.question, "QUESTION")
-    shared.check_sampling(args)
-    shared.executor_config(args)
-    shared.check_model(args)
+    limits.add_executor(parser, side_by_side=False)

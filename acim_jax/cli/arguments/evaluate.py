@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from acim_jax.cli.arguments import shared
-from acim_jax.records import GUIDES
+from acim_jax.cli.arguments import limits, shared
 
 DESCRIPTION = """\
 Solves the problems of the files with the model's own decisions, with text alone, or with code, and
@@ -37,10 +36,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         parser,
         "--decision",
         side_by_side=True,
-        among=GUIDES,
+        among=shared.GUIDES,
         default=["native"],
         metavar="D",
-        help=f"{', '.join(GUIDES)} (default: native)",
+        help=f"{', '.join(shared.GUIDES)} (default: native)",
     )
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="rollouts per problem")
     shared.add_sampling(parser)
@@ -67,23 +66,6 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="tokens of prompt, response and outputs (default: fits the longest prompt)",
     )
-    shared.add_executor(parser, side_by_side=True)
-    shared.add_grading(parser)
-    parser.set_defaults(check=check)
-
-
-def check(args: argparse.Namespace) -> None:
-    """Checks the options, and that model and files exist."""
-    if args.samples < 1:
-        raise ValueError(f"--samples must be at least 1, got {args.samples}.")
-    shared.check_sampling(args)
-    if args.temperature == 0 and args.samples > 1:
-        raise ValueError(
-            f"--samples {args.samples} at temperature 0 would make equal rollouts; give a "
-            "--temperature above 0."
-        )
-    if args.oracle is not None and "native" not in args.decision:
-        raise ValueError("--oracle judges the model's own decisions; add native to --decision.")
-    shared.executor_config(args)
-    shared.check_data(args.data)
-    shared.check_model(args)
+    limits.add_executor(parser, side_by_side=True)
+    limits.add_grading(parser)
+    parser.set_defaults(files=("data",))

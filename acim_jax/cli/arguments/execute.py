@@ -2,7 +2,7 @@
 
 import argparse
 
-from acim_jax.cli.arguments import shared
+from acim_jax.cli.arguments import limits, shared
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.sandbox import protection
 
@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     defaults = ExecutorConfig()
     shared.add_input_output(parser, "programs", "results")
-    shared.add_executor(parser, side_by_side=True)
+    limits.add_executor(parser, side_by_side=True)
     parser.add_argument(
         "--output-chars",
         type=int,
@@ -38,4 +38,3 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=defaults.min_protection,
         help="refuse to run with less than this (default %(default)s; see `acim doctor`)",
     )
-    parser.set_defaults(check=shared.check_input_output)

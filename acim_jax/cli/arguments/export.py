@@ -33,4 +33,3 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="only the adapters of a LoRA run, as a PEFT folder (adapter_model.safetensors)",
     )
-    parser.set_defaults(check=shared.check_model)

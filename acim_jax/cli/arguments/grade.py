@@ -2,7 +2,7 @@
 
 import argparse
 
-from acim_jax.cli.arguments import shared
+from acim_jax.cli.arguments import limits, shared
 
 DESCRIPTION = """\
 Grades every response of a JSONL file: exactly where that is possible, else by symbolic comparison
@@ -25,5 +25,4 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=5.0, metavar="S", help="seconds per symbolic comparison"
     )
-    shared.add_grading(parser)
-    parser.set_defaults(check=shared.check_input_output)
+    limits.add_grading(parser)

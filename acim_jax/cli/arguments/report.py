@@ -20,13 +20,3 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the page")
     parser.add_argument("--title", help="the page's title")
-    parser.set_defaults(check=check)
-
-
-def check(args: argparse.Namespace) -> None:
-    """Checks that the runs are folders, and that the page can be written."""
-    for run in args.runs:
-        if not run.is_dir():
-            raise FileNotFoundError(f"{run} is not a folder; give run or experiment folders.")
-    if args.out.is_dir():
-        raise ValueError(f"--out {args.out} is a folder; give the name of the HTML file to write.")

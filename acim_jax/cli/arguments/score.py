@@ -20,10 +20,3 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     shared.add_model(parser, dtype="float32")
     shared.add_input_output(parser, "tokens", "results")
-    parser.set_defaults(check=check)
-
-
-def check(args: argparse.Namespace) -> None:
-    """Checks that files and model exist."""
-    shared.check_input_output(args)
-    shared.check_model(args)

@@ -1,23 +1,15 @@
-"""Arguments that several commands share, and the checks that need none of the heavy modules."""
+"""Arguments that several commands share."""
 
 import argparse
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from acim_jax.checkpoint import model_names
-from acim_jax.config import schema
-from acim_jax.config.tree import Tree
-from acim_jax.environment.config import ExecutorConfig
-from acim_jax.grading import config as grading
-from acim_jax.grading.config import GraderConfig
-from acim_jax.records import SamplingParams
-from acim_jax.sampling.config import check_truncation
 
-T = TypeVar("T")
-
+#: `records.GUIDES`, without the numpy that importing it would take.
+GUIDES = ("native", "text", "code")
 DTYPES = ("float32", "bfloat16", "float16")
 MODEL_HELP = "`tiny`, a Hugging Face folder, a run folder, or a hub name"
 _DATA_FILES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -120,124 +112,30 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, type=kind, default=default, metavar=metavar, help=text)
 
 
-def sampling_params(args: argparse.Namespace) -> SamplingParams:
-    return SamplingParams(args.temperature, args.top_k, args.top_p, args.min_p)
-
-
-def check_sampling(args: argparse.Namespace) -> None:
-    """ValueError for a temperature or a truncation out of range."""
-    if not (math.isfinite(args.temperature) and args.temperature >= 0):
-        raise ValueError(f"--temperature must be 0 or above, got {args.temperature}.")
-    check_truncation(args.top_k, args.top_p, args.min_p)
-
-
-def add_executor(parser: "argparse._ActionsContainer", *, side_by_side: bool) -> None:
-    """The limits of the programs that a model writes."""
-    defaults = ExecutorConfig()
-    group = parser.add_argument_group("limits of programs")
-    for option, default, metavar, text in (
-        ("--workers", defaults.workers, "N", "programs at once"),
-        ("--timeout", defaults.timeout_s, "S", "wall seconds"),
-        ("--cpu-seconds", defaults.cpu_seconds, "S", "CPU seconds"),
-        ("--memory-mb", defaults.memory_mb, "M", "address space"),
-    ):
-        group.add_argument(option, type=type(default), default=default, metavar=metavar, help=text)
-    add_several(
-        group,
-        "--modules",
-        side_by_side=side_by_side,
-        default=defaults.modules,
-        metavar="a,b",
-        help=f"modules that programs may import (default {','.join(defaults.modules)})",
-    )
-
-
-def executor_config(args: argparse.Namespace, **more: str) -> ExecutorConfig:
-    """`BadInput`, naming the option, for a limit out of range. more: as `_section` takes them."""
-    return _section(
-        ExecutorConfig,
-        args,
-        workers="workers",
-        timeout_s="timeout",
-        cpu_seconds="cpu_seconds",
-        memory_mb="memory_mb",
-        modules="modules",
-        **more,
-    )
-
-
-def _section(cls: type[T], args: argparse.Namespace, **options: str) -> T:
-    """A section of a config from options: its field -> the option's name in `args`."""
-    fields: dict[str, Tree] = {}
-    for field, name in options.items():
-        where, value = f"--{name.replace('_', '-')}", getattr(args, name)
-        is_list = isinstance(value, list | tuple)
-        fields[field] = Tree([Tree(one, where) for one in value] if is_list else value, where)
-    return schema.build(cls, Tree(fields, "options"))
-
-
-def add_grading(parser: argparse.ArgumentParser) -> None:
-    """What counts as right where graders differ."""
-    defaults = GraderConfig()
-    group = parser.add_argument_group("what counts as right")
-    for name, choices, text in (
-        ("unboxed", grading.Unboxed, "without a box: what is stated as the answer, or never"),
-        ("percent", grading.Percent, "what 5%% is: 0.05 (value), 5 (unit), or either"),
-        (
-            "rounding",
-            grading.Rounding,
-            "where the reference is a decimal: 1e-6 of it (tolerance), its digits, or exact",
-        ),
-    ):
-        group.add_argument(
-            f"--{name}",
-            choices=choices.__args__,
-            default=getattr(defaults, name),
-            help=f"{text} (default %(default)s)",
-        )
-
-
-def grader_config(args: argparse.Namespace, **more: str) -> GraderConfig:
-    """`BadInput`, naming the option, for a value out of range. more: as `_section` takes them."""
-    return _section(
-        GraderConfig, args, unboxed="unboxed", percent="percent", rounding="rounding", **more
-    )
-
-
 def add_input_output(parser: argparse.ArgumentParser, given: str, made: str) -> None:
     """--input and --output, JSON Lines both; `given` and `made` say what they hold."""
     parser.add_argument("--input", type=Path, required=True, metavar="F", help=f"{given}, JSONL")
     parser.add_argument("--output", type=Path, required=True, metavar="G", help=f"{made}, JSONL")
+    parser.set_defaults(files=("input",))
 
 
-def check_input_output(args: argparse.Namespace) -> None:
-    """ValueError or FileNotFoundError unless --input is a file and --output can become one."""
-    if not args.input.is_file():
-        raise FileNotFoundError(f"--input {args.input}: no such file.")
-    if args.output.is_dir():
-        raise ValueError(f"--output {args.output} is a folder; give the name of the file to write.")
-    if not args.output.parent.is_dir():
-        raise ValueError(
-            f"--output {args.output}: the folder {args.output.parent} does not exist; make it "
-            "first."
-        )
+def check_files(args: argparse.Namespace) -> None:
+    """FileNotFoundError for a file or a model that the arguments name and that does not exist.
 
-
-def check_model(args: argparse.Namespace) -> None:
-    """FileNotFoundError if --model names nothing."""
-    model_names.check(args.model)
+    `args.files` names the arguments that are a file, or sources of problems.
+    """
+    for name in args.files:
+        value: Path | Sequence[str] | None = getattr(args, name)
+        if isinstance(value, Path) and not value.exists():
+            raise FileNotFoundError(f"{value}: no such file")
+        if isinstance(value, list):
+            check_data(value)
+    if "model" in args:
+        model_names.check(args.model)
 
 
 def check_data(sources: Sequence[str]) -> None:
     """FileNotFoundError for a problem file that does not exist."""
     for source in sources:
         if source.endswith(_DATA_FILES) and not Path(source).is_file():
-            raise FileNotFoundError(f"{source}: no such file.")
-
-
-def check_text(text: str, where: str) -> None:
-    """Raises ValueError, beginning with `where`, for a text that no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{where} holds half a surrogate pair.") from None
+            raise FileNotFoundError(f"{source}: no such file")
