@@ -63,6 +63,6 @@ class Ledger:
         )
 
 
-def quantile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least `share` of the values do not exceed; None without values."""
-    return float(np.quantile(values, share, method="inverted_cdf")) if values else None
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of the values (one or more) do not exceed."""
+    return float(np.quantile(values, share, method="inverted_cdf"))

@@ -67,7 +67,8 @@ def examples(
             if config.keep == 0:
                 chosen = _weighted(candidates, float(strategy[c]) * len(DECISIONS))
             else:
-                drawn = {id(group[i]) for i in draw.permutation(len(group))[: wanted[c]]}
+                order: list[int] = draw.permutation(len(group)).tolist()
+                drawn = {id(group[i]) for i in order[: wanted[c]]}
                 chosen = [example for example in candidates if id(example.episode) in drawn]
             dropped[DropReason.NOT_DRAWN] += len(candidates) - len(chosen)
             kept += chosen

@@ -78,7 +78,8 @@ def decision_batches(
     batches: list[tuple[DecisionBatch, int]] = []
     for epoch in range(config.epochs):
         order = rng.host(seed, iteration, "decisions", epoch).permutation(len(problems))
-        for chosen in np.array_split(order, config.minibatches):
+        for part in np.array_split(order, config.minibatches):
+            chosen: list[int] = part.tolist()
             rows = encoder.rows([problems[i] for i in chosen], share)
             batch = packing.decision_batch(rows, [strategies[i] for i in chosen])
             batches.append((batch, len(chosen)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from acim_jax import em
+from acim_jax.environment.measurements import quantile
 from acim_jax.improve.fit import FitMetrics
 from acim_jax.records import Episode
 from acim_jax.run import metric_names
@@ -79,18 +80,19 @@ def _of_fit(fit: FitMetrics) -> Metrics:
 
 def _times(result: em.Iteration) -> Metrics:
     stats, programs = result.exploration.stats, result.programs
-    of_programs = {
-        Metric.PROGRAM_P50: programs.latency_p50_s,
-        Metric.PROGRAM_P95: programs.latency_p95_s,
-        Metric.PROGRAM_WAIT_P50: programs.queue_wait_p50_s,
-        Metric.PROGRAM_WAIT_P95: programs.queue_wait_p95_s,
-    }
+    of_programs: Metrics = {}
+    for seconds, p50, p95 in (
+        (programs.latencies_s, Metric.PROGRAM_P50, Metric.PROGRAM_P95),
+        (programs.waits_s, Metric.PROGRAM_WAIT_P50, Metric.PROGRAM_WAIT_P95),
+    ):
+        if seconds:
+            of_programs |= {p50: quantile(seconds, 0.50), p95: quantile(seconds, 0.95)}
     return {
         Metric.TIME_EXPLORE: result.explore_s,
         Metric.TIME_EXECUTE: stats.execute_s,
         Metric.FULL_SLOTS: stats.sampled_tokens / max(stats.slot_steps, 1),
         Metric.TIME_IMPROVE: result.improve_s,
-        **{name: value for name, value in of_programs.items() if value is not None},
+        **of_programs,
     }
 
 

@@ -9,7 +9,6 @@ import pytest
 from acim_jax.environment import measurements
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor, ExecutorFailure
-from acim_jax.environment.measurements import Ledger
 from acim_jax.environment.sandbox import protection
 from acim_jax.records import Status
 
@@ -132,17 +131,3 @@ def test_quantile(count: int, share: float, expected: int) -> None:
     values = [float(i + 1) for i in range(count)]
     assert measurements.quantile(values, share) == expected
     assert sum(v <= expected for v in values) >= share * count
-
-
-def test_nothing_has_no_quantile() -> None:
-    assert measurements.quantile([], 0.5) is None
-
-
-def test_the_rate_of_failures_is_of_the_last_programs() -> None:
-    ledger = Ledger()
-    for _ in range(7):
-        ledger.note(wait_s=0.0, latency_s=0.0, infra=True)
-    assert ledger.recent_infra() == 7
-    for _ in range(195):
-        ledger.note(wait_s=0.0, latency_s=0.0, infra=False)
-    assert ledger.recent_infra() == 5  # 202 programs: the window of 200 forgot two
