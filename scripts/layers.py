@@ -49,23 +49,23 @@ ROOMS: dict[str, Room] = {
     "records": Room("the records that carry all data between rooms", jax=False),
     "section": Room("how every section of a config is declared", jax=False),
     "rng": Room("randomness from identity"),
-    "files": Room("atomic writes, JSON Lines, atomic folders", ("bad_input",), jax=False),
+    "files": Room("atomic writes, JSON Lines, atomic folders", jax=False),
     "markup": Room(
         "text ⇄ tokens ⇄ conversation: prompts, decision prefixes, fences, tokenizer",
-        ("bad_input", "records"),
+        ("records",),
         jax=False,
     ),
     "environment": Room(
-        "executes programs in confined processes", ("bad_input", "records", "section"), jax=False
+        "executes programs in confined processes", ("records", "section"), jax=False
     ),
     "grading": Room(
         "answers, unit tests, rewards",
-        ("bad_input", "records", "section", "markup", "environment"),
+        ("records", "section", "markup", "environment"),
         jax=False,
     ),
     "data": Room(
         "problems, demonstrations, generated families",
-        ("bad_input", "records", "section", "files", "markup"),
+        ("records", "section", "files", "markup"),
         jax=False,
     ),
     "sharding": Room(
@@ -78,7 +78,7 @@ ROOMS: dict[str, Room] = {
     ),
     "checkpoint": Room(
         "Hugging Face folders, adapters, run state, which model a run stands on",
-        ("bad_input", "records", "files", "markup", "sharding", "model"),
+        ("bad_input", "files", "markup", "sharding", "model"),
         without_jax=("model_names",),
     ),
     "sampling": Room(
@@ -101,8 +101,8 @@ ROOMS: dict[str, Room] = {
     "evaluation": Room(
         "from rollouts to results.json; statistics over seeds",
         (
-            "bad_input", "records", "files", "markup", "environment", "grading", "data", "model",
-            "explore", "rollout",
+            "bad_input", "records", "section", "files", "markup", "environment", "grading", "data",
+            "model", "explore", "rollout",
         ),
         without_jax=(
             "config", "episode_records", "forced_runs", "over_seeds", "results_folder", "selection",
@@ -117,7 +117,7 @@ ROOMS: dict[str, Room] = {
     "em": Room(
         "one EM iteration: the paper's loop",
         (
-            "records", "rng", "markup", "environment", "grading", "sharding", "model", "explore",
+            "records", "markup", "environment", "grading", "explore",
             "improve", "rollout", "config",
         ),
     ),
@@ -128,8 +128,8 @@ ROOMS: dict[str, Room] = {
     "run": Room(
         "a run from warm-up to final evaluation, experiments, run folders",
         (
-            "bad_input", "records", "rng", "files", "markup", "environment", "grading", "data",
-            "sharding", "model", "checkpoint", "sampling", "explore", "improve", "rollout",
+            "bad_input", "records", "files", "markup", "environment", "grading", "data",
+            "sharding", "model", "checkpoint", "explore", "improve", "rollout",
             "evaluation", "config", "em", "planning",
         ),
         without_jax=("folder", "manifest", "metrics", "metric_names"),
@@ -143,7 +143,7 @@ ROOMS: dict[str, Room] = {
         "one file a command",
         (
             "bad_input", "records", "files", "markup", "environment", "grading", "data", "sharding",
-            "model", "checkpoint", "sampling", "rollout", "evaluation", "config", "planning", "run",
+            "model", "checkpoint", "sampling", "rollout", "evaluation", "config", "run",
             "report",
         ),
     ),
