@@ -98,10 +98,13 @@ ROOMS: dict[str, Room] = {
     "evaluation": Room(
         "from rollouts to results.json; statistics over seeds",
         (
-            "bad_input", "records", "files", "markup", "environment", "grading", "data", "sharding",
-            "model", "sampling", "explore", "rollout",
+            "bad_input", "records", "files", "markup", "environment", "grading", "data", "model",
+            "explore", "rollout",
         ),
-        without_jax=("config", "over_seeds", "selection"),
+        without_jax=(
+            "config", "episode_records", "forced_runs", "over_seeds", "results_folder", "selection",
+            "tables",
+        ),
     ),
     "config": Room(
         "the whole config of a run or an experiment: read, checked, written, described",

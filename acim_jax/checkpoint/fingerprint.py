@@ -1,22 +1,12 @@
-"""Short fingerprints, which show whether an input has changed."""
+"""A short fingerprint of weights, which shows whether they have changed."""
 
-import dataclasses
 import hashlib
-import json
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, UInt32
 
 from acim_jax.model import transformer
-from acim_jax.records import Problem
-
-
-def of_problems(problems: Sequence[Problem]) -> str:
-    """16 hex digits over everything that the problems hold, in their order."""
-    content = json.dumps([dataclasses.asdict(problem) for problem in problems], default=str)
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def of_params(params: transformer.Params) -> str:

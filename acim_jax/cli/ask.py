@@ -14,7 +14,7 @@ from acim_jax.cli import console, options
 from acim_jax.cli.arguments import shared
 from acim_jax.cli.transcript import Transcript
 from acim_jax.environment.executor import Executor
-from acim_jax.evaluation import episode_rows
+from acim_jax.evaluation import episode_records
 from acim_jax.grading import extraction, reward
 from acim_jax.records import Episode, Problem, RolloutRequest, Stop
 from acim_jax.rollout import converse
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     answer = extraction.extract_answer(reward.model_text(episode, model.markup))
     _conclude(episode, answer)
     if args.json:
-        row = episode_rows.episode_row(episode, model.tokenizer, file="")
+        record = episode_records.episode_record(episode, model.tokenizer, file="")
         shown = ("guide", "decision", "stop", "segments", "executions")
         print(
             json.dumps(
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
                     "question": args.question,
                     "answer": answer,
                     "text": episode.text,
-                    **{name: row[name] for name in shown},
+                    **{name: record[name] for name in shown},
                 }
             )
         )

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import shlex
@@ -21,8 +22,10 @@ from acim_jax.cli.arguments import shared
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
-from acim_jax.evaluation import results_folder, resumable
-from acim_jax.evaluation.resumable import Batch, Judgements
+from acim_jax.evaluation import forced_runs, pipeline, results_folder
+from acim_jax.evaluation.pipeline import Settings, Task
+from acim_jax.evaluation.rollouts import Solver
+from acim_jax.evaluation.tables import Judgements
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
 from acim_jax.records import DECISIONS, GUIDES, Guide, Problem
@@ -41,12 +44,11 @@ class _Prepared:
 
     model: ModelFolder
     sampler: Sampler
-    data: Mapping[str, Sequence[Problem]]
-    batches: Sequence[Batch]
-    oracle: Judgements | None
+    task: Task
+    forced: Judgements | None
     executor: ExecutorConfig
     grader: GraderConfig
-    settings: Mapping[str, Any]
+    settings: Settings
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,34 +60,23 @@ def run(args: argparse.Namespace) -> int:
             results_folder.check(args.out, prepared.settings)
             params = model_folder.load_params(prepared.model, prepared.sampler.layout)
             settings = {**prepared.settings, "weights": fingerprint.of_params(params)}
-            sizes = [len(batch.requests) for batch in prepared.batches]
             executor = stack.enter_context(Executor(prepared.executor))
             grader = stack.enter_context(Grader(prepared.grader, prepared.executor))
-            folder = stack.enter_context(results_folder.opened(args.out, settings, sizes))
-        args.resume_hint = shlex.join(["acim", *sys.argv[1:]])
         display = stack.enter_context(console.Display())
-        with display.task("rollouts", sum(sizes) - folder.kept) as advance:
-            resumable.run(
-                params,
-                prepared.batches,
-                folder,
-                prepared.sampler,
-                executor,
-                grader,
-                sampling=shared.sampling_params(args),
-                seed=args.seed,
-                on_done=advance,
-            )
-        with bad_input.reading():
-            collected = resumable.collect(folder, prepared.batches)
-        results = {
-            "model": prepared.model.name,
-            "data": resumable.tables(collected, args.samples, prepared.oracle),
-            "config": _config(settings, prepared, args.oracle),
-            "seed": args.seed,
-            "seconds": folder.seconds(),
-        }
-        folder.finish(results)
+        args.resume_hint = shlex.join(["acim", *sys.argv[1:]])
+        results = pipeline.run(
+            Solver(params, prepared.sampler, executor, grader),
+            prepared.task,
+            args.out,
+            settings,
+            progress=functools.partial(display.task, "rollouts"),
+            forced=prepared.forced,
+            conditions={
+                "oracle": None if args.oracle is None else str(args.oracle),
+                "packages": manifest.package_versions(),
+                "hardware": manifest.hardware(),
+            },
+        )
     _report(results, prepared)
     if args.json:
         print(json.dumps(results))
@@ -96,38 +87,17 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
     """Reads and checks all input; ValueError or FileNotFoundError."""
     data = _read_problems(args)
     guides: list[Guide] = [guide for guide in GUIDES if guide in args.decision]
-    oracle = None if args.oracle is None else resumable.read_oracle(args.oracle, data)
-    executor = shared.executor_config(args)
-    grader = shared.grader_config(args)
+    forced = None if args.oracle is None else forced_runs.read(args.oracle, data)
+    executor, grader = shared.executor_config(args), shared.grader_config(args)
     model = options.open_model(args)
-    layout, shares = options.sample_layout()
-    sampling = options.sampling_config(
-        model,
-        _longest(model, [problem for problems in data.values() for problem in problems], guides),
-        slots=-(-args.slots // shares) * shares,
-        max_length=args.max_length,
-    )
-    sampler = Sampler(model.config, sampling, model.tokenizer, model.markup, layout)
+    sampler = _sampler(args, model, [p for problems in data.values() for p in problems], guides)
     log.info(dry_run.check_sampler(sampler))
-    limits = dataclasses.asdict(executor)
-    del limits["workers"]
-    settings: dict[str, Any] = {
-        "model": model.name,
-        "step": model.step,
-        "data": {file: fingerprint.of_problems(problems) for file, problems in data.items()},
-        "decisions": guides,
-        "samples": args.samples,
-        **dataclasses.asdict(shared.sampling_params(args)),
-        "seed": args.seed,
-        "markup": dataclasses.asdict(model.markup),
-        "slots": sampling.slots,
-        "max_length": sampling.max_length,
-        "dtype": model.config.dtype,
-        "executor": limits,
-        "grader": dataclasses.asdict(grader),
-    }
-    batches = resumable.plan(data, guides, sampler, args.samples)
-    return _Prepared(model, sampler, data, batches, oracle, executor, grader, settings)
+    sampling = shared.sampling_params(args)
+    task = Task(data, dict.fromkeys(data, guides), args.samples, sampling, args.seed)
+    settings = pipeline.settings_of(
+        task, sampler, executor, grader, model=model.name, step=model.step
+    )
+    return _Prepared(model, sampler, task, forced, executor, grader, settings)
 
 
 def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
@@ -149,26 +119,24 @@ def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
     return data
 
 
-def _longest(model: ModelFolder, problems: Sequence[Problem], guides: Sequence[str]) -> int:
-    """Tokens of the longest prompt with the longest prefix that a guide forces."""
+def _sampler(
+    args: argparse.Namespace,
+    model: ModelFolder,
+    problems: Sequence[Problem],
+    guides: Sequence[Guide],
+) -> Sampler:
+    """A sampler for the longest prompt with the longest prefix that a guide forces."""
     forced = [model.markup.prefixes(guide)[0] for guide in guides if guide in DECISIONS]
     prefix = max((len(model.tokenizer.encode(text)) for text in forced), default=0)
     prompts = (model.tokenizer.prompt_ids(p.question, model.markup) for p in problems)
-    return max(len(ids) for ids in prompts) + prefix
-
-
-def _config(
-    settings: Mapping[str, Any], prepared: _Prepared, oracle: Path | None
-) -> dict[str, Any]:
-    """Everything that was used: the settings, and what could change numbers only by accident."""
-    return {
-        **settings,
-        "executor": dataclasses.asdict(prepared.executor),
-        "problems": {file: len(problems) for file, problems in prepared.data.items()},
-        "oracle": None if oracle is None else str(oracle),
-        "packages": manifest.package_versions(),
-        "hardware": manifest.hardware(),
-    }
+    layout, shares = options.sample_layout()
+    sampling = options.sampling_config(
+        model,
+        max(len(ids) for ids in prompts) + prefix,
+        slots=-(-args.slots // shares) * shares,
+        max_length=args.max_length,
+    )
+    return Sampler(model.config, sampling, model.tokenizer, model.markup, layout)
 
 
 def _report(results: Mapping[str, Any], prepared: _Prepared) -> None:

@@ -1,6 +1,9 @@
 """Problems from files, hubs and generators, all checked before any of them is returned."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -63,6 +66,12 @@ def load(
     if not problems:
         raise ValueError(f"{source} holds no problems.")
     return problems[:limit]
+
+
+def fingerprint(problems: Sequence[Problem]) -> str:
+    """16 hex digits over everything that the problems hold, in their order."""
+    content = json.dumps([dataclasses.asdict(problem) for problem in problems], default=str)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _generate(source: str, split: str, limit: int | None, seed: int) -> list[Problem]:

@@ -1,11 +1,10 @@
-"""The folder of one evaluation: its settings, the episodes so far, and who is writing into it.
+"""The folder of one evaluation: its settings, the episodes so far, and a lock. No jax here.
 
     DIR/evaluation.json   what decides the numbers, and the seconds spent
     DIR/episodes.jsonl    finished batches, in the order of the plan
-    DIR/results.json      written when all of it is there
+    DIR/results.json      written when all of the rest is there
 
-Episodes are appended batch by batch. A batch that a crash cut is made again as a whole, so that
-rows share the device with the same neighbours and the numbers do not depend on the interruption.
+Episodes are appended batch by batch. A batch that a crash cut is made again as a whole.
 """
 
 import contextlib
@@ -34,9 +33,9 @@ class ResultsFolder:
     settings: Mapping[str, Any]
     kept: int
 
-    def append(self, rows: Iterable[Mapping[str, Any]], seconds: float) -> None:
+    def append(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
         """Adds a finished batch and the seconds it took; on disk when this returns."""
-        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
+        lines = [json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records]
         with (self.path / EPISODES).open("ab") as file:
             file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
             file.flush()
@@ -57,8 +56,20 @@ class ResultsFolder:
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Writes results.json."""
-        text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
-        atomic.write_text(self.path / RESULTS, text + "\n")
+        write_json(self.path / RESULTS, results)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes one file, whole or not at all. ValueError for floats that JSON lacks (nan, inf)."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    atomic.write_text(path, text + "\n")
+
+
+def is_finished(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether `path` holds a whole evaluation with these settings (those missing may be any)."""
+    return (
+        (path / RESULTS).is_file() and (path / SETTINGS).is_file() and not _changed(path, settings)
+    )
 
 
 def check(path: Path, settings: Mapping[str, Any]) -> None:
@@ -78,9 +89,7 @@ def check(path: Path, settings: Mapping[str, Any]) -> None:
                 "choose another folder."
             )
         return
-    old = _read_document(path)["settings"]
-    changed = _differences(old, json.loads(json.dumps(settings)))
-    if changed:
+    if changed := _changed(path, settings):
         raise ValueError(
             f"{path} holds an evaluation with other settings: {'; '.join(changed[:4])}. Choose "
             "another --out, or use the same settings to go on with it."
@@ -130,6 +139,10 @@ def _cut(file: Path, batches: Sequence[int]) -> int:
     return kept
 
 
+def _changed(path: Path, settings: Mapping[str, Any]) -> list[str]:
+    return _differences(_read_document(path)["settings"], json.loads(json.dumps(settings)))
+
+
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """One phrase for each field of `new` that `old` has with another value."""
     found: list[str] = []
@@ -152,5 +165,4 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 
 def _write_settings(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
-    document = {"settings": settings, "seconds": seconds}
-    atomic.write_text(path / SETTINGS, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_json(path / SETTINGS, {"settings": settings, "seconds": seconds})

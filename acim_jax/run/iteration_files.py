@@ -3,7 +3,7 @@
 import math
 
 from acim_jax import em
-from acim_jax.evaluation import episode_rows
+from acim_jax.evaluation import episode_records
 from acim_jax.files import jsonl
 from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.run.folder import RunFolder
@@ -16,7 +16,7 @@ def write(result: em.Iteration, tokenizer: Tokenizer, folder: RunFolder, iterati
     jsonl.write(
         folder.episodes(iteration),
         [
-            episode_rows.training_row(
+            episode_records.training_record(
                 episode,
                 tokenizer,
                 iteration=iteration,

@@ -9,6 +9,8 @@ again.
 import dataclasses
 import logging
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 
@@ -17,11 +19,12 @@ from acim_jax.checkpoint import lora_base, model_folder, store
 from acim_jax.em import Resources
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
+from acim_jax.records import Problem
 from acim_jax.run import (
     compilation,
+    evaluations,
     iteration_files,
     iteration_metrics,
-    measure,
     precompile,
     resources,
     warm_up,
@@ -116,24 +119,16 @@ def _starting_point(state: TrainState, this: _Run) -> Metrics:
         return {}
     started = time.perf_counter()
     where = this.folder.evaluation("start")
-    source = measure.reusable_start(prepared)
-    if source is not None:
-        measure.copy(source, where)
-    else:
-        size = measure.full_size(prepared.test, prepared.validation)
-        with this.display.task("evaluate the start", size) as advance:
-            measure.full(
-                state,
-                this.resources,
-                prepared.model,
-                prepared.test,
-                prepared.validation,
-                where,
-                on_done=advance,
-            )
-    reference = measure.read_reference(where, prepared.validation)
-    metrics = _curve_point(state, this) | measure.starting_lines(prepared.curve, reference)
+    _evaluate("evaluate the start", state, this, prepared.validation, where)
+    metrics = _curve_point(state, this) | evaluations.starting_metrics(prepared.curve, where)
     return {**metrics, Metric.TIME_EVALUATE: time.perf_counter() - started}
+
+
+def _evaluate(
+    title: str, state: TrainState, this: _Run, validation: Sequence[Problem], folder: Path
+) -> None:
+    model, test = this.prepared.model, this.prepared.test
+    evaluations.full(title, state, this.resources, model, test, validation, folder, this.display)
 
 
 def _iterate(
@@ -166,12 +161,10 @@ def _iterate(
 
 
 def _curve_point(state: TrainState, this: _Run) -> Metrics:
-    prepared = this.prepared
-    reference = measure.read_reference(this.folder.evaluation("start"), prepared.validation)
-    with this.display.task("evaluate", len(prepared.curve)) as advance:
-        return measure.curve_point(
-            state, this.resources, prepared.curve, reference, on_done=advance
-        )
+    start = this.folder.evaluation("start")
+    return evaluations.curve_metrics(
+        state, this.resources, this.prepared.curve, start, this.display
+    )
 
 
 def _finish(state: TrainState, this: _Run) -> None:
@@ -182,17 +175,7 @@ def _finish(state: TrainState, this: _Run) -> None:
         return
     # Only a warm-up's final evaluation is the start of other runs, which judge by its strata.
     validation = prepared.validation if config.method == "sft" else []
-    size = measure.full_size(prepared.test, validation)
-    with this.display.task("evaluate the end", size) as advance:
-        measure.full(
-            state,
-            this.resources,
-            prepared.model,
-            prepared.test,
-            validation,
-            where,
-            on_done=advance,
-        )
+    _evaluate("evaluate the end", state, this, validation, where)
 
 
 def _save(this: _Run, iteration: int, state: TrainState, history: History) -> None:

@@ -1,4 +1,4 @@
-"""Episodes as JSON rows: `episodes.jsonl` of evaluations and runs."""
+"""Episodes as JSON records: `episodes.jsonl` of evaluations and runs. No jax here."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from acim_jax.records import Author, Episode, Problem
+from acim_jax.records import Author, DecisionName, Episode, Problem
 
 
 @runtime_checkable
@@ -14,8 +14,8 @@ class Decodes(Protocol):
     def decode(self, token_ids: np.ndarray) -> str: ...
 
 
-def episode_row(episode: Episode, tokenizer: Decodes, *, file: str) -> dict[str, Any]:
-    """One episode as it stands in episodes.jsonl; log-probs rounded to 6 places."""
+def episode_record(episode: Episode, tokenizer: Decodes, *, file: str) -> dict[str, Any]:
+    """One episode as it stands in episodes.jsonl; log-probs are rounded to 6 places."""
     return {
         "file": file,
         "problem_id": episode.problem_id,
@@ -44,7 +44,7 @@ def episode_row(episode: Episode, tokenizer: Decodes, *, file: str) -> dict[str,
     }
 
 
-def training_row(
+def training_record(
     episode: Episode,
     tokenizer: Decodes,
     *,
@@ -52,9 +52,9 @@ def training_row(
     problem: Problem,
     advantage: float | None,
 ) -> dict[str, Any]:
-    """A rollout of the E-step, with what became of it in the M-step."""
+    """A rollout of the E-step; `advantage` is None where the M-step did not use it."""
     return {
-        **episode_row(episode, tokenizer, file="train"),
+        **episode_record(episode, tokenizer, file="train"),
         "iteration": iteration,
         "question": problem.question,
         "gold": problem.answer,
@@ -65,30 +65,38 @@ def training_row(
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """What the tables need of an episode, whether it was just made or read back from a file."""
+    """What the tables need of an episode's record."""
 
     problem_id: str
     sample: int
     guide: str
-    is_code: bool
+    decision: DecisionName
     reward: float
     answer: str | None
+    stop: str
     executions: int
     executions_ok: int
     response_tokens: int
 
     @classmethod
-    def of_row(cls, row: Mapping[str, Any]) -> "Judged":
+    def of_record(cls, record: Mapping[str, Any]) -> "Judged":
         return cls(
-            problem_id=row["problem_id"],
-            sample=row["sample"],
-            guide=row["guide"],
-            is_code=row["decision"] == "code",
-            reward=row["reward"],
-            answer=row["answer"],
-            executions=len(row["executions"]),
-            executions_ok=sum(e["status"] == "ok" for e in row["executions"]),
+            problem_id=record["problem_id"],
+            sample=record["sample"],
+            guide=record["guide"],
+            decision=record["decision"],
+            reward=record["reward"],
+            answer=record["answer"],
+            stop=record["stop"],
+            executions=len(record["executions"]),
+            executions_ok=sum(e["status"] == "ok" for e in record["executions"]),
             response_tokens=sum(
-                len(s["token_ids"]) for s in row["segments"] if s["author"] != Author.PROMPT.name
+                len(segment["token_ids"])
+                for segment in record["segments"]
+                if segment["author"] != Author.PROMPT.name
             ),
         )
+
+    @property
+    def is_code(self) -> bool:
+        return self.decision == "code"

@@ -1,0 +1,113 @@
+"""The learning curve: a run's native decisions beside what its starting checkpoint can do."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from acim_jax.evaluation import rollouts, selection
+from acim_jax.evaluation.rollouts import Solver
+from acim_jax.evaluation.run_evaluation import VALIDATION_PROBLEMS
+from acim_jax.explore.decisions import PolicyEstimate
+from acim_jax.files import jsonl
+from acim_jax.records import DECISIONS, DecisionName, Problem, SamplingParams
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+    """What the starting checkpoint can do on the validation problems.
+
+    rewards: of each problem's forced runs, over `DECISIONS`. better: the decision of each stratum
+    that earns more there.
+    """
+
+    rewards: Mapping[str, tuple[float, float]]
+    better: Mapping[str, DecisionName]
+
+    def of(self, problems: Sequence[Problem]) -> np.ndarray:
+        """Rewards [P, C] of the forced runs of `problems`."""
+        return np.array([self.rewards[problem.id] for problem in problems])
+
+
+class StartingLines(NamedTuple):
+    """Mean rewards of the starting checkpoint: one decision always, or the oracle."""
+
+    always_text: float
+    always_code: float
+    oracle: float
+
+
+class CurvePoint(NamedTuple):
+    """Native greedy runs of n validation problems. None is a mean over nothing.
+
+    selection_accuracy: by the starting checkpoint's forced runs (`selection`).
+    policy_code_on_code_favoured: mean pi-hat(code|x) where code is the stratum's better decision.
+    """
+
+    n: float
+    accuracy: float | None
+    accuracy_stderr: float
+    code_rate: float | None
+    selection_accuracy: float | None
+    policy_code_on_code_favoured: float | None
+    policy_code_on_text_favoured: float | None
+    executions_per_problem: float | None
+
+
+def read_reference(folder: Path) -> Reference:
+    """From the folder of the starting checkpoint's evaluation (`run_evaluation`)."""
+    records = [record for _, record in jsonl.read(folder / VALIDATION_PROBLEMS)]
+    strata = [str(record["stratum"]) for record in records]
+    text, code = ([float(record[d]) for record in records] for d in DECISIONS)  # pyright: ignore[reportArgumentType]
+    rewards = zip(text, code, strict=True)
+    return Reference(
+        dict(zip((str(record["problem_id"]) for record in records), rewards, strict=True)),
+        selection.better_decisions(strata, text, code),
+    )
+
+
+def starting_lines(problems: Sequence[Problem], reference: Reference) -> StartingLines:
+    """The lines that a run's curve starts between."""
+    text, code = reference.of(problems).T
+    strata = [problem.stratum for problem in problems]
+    oracle = selection.oracle_rewards(strata, text, code, reference.better)
+    return StartingLines(*(float(np.mean(rewards)) for rewards in (text, code, oracle)))
+
+
+def point(
+    solver: Solver,
+    problems: Sequence[Problem],
+    reference: Reference,
+    policy: PolicyEstimate,
+    *,
+    seed: int,
+    on_done: Callable[[], None] = lambda: None,
+) -> CurvePoint:
+    """policy: pi-hat of the same problems under the same weights."""
+    wanted = rollouts.requests(problems, ("native",), solver.sampler.markup, 1)
+    episodes = rollouts.run(
+        solver, wanted, sampling=SamplingParams(0.0), seed=seed, on_done=on_done
+    )
+    rewards = np.array([episode.reward for episode in episodes])
+    chose_code = np.array([episode.decision == "code" for episode in episodes])
+    text_solves, code_solves = reference.of(problems).T >= 0.5
+    judged = selection.judge(chose_code, text_solves, code_solves)
+    favours_code = np.array([reference.better.get(p.stratum) == "code" for p in problems])
+    policy_code = policy.policy[:, DECISIONS.index("code")]
+    return CurvePoint(
+        n=float(len(problems)),
+        accuracy=_mean(rewards),
+        accuracy_stderr=float(rewards.std() / math.sqrt(len(rewards))),
+        code_rate=_mean(chose_code),
+        selection_accuracy=judged.selection_accuracy,
+        policy_code_on_code_favoured=_mean(policy_code[favours_code]),
+        policy_code_on_text_favoured=_mean(policy_code[~favours_code]),
+        executions_per_problem=_mean([len(episode.executions) for episode in episodes]),
+    )
+
+
+def _mean(values: Sequence[float | int] | np.ndarray) -> float | None:
+    return float(np.mean(values)) if len(values) else None

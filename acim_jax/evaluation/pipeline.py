@@ -1,0 +1,172 @@
+"""An evaluation, batch by batch into its folder: what `acim evaluate` and every run go through.
+
+An evaluation that was interrupted goes on after the batches that stand in the folder.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from acim_jax import bad_input
+from acim_jax.data import problems as problem_files
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.evaluation import episode_records, results_folder, rollouts, tables
+from acim_jax.evaluation.episode_records import Judged
+from acim_jax.evaluation.results_folder import ResultsFolder
+from acim_jax.evaluation.rollouts import Solver
+from acim_jax.evaluation.tables import Judgements
+from acim_jax.grading.config import GraderConfig
+from acim_jax.records import GUIDES, Guide, Problem, RolloutRequest, SamplingParams
+from acim_jax.rollout.sampler import Sampler
+
+#: Rollouts of a batch per row slot: enough that rows which finish late idle few of the others.
+BATCH_PER_SLOT = 8
+
+Settings = dict[str, Any]
+#: Opens a progress bar for a number of rollouts, and gives what is called when one is done.
+Progress = Callable[[int], contextlib.AbstractContextManager[Callable[[], None]]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """What is asked. problems: by name (a file, or `test`). guides: of each name's problems."""
+
+    problems: Mapping[str, Sequence[Problem]]
+    guides: Mapping[str, Sequence[Guide]]
+    samples: int
+    sampling: SamplingParams
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """Rollouts that are made together and kept together; `file` names their problems."""
+
+    file: str
+    requests: Sequence[RolloutRequest]
+
+
+def settings_of(
+    task: Task,
+    sampler: Sampler,
+    executor: ExecutorConfig,
+    grader: GraderConfig,
+    *,
+    model: str,
+    step: int | None,
+) -> Settings:
+    """What decides the numbers, but for the weights: `run` wants their fingerprint as `weights`."""
+    limits = dataclasses.asdict(executor)
+    del limits["workers"]
+    used = {guide for guides in task.guides.values() for guide in guides}
+    return {
+        "model": model,
+        "step": step,
+        "data": {file: problem_files.fingerprint(of) for file, of in task.problems.items()},
+        "decisions": [guide for guide in GUIDES if guide in used],
+        "samples": task.samples,
+        **dataclasses.asdict(task.sampling),
+        "seed": task.seed,
+        "markup": dataclasses.asdict(sampler.markup),
+        "slots": sampler.config.slots,
+        "max_length": sampler.config.max_length,
+        "dtype": sampler.model.dtype,
+        "executor": limits,
+        "grader": dataclasses.asdict(grader),
+    }
+
+
+def run(
+    solver: Solver,
+    task: Task,
+    path: Path,
+    settings: Settings,
+    *,
+    progress: Progress,
+    forced: Judgements | None = None,
+    conditions: Mapping[str, Any] | None = None,
+    write_more: Callable[[Judgements], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Makes the rollouts that the folder lacks, then its tables; returns its results.json.
+
+    forced: runs that decisions are judged by, instead of the task's own. conditions: more
+    for `config` in results.json, which could change numbers only by accident. write_more: writes
+    further files of the folder, before results.json says that it is finished. Raises `BadInput` for
+    a folder of something else, with other settings, in use, or changed by hand.
+    """
+    batches = _plan(task, solver.sampler)
+    sizes = [len(batch.requests) for batch in batches]
+    with contextlib.ExitStack() as stack:
+        with bad_input.reading():
+            folder = stack.enter_context(results_folder.opened(path, settings, sizes))
+        with progress(sum(sizes) - folder.kept) as on_done:
+            _make_missing(solver, task, batches, folder, on_done)
+        with bad_input.reading():
+            judged = _collect(folder, task, batches)
+        write_more(judged)
+        results = {
+            "model": settings["model"],
+            "data": tables.data(judged, task.samples, forced),
+            "config": {
+                **settings,
+                "executor": dataclasses.asdict(solver.executor.config),
+                "problems": {file: len(problems) for file, problems in task.problems.items()},
+                **(conditions or {}),
+            },
+            "seed": task.seed,
+            "seconds": folder.seconds(),
+        }
+        folder.finish(results)
+    return results
+
+
+def _plan(task: Task, sampler: Sampler) -> list[Batch]:
+    """All rollouts, file by file and guide by guide; a batch holds problems of one file."""
+    size = BATCH_PER_SLOT * sampler.config.slots
+    batches: list[Batch] = []
+    for file, problems in task.problems.items():
+        wanted = rollouts.requests(problems, task.guides[file], sampler.markup, task.samples)
+        batches += [Batch(file, wanted[at : at + size]) for at in range(0, len(wanted), size)]
+    return batches
+
+
+def _make_missing(
+    solver: Solver,
+    task: Task,
+    batches: Sequence[Batch],
+    folder: ResultsFolder,
+    on_done: Callable[[], None],
+) -> None:
+    tokenizer, end = solver.sampler.tokenizer, 0
+    for batch in batches:
+        end += len(batch.requests)
+        if end <= folder.kept:
+            continue
+        started = time.perf_counter()
+        episodes = rollouts.run(
+            solver, batch.requests, sampling=task.sampling, seed=task.seed, on_done=on_done
+        )
+        records = [
+            episode_records.episode_record(episode, tokenizer, file=batch.file)
+            for episode in episodes
+        ]
+        folder.append(records, time.perf_counter() - started)
+
+
+def _collect(folder: ResultsFolder, task: Task, batches: Sequence[Batch]) -> Judgements:
+    """Reads the folder's episodes; ValueError with file and line where one is not the planned."""
+    judged: dict[str, dict[str, list[Judged]]] = {file: {} for file in task.problems}
+    planned = ((batch.file, request) for batch in batches for request in batch.requests)
+    for (file, request), (where, record) in zip(planned, folder.episodes(), strict=True):
+        found = (record["file"], record["problem_id"], record["guide"], record["sample"])
+        wanted = (file, request.problem.id, request.guide, request.index)
+        if found != wanted:
+            raise ValueError(
+                f"{where}: the episode is {found}, the plan has {wanted} here; the file was "
+                "changed by hand. Evaluate into another --out."
+            )
+        judged[file].setdefault(request.guide, []).append(Judged.of_record(record))
+    return judged
