@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from acim_jax.evaluation import rollouts, selection
+from acim_jax.evaluation import over_seeds, rollouts, selection, tables
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.evaluation.run_evaluation import VALIDATION_PROBLEMS
 from acim_jax.explore.decisions import PolicyEstimate
-from acim_jax.files import jsonl
 from acim_jax.records import DECISIONS, DecisionName, Problem, SamplingParams
 
 
@@ -24,7 +23,7 @@ class Reference:
     that earns more there.
     """
 
-    rewards: Mapping[str, tuple[float, float]]
+    rewards: Mapping[str, tuple[float, ...]]
     better: Mapping[str, DecisionName]
 
     def of(self, problems: Sequence[Problem]) -> np.ndarray:
@@ -59,14 +58,9 @@ class CurvePoint(NamedTuple):
 
 def read_reference(folder: Path) -> Reference:
     """From the folder of the starting checkpoint's evaluation (`run_evaluation`)."""
-    records = [record for _, record in jsonl.read(folder / VALIDATION_PROBLEMS)]
-    strata = [str(record["stratum"]) for record in records]
-    text, code = ([float(record[d]) for record in records] for d in DECISIONS)  # pyright: ignore[reportArgumentType]
-    rewards = zip(text, code, strict=True)
-    return Reference(
-        dict(zip((str(record["problem_id"]) for record in records), rewards, strict=True)),
-        selection.better_decisions(strata, text, code),
-    )
+    records = over_seeds.read_problems(folder / VALIDATION_PROBLEMS)
+    rewards = {record["problem_id"]: tuple(record[d] for d in DECISIONS) for record in records}
+    return Reference(rewards, selection.better_decisions(*over_seeds.forced(records)))
 
 
 def starting_lines(problems: Sequence[Problem], reference: Reference) -> StartingLines:
@@ -99,15 +93,11 @@ def point(
     policy_code = policy.policy[:, DECISIONS.index("code")]
     return CurvePoint(
         n=float(len(problems)),
-        accuracy=_mean(rewards),
+        accuracy=tables.mean(rewards),
         accuracy_stderr=float(rewards.std() / math.sqrt(len(rewards))),
-        code_rate=_mean(chose_code),
+        code_rate=tables.mean(chose_code),
         selection_accuracy=judged.selection_accuracy,
-        policy_code_on_code_favoured=_mean(policy_code[favours_code]),
-        policy_code_on_text_favoured=_mean(policy_code[~favours_code]),
-        executions_per_problem=_mean([len(episode.executions) for episode in episodes]),
+        policy_code_on_code_favoured=tables.mean(policy_code[favours_code]),
+        policy_code_on_text_favoured=tables.mean(policy_code[~favours_code]),
+        executions_per_problem=tables.mean([len(episode.executions) for episode in episodes]),
     )
-
-
-def _mean(values: Sequence[float | int] | np.ndarray) -> float | None:
-    return float(np.mean(values)) if len(values) else None

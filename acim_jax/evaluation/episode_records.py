@@ -80,14 +80,9 @@ class Judged:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "Judged":
+        same = ("problem_id", "sample", "guide", "decision", "reward", "answer", "stop")
         return cls(
-            problem_id=record["problem_id"],
-            sample=record["sample"],
-            guide=record["guide"],
-            decision=record["decision"],
-            reward=record["reward"],
-            answer=record["answer"],
-            stop=record["stop"],
+            **{name: record[name] for name in same},
             executions=len(record["executions"]),
             executions_ok=sum(e["status"] == "ok" for e in record["executions"]),
             response_tokens=sum(

@@ -109,9 +109,9 @@ class Results:
 
 def start_measures(folder: Path) -> dict[str, Any]:
     """`start` of results.json, from the starting checkpoint's evaluation in `folder`."""
-    problems = _records(folder / "problems.jsonl")
-    better = selection.better_decisions(*_forced(_records(folder / "validation.jsonl")))
-    oracle = selection.oracle_rewards(*_forced(problems), better)
+    problems = read_problems(folder / "problems.jsonl")
+    better = selection.better_decisions(*forced(read_problems(folder / "validation.jsonl")))
+    oracle = selection.oracle_rewards(*forced(problems), better)
     mean = {key: _mean([record[key] for record in problems]) for key in ("native", "text", "code")}
     return {
         "n": len(problems),
@@ -123,7 +123,7 @@ def start_measures(folder: Path) -> dict[str, Any]:
 
 def clear_strata(start: Path) -> dict[str, str]:
     """The better decision of the strata in which the two differ clearly at the start."""
-    gaps = selection.gaps(*_forced(_records(start / "validation.jsonl")))
+    gaps = selection.gaps(*forced(read_problems(start / "validation.jsonl")))
     clear = {stratum: gap for stratum, gap in gaps.items() if abs(gap) > CLEAR_GAP}
     return {stratum: "code" if gap > 0 else "text" for stratum, gap in clear.items()}
 
@@ -137,7 +137,7 @@ def final_measures(folder: Path, clear: Mapping[str, str]) -> dict[str, float | 
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     entry = next((entry for entry in results["data"].values() if "native" in entry), {})
     measures = {**entry.get("decisions", {}), **entry.get("native", {})}
-    records = _records(folder / "problems.jsonl") if clear else []
+    records = read_problems(folder / "problems.jsonl") if clear else []
     hits = [r["decision"] == clear[r["stratum"]] for r in records if r["stratum"] in clear]
     measures["stratum_selection_accuracy"] = _mean(hits) if hits else None
     return {key: measures.get(key) for key in (*MEASURES, "n")}
@@ -256,11 +256,12 @@ def mean_strata(tables: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
     return means
 
 
-def _records(path: Path) -> list[Record]:
+def read_problems(path: Path) -> list[Record]:
+    """The records of a problems.jsonl or a validation.jsonl."""
     return [record for _, record in jsonl.read(path)]
 
 
-def _forced(records: Sequence[Record]) -> tuple[list[str], list[float], list[float]]:
+def forced(records: Sequence[Record]) -> tuple[list[str], list[float], list[float]]:
     """Stratum and rewards of the forced text and code runs, by problem."""
     return ([r["stratum"] for r in records], [r["text"] for r in records],
             [r["code"] for r in records])  # fmt: skip

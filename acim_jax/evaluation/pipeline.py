@@ -26,6 +26,8 @@ from acim_jax.rollout.sampler import Sampler
 BATCH_PER_SLOT = 8
 
 Settings = dict[str, Any]
+#: Rollouts that are made together and kept together, with the name of their problems.
+Batch = tuple[str, Sequence[RolloutRequest]]
 #: Opens a progress bar for a number of rollouts, and gives what is called when one is done.
 Progress = Callable[[int], contextlib.AbstractContextManager[Callable[[], None]]]
 
@@ -39,14 +41,6 @@ class Task:
     samples: int
     sampling: SamplingParams
     seed: int
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Batch:
-    """Rollouts that are made together and kept together; `file` names their problems."""
-
-    file: str
-    requests: Sequence[RolloutRequest]
 
 
 def settings_of(
@@ -98,7 +92,7 @@ def run(
     a folder of something else, with other settings, in use, or changed by hand.
     """
     batches = _plan(task, solver.sampler)
-    sizes = [len(batch.requests) for batch in batches]
+    sizes = [len(requests) for _, requests in batches]
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
             folder = stack.enter_context(results_folder.opened(path, settings, sizes))
@@ -129,7 +123,7 @@ def _plan(task: Task, sampler: Sampler) -> list[Batch]:
     batches: list[Batch] = []
     for file, problems in task.problems.items():
         wanted = rollouts.requests(problems, task.guides[file], sampler.markup, task.samples)
-        batches += [Batch(file, wanted[at : at + size]) for at in range(0, len(wanted), size)]
+        batches += [(file, wanted[at : at + size]) for at in range(0, len(wanted), size)]
     return batches
 
 
@@ -140,26 +134,24 @@ def _make_missing(
     folder: ResultsFolder,
     on_done: Callable[[], None],
 ) -> None:
-    tokenizer, end = solver.sampler.tokenizer, 0
-    for batch in batches:
-        end += len(batch.requests)
+    end = 0
+    for file, requests in batches:
+        end += len(requests)
         if end <= folder.kept:
             continue
         started = time.perf_counter()
         episodes = rollouts.run(
-            solver, batch.requests, sampling=task.sampling, seed=task.seed, on_done=on_done
+            solver, requests, sampling=task.sampling, seed=task.seed, on_done=on_done
         )
-        records = [
-            episode_records.episode_record(episode, tokenizer, file=batch.file)
-            for episode in episodes
-        ]
+        tokenizer = solver.sampler.tokenizer
+        records = [episode_records.episode_record(e, tokenizer, file=file) for e in episodes]
         folder.append(records, time.perf_counter() - started)
 
 
 def _collect(folder: ResultsFolder, task: Task, batches: Sequence[Batch]) -> Judgements:
     """Reads the folder's episodes; ValueError with file and line where one is not the planned."""
     judged: dict[str, dict[str, list[Judged]]] = {file: {} for file in task.problems}
-    planned = ((batch.file, request) for batch in batches for request in batch.requests)
+    planned = ((file, request) for file, requests in batches for request in requests)
     for (file, request), (where, record) in zip(planned, folder.episodes(), strict=True):
         found = (record["file"], record["problem_id"], record["guide"], record["sample"])
         wanted = (file, request.problem.id, request.guide, request.index)

@@ -49,10 +49,9 @@ class ResultsFolder:
     def episodes(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The episodes with their places (`FILE:LINE`), read one at a time."""
         file = self.path / EPISODES
-        if file.is_file():
-            with file.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
-                    yield f"{file}:{number}", json.loads(line)
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield f"{file}:{number}", json.loads(line)
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Writes results.json."""
@@ -77,22 +76,22 @@ def check(path: Path, settings: Mapping[str, Any]) -> None:
 
     settings may lack some: those are not compared.
     """
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"--out {path} is a file; name a folder.")
-    if not path.is_dir():
+    if not path.exists():
         return
-    if not (path / SETTINGS).is_file():
-        foreign = [p.name for p in path.iterdir() if p.name != _LOCK and p.suffix != atomic.SUFFIX]
-        if foreign:
+    if not path.is_dir():
+        raise ValueError(f"--out {path} is a file; name a folder.")
+    if (path / SETTINGS).is_file():
+        if changed := _changed(path, settings):
             raise ValueError(
-                f"--out {path} is not empty and holds no evaluation ({', '.join(foreign[:3])}); "
-                "choose another folder."
+                f"{path} holds an evaluation with other settings: {'; '.join(changed[:4])}. Choose "
+                "another --out, or use the same settings to go on with it."
             )
         return
-    if changed := _changed(path, settings):
+    foreign = [p.name for p in path.iterdir() if p.name != _LOCK and p.suffix != atomic.SUFFIX]
+    if foreign:
         raise ValueError(
-            f"{path} holds an evaluation with other settings: {'; '.join(changed[:4])}. Choose "
-            "another --out, or use the same settings to go on with it."
+            f"--out {path} is not empty and holds no evaluation ({', '.join(foreign[:3])}); "
+            "choose another folder."
         )
 
 
@@ -107,24 +106,20 @@ def opened(
     """
     check(path, settings)
     path.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise ValueError(f"{path} is in use by another process.") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(filelock.FileLock(path / _LOCK, timeout=0))
+        except filelock.Timeout as error:
+            raise ValueError(f"{path} is in use by another process.") from error
         check(path, settings)  # another process may have been faster
         if not (path / SETTINGS).is_file():
             _write_settings(path, settings, 0.0)
         yield ResultsFolder(path, settings, _cut(path / EPISODES, batches))
-    finally:
-        lock.release()
 
 
 def _cut(file: Path, batches: Sequence[int]) -> int:
     """Cuts off what belongs to no whole batch; the number of episodes that stay."""
-    if not file.is_file():
-        return 0
+    file.touch()
     ends = [0]
     with file.open("rb") as lines:
         for line in lines:

@@ -40,18 +40,18 @@ def guide_table(judged: Sequence[Judged], samples: int) -> dict[str, Any]:
     counts = [k for k in (2**i for i in range(12)) if k <= samples]
     return {
         "n": n,
-        "accuracy": _mean(means),
+        "accuracy": mean(means),
         "stderr": float(means.std(ddof=1) / math.sqrt(n)) if n > 1 else None,
-        "code_rate": _mean([one.is_code for one in judged]),
+        "code_rate": mean([one.is_code for one in judged]),
         "executions_per_problem": executions / len(judged) if judged else None,
         "execution_ok_rate": (
             sum(one.executions_ok for one in judged) / executions if executions else None
         ),
-        "pass_at": {str(k): _mean([pass_at(group, k) for group in groups]) for k in counts},
+        "pass_at": {str(k): mean([pass_at(group, k) for group in groups]) for k in counts},
         "maj_at": {
-            str(k): _mean([majority_at(group, k) for group in groups]) for k in counts if k > 1
+            str(k): mean([majority_at(group, k) for group in groups]) for k in counts if k > 1
         },
-        "mean_response_tokens": _mean([one.response_tokens for one in judged]),
+        "mean_response_tokens": mean([one.response_tokens for one in judged]),
         "stops": dict(sorted(Counter(one.stop for one in judged).items())),
     }
 
@@ -81,13 +81,13 @@ def decisions_table(native: Sequence[Judged], forced: ByGuide) -> dict[str, floa
     chose_code = _mean_per_problem(native, lambda one: one.is_code)
     text, code = (_mean_per_problem(forced[d], lambda one: one.reward) for d in DECISIONS)
     shared = [problem_id for problem_id in chose_code if problem_id in text and problem_id in code]
-    columns = (
-        np.array([mean[i] >= 0.5 for i in shared], bool) for mean in (chose_code, text, code)
-    )
-    return dataclasses.asdict(selection.judge(*columns))
+    columns = ([table[i] >= 0.5 for i in shared] for table in (chose_code, text, code))
+    judged = selection.judge(*(np.array(column, bool) for column in columns))
+    return dataclasses.asdict(judged)
 
 
-def _mean(values: Sequence[float | int] | np.ndarray) -> float | None:
+def mean(values: Sequence[float | int] | np.ndarray) -> float | None:
+    """A mean over nothing is None."""
     return float(np.mean(values)) if len(values) else None
 
 
