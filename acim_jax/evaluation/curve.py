@@ -90,14 +90,13 @@ def point(
     text_solves, code_solves = reference.of(problems).T >= 0.5
     judged = selection.judge(chose_code, text_solves, code_solves)
     favours_code = np.array([reference.better.get(p.stratum) == "code" for p in problems])
-    policy_code = policy.policy[:, DECISIONS.index("code")]
     return CurvePoint(
         n=float(len(problems)),
         accuracy=tables.mean(rewards),
         accuracy_stderr=float(rewards.std() / math.sqrt(len(rewards))),
         code_rate=tables.mean(chose_code),
         selection_accuracy=judged.selection_accuracy,
-        policy_code_on_code_favoured=tables.mean(policy_code[favours_code]),
-        policy_code_on_text_favoured=tables.mean(policy_code[~favours_code]),
+        policy_code_on_code_favoured=tables.mean(policy.code[favours_code]),
+        policy_code_on_text_favoured=tables.mean(policy.code[~favours_code]),
         executions_per_problem=tables.mean([len(episode.executions) for episode in episodes]),
     )

@@ -98,7 +98,7 @@ def _problem_records(
             "stratum": problem.stratum,
             "family": problem.subject,
             "level": problem.level,
-            "policy_code": float(policy.policy[i, DECISIONS.index("code")]),
+            "policy_code": float(policy.code[i]),
             "mass": float(policy.mass[i]),
             "native": None,
             "decision": judged["native"][i].decision if "native" in judged else None,
