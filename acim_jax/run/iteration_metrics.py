@@ -14,7 +14,7 @@ from acim_jax.run import metric_names
 from acim_jax.run.compilation import Compiled
 from acim_jax.run.metric_names import Metric
 
-Metrics = dict[str, float | None]
+Metrics = dict[str, float | int | None]
 
 
 def of_iteration(result: em.Iteration) -> Metrics:
