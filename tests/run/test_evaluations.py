@@ -98,31 +98,32 @@ def test_the_folder_holds_both_sets_by_guide_and_problem(warmed_up: Path) -> Non
     assert len(strata) > 1
 
 
-def test_a_cut_final_evaluation_goes_on(warmed_up: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(warmed_up, run)
-    interrupt(run / "evaluation" / "final")
-    assert main.main(["train", "--resume", str(run)]) == 0
-    assert is_marked(run / "evaluation" / "final")
-    assert figures(run / "evaluation" / "final") == figures(warmed_up / "evaluation" / "final")
-
-
 @pytest.mark.parametrize("same_weights", [True, False])
-def test_a_cut_start_goes_on_if_the_weights_are_the_same(
-    started: Path, tmp_path: Path, same_weights: bool
+def test_a_cut_final_evaluation_goes_on_if_the_weights_are_the_same(
+    warmed_up: Path, tmp_path: Path, same_weights: bool
 ) -> None:
     run = tmp_path / "run"
-    shutil.copytree(started, run)
-    evaluation = run / "evaluation" / "start"
+    shutil.copytree(warmed_up, run)
+    evaluation = run / "evaluation" / "final"
     interrupt(evaluation)
-    shutil.rmtree(run / "checkpoints")
-    (run / "metrics.jsonl").unlink()
     if not same_weights:
         settings = json.loads((evaluation / "evaluation.json").read_text())
         settings["settings"]["weights"] = "0123456789abcdef"
         (evaluation / "evaluation.json").write_text(json.dumps(settings))
     assert main.main(["train", "--resume", str(run)]) == 0
     assert is_marked(evaluation) == same_weights
+    assert figures(evaluation) == figures(warmed_up / "evaluation" / "final")
+
+
+def test_a_cut_start_goes_on(started: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(started, run)
+    evaluation = run / "evaluation" / "start"
+    interrupt(evaluation)
+    shutil.rmtree(run / "checkpoints")
+    (run / "metrics.jsonl").unlink()
+    assert main.main(["train", "--resume", str(run)]) == 0
+    assert is_marked(evaluation)
     assert figures(evaluation) == figures(started / "evaluation" / "start")
     (found,), (wanted,) = (read_rows(x / "metrics.jsonl") for x in (run, started))
     assert found["eval/n"] == 12
