@@ -24,10 +24,10 @@ class SlowPrograms(Executor):
         return super().submit(slow, timeout_s, **options)
 
 
-def kill_servers(killed: list[int], finished: threading.Event) -> None:
-    """Kills each server some times, while programs run in them."""
+def kill_servers(others: set[int], killed: list[int], finished: threading.Event) -> None:
+    """Kills each server but `others` some times, while programs run in them."""
     while len(killed) < KILLS and not finished.wait(0.3):
-        for pid in sorted(fork_servers.pids())[:1]:
+        for pid in sorted(fork_servers.pids() - others)[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
@@ -36,13 +36,14 @@ def kill_servers(killed: list[int], finished: threading.Event) -> None:
 
 def test_episodes_do_not_depend_on_killed_servers() -> None:
     sampler, wanted = make_sampler(), requests(3, 4)
+    others = fork_servers.pids()
     with SlowPrograms(CONFIG) as executor:
         executor.run(["1", "1"])
         calm, _ = run(sampler, wanted, executor)
         executor.take_measurements()
         killed: list[int] = []
         finished = threading.Event()
-        killer = threading.Thread(target=kill_servers, args=(killed, finished))
+        killer = threading.Thread(target=kill_servers, args=(others, killed, finished))
         killer.start()
         stormy, _ = run(sampler, wanted, executor)
         finished.set()
