@@ -43,7 +43,7 @@ class Server:
     """
 
     def __init__(self, setup: Mapping[str, Any], root: Path) -> None:
-        self._scratch = Path(tempfile.mkdtemp(dir=root))
+        self._scratch = _new_folder(root)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `stop`)
         self._ready = False
         self._missing: Mapping[protection.Layer, str] | None = None
@@ -159,6 +159,14 @@ class Server:
             poll.poll(patience_s * 1000)
             os.close(self._ending)
             self._ending = -1
+
+
+def _new_folder(root: Path) -> Path:
+    """Servers that end remove `root` with their own folder when nothing else is in it."""
+    while True:
+        root.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # removed just now
+            return Path(tempfile.mkdtemp(dir=root))
 
 
 def _clean_environment(home: Path) -> dict[str, str]:

@@ -96,6 +96,17 @@ def test_a_server_killed_in_mid_run_is_replaced_and_its_program_run_again() -> N
         assert executor.run(["2 + 2"])[0].stdout == "4\n"
 
 
+def test_all_servers_killed_at_once_are_replaced() -> None:
+    others = fork_servers.pids()
+    with Executor(ExecutorConfig(workers=2, modules=())) as executor:
+        executor.run(["1", "1"])
+        futures = [executor.submit(f"import time\ntime.sleep(1)\nprint({i})") for i in range(4)]
+        time.sleep(0.3)
+        for pid in fork_servers.pids() - others:
+            os.kill(pid, signal.SIGKILL)
+        assert [future.result().stdout for future in futures] == ["0\n", "1\n", "2\n", "3\n"]
+
+
 def test_a_program_that_always_kills_its_server_is_our_failure_not_its_own() -> None:
     with Executor(ExecutorConfig(workers=1, modules=()), leave_out=protection.LAYERS) as executor:
         kill = "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(5)"

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
@@ -17,21 +16,33 @@ KILLS = 3
 
 
 class SlowPrograms(Executor):
-    """Runs, for each program of the tiny model, one that takes a while and knows its length."""
+    """Runs, for each program of the tiny model, one that takes a while and knows its length.
+
+    done: is released once for each that has ended.
+    """
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        super().__init__(config)
+        self.done = threading.Semaphore(0)
 
     def submit(self, code, timeout_s=None, **options):
         slow = f"import time\ntime.sleep(0.2)\nprint({len(code)})"
-        return super().submit(slow, timeout_s, **options)
+        future = super().submit(slow, timeout_s, **options)
+        future.add_done_callback(lambda _: self.done.release())
+        return future
 
 
-def kill_servers(others: set[int], killed: list[int], finished: threading.Event) -> None:
-    """Kills each server but `others` some times, while programs run in them."""
-    while len(killed) < KILLS and not finished.wait(0.3):
+def kill_servers(executor: SlowPrograms, others: set[int], killed: list[int]) -> None:
+    """Kills servers, `others` spared, while programs run in them. Programs end between two kills,
+    so that none loses two servers and no server is killed before it is ready."""
+    while len(killed) < KILLS:
+        for _ in range(2 * CONFIG.workers):
+            if not executor.done.acquire(timeout=60.0):
+                return
         for pid in sorted(fork_servers.pids() - others)[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
-        time.sleep(0.5)  # a program may lose two servers, no more
 
 
 def test_episodes_do_not_depend_on_killed_servers() -> None:
@@ -41,12 +52,12 @@ def test_episodes_do_not_depend_on_killed_servers() -> None:
         executor.run(["1", "1"])
         calm, _ = run(sampler, wanted, executor)
         executor.take_measurements()
+        executor.done = threading.Semaphore(0)
         killed: list[int] = []
-        finished = threading.Event()
-        killer = threading.Thread(target=kill_servers, args=(others, killed, finished))
+        killer = threading.Thread(target=kill_servers, args=(executor, others, killed))
         killer.start()
         stormy, _ = run(sampler, wanted, executor)
-        finished.set()
+        executor.done.release(2 * CONFIG.workers * KILLS)
         killer.join()
         taken = executor.take_measurements()
     assert taken.restarts >= 1 and len(killed) >= 1
