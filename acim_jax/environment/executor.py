@@ -27,7 +27,6 @@ from acim_jax.environment.confined import ConfinedFunction
 from acim_jax.environment.ending import Ending
 from acim_jax.environment.job import Job
 from acim_jax.environment.sandbox import protection
-from acim_jax.environment.server_pool import ExecutorFailure as ExecutorFailure
 from acim_jax.records import ExecutionResult, Status
 
 #: A longer program is refused before it runs.

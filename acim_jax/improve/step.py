@@ -1,4 +1,4 @@
-"""The jitted programs of a training step: gradients are accumulated term by term, then applied.
+"""The compiled functions of a training step: gradients are accumulated term by term, then applied.
 
 Each term's loss is already divided by its own global count, so adding the gradients of any split
 into microbatches gives the gradient of the whole batch.

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 import jax
 
 from acim_jax import rng
-from acim_jax.environment.executor import Executor, ExecutorFailure
+from acim_jax.environment.executor import Executor
+from acim_jax.environment.server_pool import ExecutorFailure
 from acim_jax.markup import fences, outputs
 from acim_jax.model import transformer
 from acim_jax.records import (

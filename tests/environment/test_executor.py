@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.executor import Executor, ExecutorFailure
+from acim_jax.environment.executor import Executor
 from acim_jax.environment.sandbox import protection
+from acim_jax.environment.server_pool import ExecutorFailure
 from acim_jax.records import Status
 from tests.support import fork_servers
 

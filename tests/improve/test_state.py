@@ -32,7 +32,7 @@ def test_vectors_do_not_decay():
 
 @pytest.mark.parametrize("param_dtype", ["float32", "bfloat16"])
 def test_a_step_keeps_every_dtype(param_dtype: str):
-    """So that the second step runs the first one's program, and a checkpoint fits either."""
+    """So that the second step compiles nothing, and a checkpoint fits either."""
     config = dataclasses.replace(CONFIG, param_dtype=param_dtype)
     optimiser = state.optimizer(ImproveConfig(weight_decay=0.1))
     train = state.create(tiny_models.make_params(config), optimiser)
