@@ -20,7 +20,7 @@ explore: {{problems: 2, guided_rollouts: 1, native_rollouts: 0, keep: 1}}
 improve: {{minibatches: 1, microbatch_rows: 8, buckets: [144], replay_rows: 8}}
 sampling: {{slots: 8, max_length: 128, chunk: 8, prefill_rows: 8, prefill_buckets: [64]}}
 executor: {{workers: 1}}
-mesh: {{data: 8}}
+mesh: {{data: 1, fsdp: 1, tensor: 1}}
 evaluation: {{curve_problems: 12, final: {final}}}
 run: {{iterations: 0, tensorboard: false}}
 """
