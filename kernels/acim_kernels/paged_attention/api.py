@@ -11,6 +11,7 @@ from acim_kernels.paged_attention import gpu, ragged, reference, tpu
 from acim_kernels.paged_attention.pages import Pages
 
 Implementation = Literal["auto", "reference", "tpu", "gpu"]
+KERNELS = {"tpu": tpu, "gpu": gpu}
 
 
 def attention(
@@ -34,14 +35,28 @@ def attention(
     match implementation:
         case "reference":
             return reference.attention(*arrays, window)
-        case "tpu":
-            fallback.refuse("Paged attention for TPU", tpu.limit(q_BTNH, pages))
-            return tpu.attention(*arrays, window)
-        case "gpu":
-            fallback.refuse("Paged attention for GPU", gpu.limit(q_BTNH, pages))
-            return gpu.attention(*arrays, window)
+        case "tpu" | "gpu":
+            kernel = KERNELS[implementation]
+            name = f"Paged attention for {implementation.upper()}"
+            fallback.refuse(name, kernel.limit(q_BTNH, pages))
+            return kernel.attention(*arrays, window)
         case "auto":
-            return _by_platform(*arrays, window)
+            return _by_platform(arrays, window)
+
+
+def _by_platform(arrays: tuple[Array, Pages, Array, Array], window: int | Array | None) -> Array:
+    kernels = {}
+    for platform, kernel in KERNELS.items():
+        limit = kernel.limit(*arrays[:2])
+        if limit is None:
+            jax_name = "cuda" if platform == "gpu" else platform
+            kernels[jax_name] = functools.partial(kernel.attention, window=window)
+        elif jax.default_backend() == platform:
+            fallback.report(f"Paged attention for {platform.upper()}", limit)
+    general = functools.partial(_general, window=window)
+    if not kernels:
+        return general(*arrays)
+    return jax.lax.platform_dependent(*arrays, default=general, **kernels)
 
 
 def _general(
@@ -52,21 +67,3 @@ def _general(
         return reference.attention(q_BTNH, pages, tables_BM, positions_BT, window)
     out_BNH = ragged.attention(q_BTNH[:, 0], pages, tables_BM, positions_BT[:, 0], window)
     return out_BNH[:, None]
-
-
-def _by_platform(
-    q_BTNH: Array, pages: Pages, tables_BM: Array, positions_BT: Array, window: int | Array | None
-) -> Array:
-    kernels = {}
-    for platform, name, kernel in (("tpu", "tpu", tpu), ("gpu", "cuda", gpu)):
-        limit = kernel.limit(q_BTNH, pages)
-        if limit is None:
-            kernels[name] = functools.partial(kernel.attention, window=window)
-        elif jax.default_backend() == platform:
-            fallback.report(f"Paged attention for {platform.upper()}", limit)
-    general = functools.partial(_general, window=window)
-    if not kernels:
-        return general(q_BTNH, pages, tables_BM, positions_BT)
-    return jax.lax.platform_dependent(
-        q_BTNH, pages, tables_BM, positions_BT, default=general, **kernels
-    )

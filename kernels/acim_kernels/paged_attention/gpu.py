@@ -88,28 +88,27 @@ def attention(
     return tiling.join((summed / total[..., None]).astype(q_BTNH.dtype), q_BTNH.shape)
 
 
-def _kernel(*refs, tiles_a_row: int) -> None:
-    tables, first, last, window, positions, q, *arrays, out, best, total = refs
-    all_refs = _Refs(tables, first, last, window, positions, q, tuple(arrays), out, best, total)
+def _kernel(*given, tiles_a_row: int) -> None:
+    refs = _Refs(*given[:6], given[6:-3], *given[-3:])
     z, h, s = pl.program_id(0), pl.program_id(1), pl.program_id(2)
-    first, last = all_refs.first[z], all_refs.last[z]
+    first, last = refs.first[z], refs.last[z]
     steps = jax.lax.div(last - first, _KEYS) + 1
     steps_a_part = jax.lax.div(steps + pl.num_programs(2) - 1, pl.num_programs(2))
     begin = jnp.minimum(s * steps_a_part, steps)
     end = jnp.minimum(begin + steps_a_part, steps)
-    m, H = all_refs.q.shape[2:]
+    m, H = refs.q.shape[2:]
     start = (
         jnp.full((m,), _NONE, jnp.float32),
         jnp.zeros((m,), jnp.float32),
         jnp.zeros((m, H), jnp.float32),
     )
     row = jax.lax.div(z, tiles_a_row)
-    q, positions, window = all_refs.q[z, h], all_refs.positions[z], all_refs.window[0]
-    step = functools.partial(_add, all_refs, row, h, q, positions, window, first, last)
+    q, positions, window = refs.q[z, h], refs.positions[z], refs.window[0]
+    step = functools.partial(_add, refs, row, h, q, positions, window, first, last)
     best, total, summed = jax.lax.fori_loop(begin, end, step, start)
-    all_refs.best[z, h, s] = best
-    all_refs.total[z, h, s] = total
-    all_refs.out[z, h, s] = summed
+    refs.best[z, h, s] = best
+    refs.total[z, h, s] = total
+    refs.out[z, h, s] = summed
 
 
 def _add(refs: _Refs, row, h, q, positions, window, first, last, i, carry):

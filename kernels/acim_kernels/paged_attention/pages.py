@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -52,12 +53,8 @@ def write(
         flat = flat.at[places, offset_BT[..., None]].set(new.astype(array.dtype))
         return flat.reshape(array.shape)
 
-    if pages.k_scale is None or pages.v_scale is None:
-        return Pages(put(pages.k, k_BTKH), put(pages.v, v_BTKH))
-    (k, k_scale), (v, v_scale) = quantize(k_BTKH), quantize(v_BTKH)
-    return Pages(
-        put(pages.k, k),
-        put(pages.v, v),
-        put(pages.k_scale, k_scale),
-        put(pages.v_scale, v_scale),
-    )
+    new = Pages(k_BTKH, v_BTKH)
+    if pages.k_scale is not None:
+        (k, k_scale), (v, v_scale) = quantize(k_BTKH), quantize(v_BTKH)
+        new = Pages(k, v, k_scale, v_scale)
+    return jax.tree.map(put, pages, new)

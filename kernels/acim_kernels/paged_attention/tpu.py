@@ -75,17 +75,10 @@ def attention(
     M = tables_BM.shape[1]
     tiles_a_row = -(-T // max(1, _QUERIES * pages.k.shape[1] // N))
     rows = max(1, _SCALARS // (M + tiles_a_row * M))
-    parts = [
-        _attend(
-            q_BTNH[i : i + rows],
-            pages,
-            tables_BM[i : i + rows],
-            positions_BT[i : i + rows],
-            window,
-            interpret,
-        )
-        for i in range(0, B, rows)
-    ]
+    parts: list[Array] = []
+    for i in range(0, B, rows):
+        q, tables, positions = (x[i : i + rows] for x in (q_BTNH, tables_BM, positions_BT))
+        parts.append(_attend(q, pages, tables, positions, window, interpret))
     return jnp.concatenate(parts)
 
 
@@ -175,13 +168,8 @@ def _kernel(*refs, tiles_a_row: int, M: int, P: int) -> None:
 
         jax.lax.fori_loop(0, jnp.minimum(P, end[tile[i]] + 1 - page[i]), one, None)
 
-    @pl.when((step == 0) & (i < stop))
-    def _():
-        copies(i, wait=False)
-
-    @pl.when(i + 1 < stop)
-    def _():
-        copies(i + 1, wait=False)
+    pl.when((step == 0) & (i < stop))(functools.partial(copies, i, wait=False))
+    pl.when(i + 1 < stop)(functools.partial(copies, i + 1, wait=False))
 
     @pl.when(i < stop)
     def _():
