@@ -7,6 +7,7 @@
 """
 
 import ast
+import graphlib
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,27 +21,28 @@ PACKAGE = "acim_jax"
 class Room(NamedTuple):
     """A folder, or a loose file, of the package.
 
-    holds: one line for readers. may_import: rooms, or single modules of them, all below this one.
-    jax: whether its modules may import jax; `without_jax` names modules that may not all the same.
+    holds: one line for readers. below: the rooms, or single modules of them, that it may import.
+    jax: whether its modules may import jax; those that `without_jax` names and `config` may not.
     """
 
     holds: str
-    may_import: tuple[str, ...] = ()
+    below: str = ""
     jax: bool = True
-    without_jax: tuple[str, ...] = ()
+    without_jax: str = ""
+
+    @property
+    def may_import(self) -> tuple[str, ...]:
+        return tuple(self.below.split())
+
+    def admits_jax(self, module: str) -> bool:
+        """Whether the room's `module` may import jax."""
+        return self.jax and module not in ("config", *self.without_jax.split())
 
 
 #: Sections of a config stand beside their stage; whoever checks a whole config reads them alone.
 _SECTIONS = (
-    "data.config",
-    "environment.config",
-    "evaluation.config",
-    "explore.config",
-    "grading.config",
-    "improve.config",
-    "model.config",
-    "sampling.config",
-    "sharding.config",
+    "data.config environment.config evaluation.config explore.config grading.config improve.config "
+    "model.config sampling.config sharding.config"
 )
 
 #: From the ground up: a room imports only rooms that stand before it.
@@ -52,102 +54,75 @@ ROOMS: dict[str, Room] = {
     "files": Room("atomic writes, JSON Lines, atomic folders", jax=False),
     "markup": Room(
         "text ⇄ tokens ⇄ conversation: prompts, decision prefixes, fences, tokenizer",
-        ("records",),
+        "records",
         jax=False,
     ),
-    "environment": Room(
-        "executes programs in confined processes", ("records", "section"), jax=False
-    ),
+    "environment": Room("executes programs in confined processes", "records section", jax=False),
     "grading": Room(
-        "answers, unit tests, rewards",
-        ("records", "section", "markup", "environment"),
-        jax=False,
+        "answers, unit tests, rewards", "records section markup environment", jax=False
     ),
     "data": Room(
-        "problems, demonstrations, generated families",
-        ("records", "section", "files", "markup"),
-        jax=False,
+        "problems, demonstrations, generated families", "records section files markup", jax=False
     ),
-    "sharding": Room(
-        "logical axes, rules, mesh, placement", ("section",), without_jax=("config",)
-    ),
+    "sharding": Room("logical axes, rules, mesh, placement", "section"),
     "model": Room(
         "the decoder, adapters, log-probs of given tokens",
-        ("section", "sharding"),
-        without_jax=("config", "rope_scaling"),
+        "section sharding",
+        without_jax="rope_scaling",
     ),
     "checkpoint": Room(
         "Hugging Face folders, adapters, run state, which model a run stands on",
-        ("bad_input", "files", "markup", "sharding", "model"),
-        without_jax=("model_names",),
+        "bad_input files markup sharding model",
+        without_jax="model_names",
     ),
-    "sampling": Room(
-        "tokens out of a policy", ("section", "rng", "sharding", "model"), without_jax=("config",)
-    ),
+    "sampling": Room("tokens out of a policy", "section rng sharding model"),
     "explore": Room(
         "E-step: plan, π̂, Q̂, s*, curation, curriculum",
-        ("records", "section", "rng", "markup", "sharding", "model"),
-        without_jax=("config",),
+        "records section rng markup sharding model",
     ),
     "improve": Room(
         "M-step and warm-up: objectives, batches, replay, optimiser step",
-        ("records", "section", "rng", "markup", "sharding", "model"),
-        without_jax=("config",),
+        "records section rng markup sharding model",
     ),
     "rollout": Room(
         "the conversation between model and interpreter",
-        ("records", "rng", "markup", "environment", "sharding", "model", "sampling"),
+        "records rng markup environment sharding model sampling",
     ),
     "evaluation": Room(
         "from rollouts to results.json; statistics over seeds",
-        (
-            "bad_input", "records", "section", "files", "markup", "environment", "grading", "data",
-            "model", "explore", "rollout",
-        ),
-        without_jax=(
-            "config", "episode_records", "forced_runs", "over_seeds", "results_folder", "selection",
-            "tables",
-        ),
+        "bad_input records section files markup environment grading data model explore rollout",
+        without_jax="episode_records forced_runs over_seeds results_folder selection tables",
     ),
     "config": Room(
         "the whole config of a run or an experiment: read, checked, written, described",
-        ("bad_input", "section", *_SECTIONS),
+        f"bad_input section {_SECTIONS}",
         jax=False,
     ),
     "em": Room(
         "one EM iteration: the paper's loop",
-        (
-            "records", "markup", "environment", "grading", "explore",
-            "improve", "rollout", "config",
-        ),
+        "records markup environment grading explore improve rollout config",
     ),
     "planning": Room(
         "memory and compiled functions of a run, without its hardware",
-        ("records", "sharding", "model", "sampling", "improve", "explore", "config"),
+        "records sharding model sampling improve explore config",
     ),
     "run": Room(
         "a run from warm-up to final evaluation, experiments, run folders",
-        (
-            "bad_input", "records", "files", "markup", "environment", "grading", "data",
-            "sharding", "model", "checkpoint", "explore", "improve", "rollout",
-            "evaluation", "config", "em", "planning",
-        ),
-        without_jax=("folder", "manifest", "metrics", "metric_names"),
+        "bad_input records files markup environment grading data sharding model checkpoint explore "
+        "improve rollout evaluation config em planning",
+        without_jax="folder manifest metrics metric_names",
     ),
     "report": Room(
         "the HTML page: data, figures, sections, templates",
-        ("files", "markup", "evaluation", "run"),
+        "files markup evaluation run",
         jax=False,
     ),
     "cli": Room(
         "one file a command",
-        (
-            "bad_input", "records", "files", "markup", "environment", "grading", "data", "sharding",
-            "model", "checkpoint", "sampling", "rollout", "evaluation", "config", "run",
-            "report",
-        ),
+        "bad_input records files markup environment grading data sharding model checkpoint "
+        "sampling rollout evaluation config run report",
     ),
-}  # fmt: skip
+}
 
 
 class Import(NamedTuple):
@@ -205,28 +180,22 @@ def arrows(package: Path) -> dict[str, set[str]]:
 
 def storeys(found: Mapping[str, Iterable[str]]) -> dict[str, int]:
     """Room -> its storey: one above the highest that it imports. ValueError for a circle."""
+    try:
+        order = list(graphlib.TopologicalSorter(found).static_order())
+    except graphlib.CycleError as error:
+        raise ValueError(f"a circle of imports: {' -> '.join(error.args[1])}") from error
     heights: dict[str, int] = {}
-
-    def height(room: str, above: tuple[str, ...]) -> int:
-        if room in above:
-            raise ValueError(f"a circle of imports: {' -> '.join((*above, room))}")
-        if room not in heights:
-            heights[room] = 1 + max((height(b, (*above, room)) for b in found[room]), default=0)
-        return heights[room]
-
-    for room in found:
-        height(room, ())
+    for room in order:
+        heights[room] = 1 + max((heights[below] for below in found[room]), default=0)
     return heights
 
 
 def functions(path: Path) -> list[tuple[str, int]]:
     """Every function of a file, nested ones too, with its lines from `def` to its end."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return [
         (node.name, (node.end_lineno or node.lineno) - node.lineno + 1)
-        for node in ast.walk(tree)
-        if isinstance(node, kinds)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
 
 
@@ -248,14 +217,11 @@ def markdown() -> str:
     """The rooms as the table of the documents."""
     lines = ["| room | holds | may import |", "|---|---|---|"]
     for name, room in ROOMS.items():
-        shown = list(dict.fromkeys(_shown(target) for target in room.may_import))
+        shown = room.below.replace(" ", ", ")
+        shown = shown.replace(_SECTIONS.replace(" ", ", "), "the sections' `config.py`")
         note = "" if room.jax else " *(no jax)*"
-        lines.append(f"| `{name}` | {room.holds}{note} | {', '.join(shown) or '–'} |")
+        lines.append(f"| `{name}` | {room.holds}{note} | {shown or '–'} |")
     return "\n".join(lines)
-
-
-def _shown(target: str) -> str:
-    return "the sections' `config.py`" if target in _SECTIONS else target
 
 
 def describe(root: Path) -> str:
@@ -267,12 +233,13 @@ def describe(root: Path) -> str:
         f"storey {heights[room]:2d}  {room:<12} imports {', '.join(sorted(found[room])) or '-'}"
         for room in sorted(found, key=lambda room: (-heights[room], room))
     ]
-    files = [
-        path for part in (PACKAGE, "kernels", "scripts") for path in root.joinpath(part).rglob("*")
-    ]
-    python = [path for path in files if path.suffix == ".py"]
-    own = [path for path in files if path.suffix in (".py", ".j2", ".js", ".css", ".sh")]
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in own}
+    lengths = {
+        path: len(path.read_text(encoding="utf-8").splitlines())
+        for part in (PACKAGE, "kernels", "scripts")
+        for path in root.joinpath(part).rglob("*")
+        if path.suffix in (".py", ".j2", ".js", ".css", ".sh")
+    }
+    python = [path for path in lengths if path.suffix == ".py"]
     longest = max(python, key=lambda path: lengths[path])
     modules = [lengths[path] for path in python if path.name != "__init__.py"]
     long = sorted(

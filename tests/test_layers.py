@@ -27,8 +27,7 @@ ALL_FILES = sorted(
 
 
 def may_not_use_jax(path: Path, package: Path) -> bool:
-    room = ROOMS[layers.room_of(path, package)]
-    return not room.jax or path.stem in room.without_jax
+    return not ROOMS[layers.room_of(path, package)].admits_jax(path.stem)
 
 
 def offences(path: Path, package: Path) -> list[str]:
