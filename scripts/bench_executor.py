@@ -8,7 +8,6 @@ interpreter per program; and, if it is installed (`pip install pebble`), a pebbl
 two idle cores.
 """
 
-import argparse
 import contextlib
 import importlib
 import io
@@ -16,13 +15,16 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
+
+import rich
 
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.environment.measurements import quantile
+from scripts import bench
 
 TRIVIAL = "print({i} * 7)"
 #: No two have the same answer, so that no cache of sympy's helps.
@@ -30,47 +32,41 @@ SOLVE = "import sympy\nx = sympy.Symbol('x')\nprint(sympy.solve(x**2 - {i}*x + 2
 #: A fresh interpreter must import what a server holds ready.
 FRESH_TRIVIAL = "import sympy\n" + TRIVIAL
 
-Run = Callable[[Sequence[str]], Any]
+
+class System(NamedTuple):
+    """What runs programs. counts: how many trivial ones, and how many that solve, a repetition."""
+
+    name: str
+    run: Callable[[Sequence[str]], Any]
+    counts: tuple[int, int]
+    trivial: str = TRIVIAL
 
 
-class Rate(NamedTuple):
-    """Programs per second of the best and the median of the repetitions."""
+def systems(executor: Executor, workers: int) -> Iterator[System]:
+    """One after another; pebble's pool is open as long as its turn lasts."""
 
-    best: float
-    median: float
+    def run_fresh(codes: Sequence[str]) -> None:
+        def one(code: str) -> None:
+            subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
 
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(one, codes))
 
-def rate(run: Run, program: str, count: int, repetitions: int, start: int) -> Rate:
-    """start: the first number that is put into `program`; no two programs are the same."""
-    rates: list[float] = []
-    for repetition in range(repetitions):
-        first = start + repetition * count
-        codes = [program.format(i=i) for i in range(first, first + count)]
-        begin = time.perf_counter()
-        run(codes)
-        rates.append(count / (time.perf_counter() - begin))
-    return Rate(max(rates), statistics.median(rates))
+    yield System("this executor", executor.run, (200, 16 * workers))
+    few = (2 * workers, 2 * workers)
+    yield System("a fresh interpreter that imports sympy", run_fresh, few, FRESH_TRIVIAL)
+    try:
+        pebble = importlib.import_module("pebble")
+    except ImportError:
+        print("pebble is not installed: its row is left out")
+        return
+    with pebble.ProcessPool(max_workers=workers) as pool:
 
+        def run_pool(codes: Sequence[str]) -> None:
+            for future in [pool.schedule(_exec, args=[code]) for code in codes]:
+                future.result()
 
-def latencies(executor: Executor, count: int) -> list[float]:
-    """Seconds of trivial programs, one after another, sorted."""
-    found: list[float] = []
-    for i in range(count):
-        begin = time.perf_counter()
-        executor.submit(TRIVIAL.format(i=10**6 + i)).result()
-        found.append(time.perf_counter() - begin)
-    return sorted(found)
-
-
-def run_fresh(codes: Sequence[str], workers: int) -> None:
-    """A fresh interpreter per program, `workers` at once."""
-    waiting = list(codes)
-    running: list[subprocess.Popen[bytes]] = []
-    while waiting or running:
-        while waiting and len(running) < workers:
-            command = [sys.executable, "-c", waiting.pop()]
-            running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
-        running.pop(0).wait()
+        yield System("pebble, plain exec", run_pool, (200, 32))
 
 
 def _exec(code: str) -> str:
@@ -80,71 +76,67 @@ def _exec(code: str) -> str:
     return out.getvalue()
 
 
-@contextlib.contextmanager
-def pebble_pool(workers: int):
-    """A function that runs programs in a pebble pool; None if pebble is not installed."""
-    try:
-        pebble = importlib.import_module("pebble")
-    except ImportError:
-        yield None
-        return
-    with pebble.ProcessPool(max_workers=workers) as pool:
-        yield lambda codes: [f.result() for f in [pool.schedule(_exec, args=[c]) for c in codes]]
+def rates(system: System, workers: int, repetitions: int) -> tuple[list[float], list[float]]:
+    """Programs per second of each repetition, trivial ones and ones that solve; all differ."""
+
+    def repeated(program: str, count: int, start: int) -> list[float]:
+        found: list[float] = []
+        for first in range(start, start + repetitions * count, count):
+            codes = [program.format(i=i) for i in range(first, first + count)]
+            found.append(count / bench.seconds(lambda codes=codes: system.run(codes)))
+        return found
+
+    system.run([SOLVE.format(i=i) for i in range(3, 3 + 2 * workers)])  # all are ready
+    trivial, solving = system.counts
+    return repeated(system.trivial, trivial, 0), repeated(SOLVE, solving, 1000)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--workers", type=int, default=2, metavar="N")
-    parser.add_argument("--repetitions", type=int, default=5, metavar="N")
-    parser.add_argument("--check", action="store_true", help="exit 1 below the bars")
-    args = parser.parse_args()
-    with Executor(ExecutorConfig(workers=args.workers)) as executor:
-        print(
-            f"protection: {executor.capabilities()['protection']}; {args.workers} workers; ", end=""
-        )
-        print(f"load {os.getloadavg()[0]:.1f}")
-        met = measure(executor, args.workers, args.repetitions)
-    return 0 if met or not args.check else 1
+def latencies(executor: Executor, count: int) -> list[float]:
+    """Seconds of trivial programs, one after another."""
+    codes = [TRIVIAL.format(i=10**6 + i) for i in range(count)]
+    return [bench.seconds(lambda code=code: executor.submit(code).result()) for code in codes]
 
 
 def measure(executor: Executor, workers: int, repetitions: int) -> bool:
     """Prints the table; whether all bars are met."""
-    executor.run([SOLVE.format(i=i) for i in range(3, 3 + 2 * workers)])  # servers are ready
-    fresh: Run = lambda codes: run_fresh(codes, workers)  # noqa: E731
-    ours_trivial = rate(executor.run, TRIVIAL, 200, repetitions, 0)
-    fresh_trivial = rate(fresh, FRESH_TRIVIAL, 2 * workers, repetitions, 0)
-    ours_solve = rate(executor.run, SOLVE, 16 * workers, repetitions, 1000)
-    fresh_solve = rate(fresh, SOLVE, 2 * workers, repetitions, 1000)
+    table = bench.table("programs per second, best (median)", "", "trivial", "sympy.solve")
+    medians: list[list[float]] = []
+    for system in systems(executor, workers):
+        found = rates(system, workers, repetitions)
+        medians.append([statistics.median(some) for some in found])
+        best = [max(some) for some in found]
+        cells = [f"{b:.1f} ({m:.1f})" for b, m in zip(best, medians[-1], strict=True)]
+        table.add_row(system.name, *cells)
     waits = latencies(executor, 200)
+    rich.print(table)
     p50, p95 = quantile(waits, 0.50), quantile(waits, 0.95)
-    print(f"{'programs per second, best (median)':40s} {'trivial':>16s} {'sympy.solve':>16s}")
-    _print_line("this executor", ours_trivial, ours_solve)
-    _print_line("a fresh interpreter that imports sympy", fresh_trivial, fresh_solve)
-    with pebble_pool(workers) as run:
-        if run is None:
-            print("pebble is not installed: its row is left out")
-        else:
-            run([SOLVE.format(i=i) for i in range(3, 3 + 2 * workers)])
-            trivial = rate(run, TRIVIAL, 200, repetitions, 0)
-            _print_line("pebble, plain exec", trivial, rate(run, SOLVE, 32, repetitions, 1000))
     print(f"trivial, one at a time: median {p50 * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms")
-    ratios = (ours_trivial.median / fresh_trivial.median, ours_solve.median / fresh_solve.median)
-    print(f"against a fresh interpreter: {ratios[0]:.0f} times, solve {ratios[1]:.1f} times")
+    (trivial, solve), (fresh_trivial, fresh_solve) = medians[:2]
+    times_trivial, times_solve = trivial / fresh_trivial, solve / fresh_solve
+    print(f"against a fresh interpreter: {times_trivial:.0f} times, solve {times_solve:.1f} times")
     bars = {
-        "at least 250 trivial programs/s": ours_trivial.median >= 250,
-        "at least 12 sympy.solve programs/s": ours_solve.median >= 12,
+        "at least 250 trivial programs/s": trivial >= 250,
+        "at least 12 sympy.solve programs/s": solve >= 12,
         "p95 of a trivial program at most 20 ms": p95 <= 0.020,
-        "10 times a fresh interpreter, trivial": ratios[0] >= 10,
-        "4 times a fresh interpreter, solve": ratios[1] >= 4,
+        "10 times a fresh interpreter, trivial": times_trivial >= 10,
+        "4 times a fresh interpreter, solve": times_solve >= 4,
     }
     for bar, held in bars.items():
         print(f"{'met  ' if held else 'SHORT'} {bar}")
     return all(bars.values())
 
 
-def _print_line(name: str, trivial: Rate, solve: Rate) -> None:
-    cells = [f"{r.best:.1f} ({r.median:.1f})" for r in (trivial, solve)]
-    print(f"{name:40s} {cells[0]:>16s} {cells[1]:>16s}")
+def main() -> int:
+    parser = bench.options(__doc__)
+    parser.add_argument("--workers", type=int, default=2, metavar="N")
+    parser.add_argument("--repetitions", type=int, default=5, metavar="N")
+    parser.add_argument("--check", action="store_true", help="exit 1 below the bars")
+    args = parser.parse_args()
+    with Executor(ExecutorConfig(workers=args.workers)) as executor:
+        protection, load = executor.capabilities()["protection"], os.getloadavg()[0]
+        print(f"protection: {protection}; {args.workers} workers; load {load:.1f}")
+        met = measure(executor, args.workers, args.repetitions)
+    return 0 if met or not args.check else 1
 
 
 if __name__ == "__main__":

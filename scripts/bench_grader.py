@@ -4,22 +4,24 @@ Prints right and wrong verdicts per form over the labelled cases of the tests, t
 and the throughput of easy pairs (numbers, fractions, units, lists) on one core and on two.
 """
 
-import argparse
 import concurrent.futures
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import rich.console
+import rich
 import rich.table
 
 from acim_jax.environment.config import ExecutorConfig
+from acim_jax.files import jsonl
 from acim_jax.grading.answers import Grade
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
+from scripts import bench
 
 CASES = Path(__file__).parent.parent / "tests" / "grading" / "cases.jsonl"
+COLUMNS = ("cases", "right", "false positive", "false negative", "timeout", "slowest s")
 #: Written as (response, reference answer), with a number in the place of {n} and its like.
 EASY = (
     (r"So the answer is \boxed{{{n}}}.", "{n}"),
@@ -44,42 +46,28 @@ def easy_pairs(count: int) -> list[tuple[str, str]]:
     ]
 
 
-def grade_easy(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
-    """Seconds, and the number of pairs that needed more than exact arithmetic."""
-    with Grader() as grader:
+def grade(
+    pairs: Sequence[tuple[str, str]], grader: GraderConfig, limits: ExecutorConfig
+) -> tuple[list[Grade], float]:
+    """The grades, and seconds with the start of the servers that they need."""
+    with Grader(grader, limits) as opened:
         begin = time.perf_counter()
-        grades = grader.grade(pairs)
-        seconds = time.perf_counter() - begin
-    return seconds, sum(grade.method not in ("exact", "numeric") for grade in grades)
+        grades = opened.grade(pairs)
+        return grades, time.perf_counter() - begin
 
 
-def labelled(timeout_s: float) -> tuple[list[dict[str, object]], list[Grade], float]:
-    cases = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
-    config = GraderConfig(timeout_s=timeout_s)
-    with Grader(config, ExecutorConfig(workers=2)) as grader:
-        begin = time.perf_counter()
-        grades = grader.grade([(case["prediction"], case["answer"]) for case in cases])
-    return cases, grades, time.perf_counter() - begin
+def grade_easy(pairs: Sequence[tuple[str, str]]) -> tuple[int, float]:
+    """The number of pairs that needed more than exact arithmetic, and seconds."""
+    grades, seconds = grade(pairs, GraderConfig(), ExecutorConfig())
+    return sum(grade.method not in ("exact", "numeric") for grade in grades), seconds
 
 
-def table(cases: Sequence[dict[str, object]], grades: Sequence[Grade]) -> rich.table.Table:
+def table(cases: Sequence[dict[str, Any]], grades: Sequence[Grade]) -> rich.table.Table:
     """One line per form, and one of all."""
-    made = rich.table.Table(title=f"{len(cases)} labelled cases")
-    headings = (
-        "form",
-        "cases",
-        "right",
-        "false positive",
-        "false negative",
-        "timeout",
-        "slowest s",
-    )
-    for name in headings:
-        made.add_column(name, justify="left" if name == "form" else "right")
-    forms = sorted({str(case["form"]) for case in cases})
-    for form in [*forms, "all"]:
+    made = bench.table(f"{len(cases)} labelled cases", "form", *COLUMNS)
+    for form in [*sorted({case["form"] for case in cases}), "all"]:
         own = [
-            (bool(case["correct"]), grade)
+            (case["correct"], grade)
             for case, grade in zip(cases, grades, strict=True)
             if form in (case["form"], "all")
         ]
@@ -94,29 +82,23 @@ def table(cases: Sequence[dict[str, object]], grades: Sequence[Grade]) -> rich.t
 
 
 def main() -> None:
-    """Parses the options, grades, prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--pairs", type=int, default=20_000, help="easy pairs (default %(default)s)"
-    )
+    parser = bench.options(__doc__)
+    parser.add_argument("--pairs", type=int, default=20_000, help="easy pairs (%(default)s)")
     parser.add_argument("--timeout", type=float, default=3.0, help="seconds per comparison")
     args = parser.parse_args()
-    cases, grades, seconds = labelled(args.timeout)
-    console = rich.console.Console()
-    console.print(table(cases, grades))
+    cases = [record for _, record in jsonl.read(CASES)]
+    labelled = [(str(case["prediction"]), str(case["answer"])) for case in cases]
+    grades, seconds = grade(labelled, GraderConfig(args.timeout), ExecutorConfig(workers=2))
+    rich.print(table(cases, grades))
     symbolic = sum(grade.method == "symbolic" for grade in grades)
-    console.print(f"{seconds:.1f} s, start of the servers included; {symbolic} symbolic verdicts")
+    print(f"{seconds:.1f} s, start of the servers included; {symbolic} symbolic verdicts")
     pairs = easy_pairs(args.pairs)
-    one, harder = grade_easy(pairs)
-    console.print(
-        f"easy pairs on one core: {len(pairs) / one:.0f} pairs/s ({harder} were not easy)"
-    )
+    harder, one = grade_easy(pairs)
+    print(f"easy pairs on one core: {len(pairs) / one:.0f} pairs/s ({harder} were not easy)")
     with concurrent.futures.ProcessPoolExecutor(2) as pool:
         list(pool.map(grade_easy, [pairs[:10], pairs[:10]]))  # starts both
-        begin = time.perf_counter()
-        list(pool.map(grade_easy, [pairs[::2], pairs[1::2]]))
-        two = time.perf_counter() - begin
-    console.print(f"easy pairs on two cores: {len(pairs) / two:.0f} pairs/s")
+        two = bench.seconds(lambda: list(pool.map(grade_easy, [pairs[::2], pairs[1::2]])))
+    print(f"easy pairs on two cores: {len(pairs) / two:.0f} pairs/s")
 
 
 if __name__ == "__main__":

@@ -11,15 +11,14 @@ read from a warm page cache. Exits 1 if a peak exceeds the model's bytes and the
 holds more than its share.
 """
 
-import argparse
 import json
+import math
+import multiprocessing
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -33,28 +32,22 @@ from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes, mesh, place
 from acim_jax.sharding.config import MeshConfig
+from scripts import bench
 
 #: Layers, width, feed-forward width, heads, vocabulary of Qwen2.5-1.5B.
 QWEN_1_5B = "28,1536,8960,12,151936"
 HEAD_DIM, KV_HEADS = 128, 2
 MESH = MeshConfig(data=1, fsdp=4, tensor=2)
+#: Measured processes start anew: nothing of this one is theirs.
+SPAWN = multiprocessing.get_context("spawn")
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 def make_checkpoint(folder: Path, shape: str) -> int:
     """Writes a folder with one file of random finite weights; returns the weights' bytes."""
     layers, hidden, intermediate, heads, vocabulary = map(int, shape.split(","))
-    config = ModelConfig(
-        vocab_size=vocabulary,
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_layers=layers,
-        num_heads=heads,
-        num_kv_heads=KV_HEADS,
-        head_dim=HEAD_DIM,
-        dtype="bfloat16",
-        param_dtype="bfloat16",
-    )
+    sizes = (vocabulary, hidden, intermediate, layers, heads, KV_HEADS, HEAD_DIM)
+    config = ModelConfig(*sizes, dtype="bfloat16", param_dtype="bfloat16")
     shapes = {
         name: hf_table.tensor_shape(weight, config)
         for weight in hf_table.family_of(config).weights_of(config)
@@ -65,7 +58,7 @@ def make_checkpoint(folder: Path, shape: str) -> int:
     safetensors_file.write(folder / "model.safetensors", shapes, BFLOAT16, tensors)
     content = hf_config.config_json(config, "bfloat16", {})
     (folder / "config.json").write_text(json.dumps(content))
-    return sum(int(np.prod(shape)) for shape in shapes.values()) * BFLOAT16.itemsize
+    return sum(map(math.prod, shapes.values())) * BFLOAT16.itemsize
 
 
 def load(folder: Path, devices: int) -> transformer.Params:
@@ -77,97 +70,72 @@ def load(folder: Path, devices: int) -> transformer.Params:
     return jax.block_until_ready(hf_import.load(folder, config, shardings=shardings))
 
 
-def child_import(folder: Path, devices: int) -> None:
-    """Says that it is ready, reads, says what each device holds, and writes; each after a line of
-    input."""
+def child_import(folder: Path, devices: int, parent: Connection) -> None:
+    """Says that it is ready, reads, says what each device holds, and writes; each of the last two
+    when it is told to."""
     jax.config.update("jax_num_cpu_devices", devices)
     jax.block_until_ready(jax.jit(lambda: jax.numpy.zeros(3))())
-    print("ready", flush=True)
-    sys.stdin.readline()
+    parent.send("ready")
+    parent.recv()
     params = load(folder, devices)
     held, share = [0] * devices, 0
     for x in jax.tree.leaves(params):
         for shard in x.addressable_shards:
             held[shard.device.id] += shard.data.nbytes
-        split = [axis for axis in x.sharding.spec if axis] if devices > 1 else []
-        share += x.nbytes // int(np.prod([x.sharding.mesh.shape[axis] for axis in split]))
-    print(json.dumps({"held": held, "share": share}), flush=True)
-    sys.stdin.readline()
+        share += x.nbytes * math.prod(x.sharding.shard_shape(x.shape)) // x.size
+    parent.send({"held": held, "share": share})
+    parent.recv()
     hf_export.save(folder / f"written-{devices}", params, hf_config.read_config(folder))
-    print("written", flush=True)
+    parent.send("written")
 
 
-def child_time(folder: Path) -> None:
-    """Both readers in turn, in both orders; prints the seconds of each."""
+def child_time(folder: Path) -> dict[str, list[float]]:
+    """Seconds of both readers, in turn and in both orders."""
     file = folder / "model.safetensors"
-    readers: dict[str, Callable[[], object]] = {
-        "ours": lambda: load(folder, 1),
-        "safetensors": lambda: safetensors.numpy.load_file(file),
+    readers = {
+        "ours": lambda: bench.seconds(lambda: load(folder, 1)),
+        "safetensors": lambda: bench.seconds(lambda: safetensors.numpy.load_file(file)),
     }
-    for reader in readers.values():  # page cache and compilation
-        reader()
-    seconds: dict[str, list[float]] = {name: [] for name in readers}
-    for name in ("ours", "safetensors", "safetensors", "ours", "ours", "safetensors"):
-        start = time.perf_counter()
-        readers[name]()
-        seconds[name].append(time.perf_counter() - start)
-    print(json.dumps(seconds))
+    return bench.in_turns(readers, 3)
 
 
-def anonymous_bytes(process: int) -> int:
+def anonymous_bytes(process: int | None) -> int:
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("This kernel does not state RssAnon.")
-
-
-def next_line(child: "subprocess.Popen[str]") -> tuple[str, int]:
-    """The child's next line of output, and the peak of its anonymous memory until then."""
-    output = child.stdout
-    assert output is not None
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.append(output.readline()))
-    reader.start()
-    peak = 0
-    while reader.is_alive():
-        peak = max(peak, anonymous_bytes(child.pid))
-        time.sleep(0.002)
-    if not lines[0]:
-        raise RuntimeError("The measured process ended before it was done.")
-    return lines[0], peak
+    raise RuntimeError("This kernel does not state RssAnon, or the measured process has ended.")
 
 
 def measure_import(folder: Path, devices: int) -> dict[str, Any]:
     """A child's anonymous memory before and in import and export, and what each device holds."""
-    command = [sys.executable, __file__, "--child", "import", str(folder), str(devices)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as child:
-        assert child.stdin is not None
-        next_line(child)
-        baseline = anonymous_bytes(child.pid)
-        child.stdin.write("\n")
-        held, peak = next_line(child)
-        child.stdin.write("\n")
-        _, export_peak = next_line(child)
-    return {"baseline": baseline, "peak": peak, "export_peak": export_peak, **json.loads(held)}
+    ours, theirs = SPAWN.Pipe()
+    child = SPAWN.Process(target=child_import, args=(folder, devices, theirs))
+    child.start()
+
+    def answer() -> tuple[Any, int]:
+        """The child's next message, and the peak of its anonymous memory until then."""
+        peak = 0
+        while not ours.poll(0.002):
+            peak = max(peak, anonymous_bytes(child.pid))
+        return ours.recv(), peak
+
+    answer()
+    baseline = anonymous_bytes(child.pid)
+    ours.send("import")
+    held, peak = answer()
+    ours.send("export")
+    _, export_peak = answer()
+    child.join()
+    return {"baseline": baseline, "peak": peak, "export_peak": export_peak, **held}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = bench.options(__doc__)
     parser.add_argument("--shape", default=QWEN_1_5B, metavar="L,D,F,N,V")
     parser.add_argument("--slack-mb", type=float, default=1000, help="beside the model's bytes")
     parser.add_argument("--scratch", type=Path, help="where to make the checkpoint, deleted after")
     parser.add_argument("--no-time", action="store_true", help="measure memory only")
-    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    match args.child:
-        case ["import", folder, devices]:
-            child_import(Path(folder), int(devices))
-            return 0
-        case ["time", folder]:
-            child_time(Path(folder))
-            return 0
     good = True
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         folder = Path(scratch)
@@ -176,33 +144,28 @@ def main() -> int:
             found = measure_import(folder, devices)
             good &= report_memory(found, model, devices, args.slack_mb * 1e6)
         if not args.no_time:
-            command = [sys.executable, __file__, "--child", "time", str(folder)]
-            seconds = json.loads(subprocess.check_output(command, text=True))
-            report_time(seconds, model / 1e9)
+            with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+                report_time(pool.submit(child_time, folder).result(), model / 1e9)
     return 0 if good else 1
 
 
 def report_memory(found: dict[str, Any], model: int, devices: int, slack: float) -> bool:
-    print(
-        f"{devices} device(s): model {model / 1e6:.0f} MB; anonymous memory "
-        f"{found['baseline'] / 1e6:.0f} MB before"
-    )
-    beside = {"import": found["peak"] - model, "export": found["export_peak"] - model}
+    print(f"{devices} device(s): model {model / 1e6:.0f} MB; ", end="")
+    print(f"anonymous memory {found['baseline'] / 1e6:.0f} MB before")
+    held, share = found["held"], found["share"]
+    fits = max(held) <= share
     # An export from several devices gathers tensors, and the allocator keeps what that took.
-    allowed = {"import": slack, "export": slack + model / 4}
-    for name, over in beside.items():
-        print(
-            f"  {name}: peak {(model + over) / 1e6:.0f} MB, {over / 1e6:.0f} MB beside the model, "
-            f"allowed {allowed[name] / 1e6:.0f}"
-        )
-    held = found["held"]
-    print(
-        f"  a device holds {min(held) / 1e6:.1f} to {max(held) / 1e6:.1f} MB, "
-        f"its share is {found['share'] / 1e6:.1f}"
-    )
+    for name, peak, allowed in (
+        ("import", found["peak"], slack),
+        ("export", found["export_peak"], slack + model / 4),
+    ):
+        fits &= peak - model <= allowed
+        beside = f"{(peak - model) / 1e6:.0f} MB beside the model, allowed {allowed / 1e6:.0f}"
+        print(f"  {name}: peak {peak / 1e6:.0f} MB, {beside}")
+    least, most = min(held) / 1e6, max(held) / 1e6
+    print(f"  a device holds {least:.1f} to {most:.1f} MB, its share is {share / 1e6:.1f}")
     print(json.dumps({"devices": devices, "model": model, **found}), flush=True)
-    fits = all(beside[name] <= allowed[name] for name in beside)
-    return fits and max(held) <= found["share"]
+    return fits
 
 
 def report_time(seconds: dict[str, list[float]], gigabytes: float) -> None:

@@ -9,10 +9,8 @@ ratio to the reference and, on an accelerator, the share of the time that readin
 and values once would take at the memory's full speed.
 """
 
-import argparse
 import functools
 import statistics
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acim_kernels.paged_attention import api, gpu, ragged, reference, tpu
+from acim_kernels.paged_attention import api, ragged, reference
 from acim_kernels.paged_attention.pages import Pages, quantize
+from scripts import bench
 
 #: Bytes a second of the memory, by the beginning of the device's name, from the makers' sheets.
 BANDWIDTH = {
@@ -48,18 +47,17 @@ class Shape(NamedTuple):
     page: int
 
 
-def ragged_attention(q, pages, tables, positions):
-    return ragged.attention(q[:, 0], pages, tables, positions[:, 0])[:, None]
-
-
 def implementations(q: jax.Array, pages: Pages) -> dict[str, Callable]:
+    def ragged_attention(q, pages, tables, positions):
+        return ragged.attention(q[:, 0], pages, tables, positions[:, 0])[:, None]
+
     found: dict[str, Callable] = {"reference": reference.attention, "ragged": ragged_attention}
-    for name, kernel in (("tpu", tpu), ("gpu", gpu)):
-        if jax.default_backend() == name:
-            if limit := kernel.limit(q, pages):
-                print(f"{name}: not measured, {limit}")
-            else:
-                found[name] = kernel.attention
+    platform = jax.default_backend()
+    if kernel := api.KERNELS.get(platform):
+        if limit := kernel.limit(q, pages):
+            print(f"{platform}: not measured, {limit}")
+        else:
+            found[platform] = kernel.attention
     return found | {"auto": api.attention}
 
 
@@ -91,16 +89,11 @@ def seconds(kernels: dict[str, Callable], arguments: tuple, rounds: int) -> dict
     def many(kernel, q, *rest):
         return jax.lax.fori_loop(0, CALLS, lambda _, q: kernel(q, *rest), q)
 
-    compiled = {name: jax.jit(functools.partial(many, k)) for name, k in kernels.items()}
-    for run in compiled.values():
-        jax.block_until_ready(run(*arguments))
-    taken: dict[str, list[float]] = {name: [] for name in compiled}
-    for _ in range(rounds):
-        for name, run in compiled.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run(*arguments))
-            taken[name].append((time.perf_counter() - start) / CALLS)
-    return taken
+    def clock(kernel):
+        run = jax.jit(functools.partial(many, kernel))
+        return lambda: bench.seconds(lambda: jax.block_until_ready(run(*arguments))) / CALLS
+
+    return bench.in_turns({name: clock(kernel) for name, kernel in kernels.items()}, rounds)
 
 
 def report(shape: Shape, dtype: str, rounds: int) -> None:
@@ -117,9 +110,7 @@ def report(shape: Shape, dtype: str, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench.options(__doc__)
     on_cpu = jax.default_backend() == "cpu"
     parser.add_argument("--rows", default="64,128" if on_cpu else "1,8,64,256")
     parser.add_argument("--lengths", default="16,300" if on_cpu else "512,4096")

@@ -12,12 +12,10 @@ without. On an accelerator it prints the share of the memory bandwidth that deco
 batch size.
 """
 
-import argparse
 import dataclasses
 import functools
 import tempfile
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +35,7 @@ from acim_jax.records import ExecutionResult, Problem, RolloutRequest, SamplingP
 from acim_jax.rollout import converse
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.sampling.config import SamplingConfig
-from scripts import peer_samplers
+from scripts import bench, peer_samplers
 from scripts.peer_samplers import Measured, Score, timed
 
 KvCache = Literal["model", "int8"]
@@ -50,13 +48,12 @@ SIZES = {
 }
 
 
-def make_config(size: str) -> ModelConfig:
+def make_model(size: str, dtype: str = "float32") -> tuple[transformer.Params, ModelConfig]:
     vocab, hidden, wide, layers, heads, head_dim = SIZES[size]
-    return ModelConfig(vocab, hidden, wide, layers, heads, 2, head_dim, qkv_bias=True)
-
-
-def make_params(config: ModelConfig) -> transformer.Params:
-    return jax.jit(functools.partial(transformer.init, config))(jax.random.key(0))
+    config = ModelConfig(
+        vocab, hidden, wide, layers, heads, 2, head_dim, dtype=dtype, param_dtype=dtype
+    )
+    return jax.jit(functools.partial(transformer.init, config))(jax.random.key(0)), config
 
 
 class Bytes:
@@ -138,7 +135,7 @@ class Ours:
     def __init__(
         self, params: Any, config: ModelConfig, slots: int, kv_cache: KvCache = "model"
     ) -> None:
-        self.params, self.config = params, config
+        self.params = params
         sampling = SamplingConfig(
             slots=slots,
             max_length=PROMPT + LONGEST + 8,
@@ -151,42 +148,28 @@ class Ours:
         converse.compile_all(params, self.sampler)
 
     def run(self, requests: list[RolloutRequest], executor: Executor | None = None, **sampling):
+        drawn = SamplingParams(**sampling)
         return converse.converse(
-            self.params,
-            requests,
-            self.sampler,
-            executor,
-            seed=0,
-            iteration=0,
-            sampling=SamplingParams(**sampling),
+            self.params, requests, self.sampler, executor, seed=0, iteration=0, sampling=drawn
         )
 
     def measure(self, score: Score) -> Measured:
-        (episodes, stats), wall, cpu, compiled = timed(lambda: self.run(make_requests(code=False)))
-        scored = score([e.token_ids for e in episodes])
+        requests = make_requests(code=False)
+        (episodes, stats), taken = timed(lambda: self.run(requests))
         worst = 0.0
-        for episode, logprobs in zip(episodes, scored, strict=True):
-            at = 0
-            for segment in episode.segments:
+        for episode, logprobs in zip(episodes, score([e.token_ids for e in episodes]), strict=True):
+            ends = np.cumsum([len(segment.token_ids) for segment in episode.segments])
+            for segment, theirs in zip(episode.segments, np.split(logprobs, ends), strict=False):
                 if segment.logprobs is not None:
-                    theirs = logprobs[at : at + len(segment.logprobs)]
                     worst = max(worst, float(np.abs(segment.logprobs - theirs).max()))
-                at += len(segment.token_ids)
-        return Measured(
-            wall, cpu, compiled, stats.prefill_tokens, stats.device_s, worst, self.vary()
+        longer = dataclasses.replace(requests[0].problem, question="x" * 30)
+        compiled = peer_samplers.schedule(
+            lambda: self.run(requests[:40], temperature=0.9),
+            lambda: self.run(requests[:40], top_p=0.9),
+            lambda: self.run(requests[:6]),
+            lambda: self.run([dataclasses.replace(requests[0], problem=longer)]),
         )
-
-    def vary(self) -> str:
-        """Functions compiled by: another temperature, truncation, a short batch, other lengths."""
-        some = make_requests(code=False)
-        longer = dataclasses.replace(some[0].problem, question="x" * 30)
-        runs: list[Callable[[], Any]] = [
-            lambda: self.run(some[:40], temperature=0.9),
-            lambda: self.run(some[:40], top_p=0.9),
-            lambda: self.run(some[:6]),
-            lambda: self.run([dataclasses.replace(some[0], problem=longer)]),
-        ]
-        return ", ".join(str(timed(run)[3]) for run in runs)
+        return Measured(taken, stats.prefill_tokens, stats.device_s, worst, compiled)
 
 
 class Waiting(Executor):
@@ -205,22 +188,18 @@ class Waiting(Executor):
 
 def with_code(ours: Ours, repeats: int) -> rich.table.Table:
     """Useful tokens a second with programs in half of the rows, beside none, taken in turns."""
-    rates: dict[str, list[float]] = {"without code": [], "with code": []}
-    programs = prefill = 0
-    for _ in range(repeats):
-        for name, found in rates.items():
-            executor = Waiting() if name == "with code" else None
-            requests = make_requests(code=executor is not None)
-            (_, stats), wall, _, _ = timed(lambda r=requests, e=executor: ours.run(r, e))
-            found.append(stats.sampled_tokens / wall)
-            if executor is not None:
-                programs, prefill = executor.programs, stats.prefill_tokens
-    plain, coded = (float(np.median(found)) for found in rates.values())
-    table = rich.table.Table(
-        title=f"{programs} programs of {WAIT_S * 1e3:.0f} ms in half of the rows"
-    )
-    for name in ("", "tokens/s", "share", "prefill tokens"):
-        table.add_column(name)
+
+    def run(executor: Waiting | None) -> tuple[float, int, int]:
+        requests = make_requests(code=executor is not None)
+        (_, stats), taken = timed(lambda: ours.run(requests, executor))
+        programs = 0 if executor is None else executor.programs
+        return stats.sampled_tokens / taken.seconds, stats.prefill_tokens, programs
+
+    found = bench.in_turns({"without": lambda: run(None), "with": lambda: run(Waiting())}, repeats)
+    plain, coded = (float(np.median([rate for rate, *_ in some])) for some in found.values())
+    _, prefill, programs = found["with"][-1]
+    title = f"{programs} programs of {WAIT_S * 1e3:.0f} ms in half of the rows"
+    table = bench.table(title, "", "tokens/s", "share", "prefill tokens")
     table.add_row("without code", f"{plain:,.0f}", "1.000", "")
     table.add_row("with code", f"{coded:,.0f}", f"{coded / plain:.3f}", f"{prefill:,}")
     return table
@@ -229,9 +208,7 @@ def with_code(ours: Ours, repeats: int) -> rich.table.Table:
 def roofline(params: Any, config: ModelConfig, bandwidth: float) -> rich.table.Table:
     """Share of the memory bandwidth that a decode step reaches: weights and keys read once."""
     weights = sum(x.nbytes for x in jax.tree.leaves(params))
-    table = rich.table.Table(title="decode against the memory bandwidth")
-    for name in ("rows", "steps/s", "share"):
-        table.add_column(name)
+    table = bench.table("decode against the memory bandwidth", "rows", "steps/s", "share")
     for rows in (1, 16, 64, 256):
         ours = Ours(params, config, rows)
         requests = [
@@ -239,17 +216,16 @@ def roofline(params: Any, config: ModelConfig, bandwidth: float) -> rich.table.T
             for i in range(rows)
         ]
         ours.run(requests)
-        (_, stats), wall, _, _ = timed(lambda o=ours, r=requests: o.run(r))
+        (_, stats), taken = timed(functools.partial(ours.run, requests))
         kv = 2 * config.num_layers * config.num_kv_heads * config.head_dim
         kv *= jnp.dtype(config.dtype).itemsize * rows * (PROMPT + LONGEST / 2)
-        rate = stats.steps / wall
+        rate = stats.steps / taken.seconds
         table.add_row(str(rows), f"{rate:.1f}", f"{rate * (weights + kv) / bandwidth:.3f}")
     return table
 
 
 def compare(size: str, slots: int, repeats: int, console: rich.console.Console) -> None:
-    config = make_config(size)
-    params = make_params(config)
+    params, config = make_model(size)
     count = sum(x.size for x in jax.tree.leaves(params))
     ours = Ours(params, config, slots)
     int8 = Ours(params, config, slots, "int8")
@@ -262,42 +238,35 @@ def compare(size: str, slots: int, repeats: int, console: rich.console.Console) 
                 systems[name] = make(model, config, questions(), lengths())
             except ImportError as error:
                 console.print(f"{name} is left out: {error}")
-        found: dict[str, list[Measured]] = {name: [] for name in systems}
-        for turn in range(repeats + 1):  # the first turn warms up
-            for name, system in systems.items():
-                measured = system.measure(score=functools.partial(trainer_logprobs, params, config))
-                if turn:
-                    found[name].append(measured)
+        score = functools.partial(trainer_logprobs, params, config)
+        measures = {
+            name: functools.partial(system.measure, score) for name, system in systems.items()
+        }
+        found = bench.in_turns(measures, repeats)
     console.print(_table(f"{size}: {count / 1e6:.2f} M parameters, {slots} slots", found))
     console.print(with_code(ours, repeats))
 
 
 def _table(title: str, found: dict[str, list[Measured]]) -> rich.table.Table:
-    table = rich.table.Table(title=title)
-    columns = (
-        "sampler", "tokens/s", "ours ×", "per CPU second", "ours ×", "compiled", "schedule",
+    table = bench.table(
+        title, "sampler", "tokens/s", "ours ×", "per CPU second", "ours ×", "compiled", "schedule",
         "prefill", "host wait s", "max |Δlogp|",
     )  # fmt: skip
-    for name in columns:
-        table.add_column(name)
     useful = int(lengths().sum())
     rates = {
-        name: (
-            float(np.median([useful / m.seconds for m in some])),
-            float(np.median([useful / m.cpu_seconds for m in some])),
-        )
+        name: np.median([useful / np.array(m.timed[:2]) for m in some], axis=0)
         for name, some in found.items()
     }
     first = next(iter(rates.values()))
     for name, some in found.items():
-        last, (wall, cpu) = some[-1], rates[name]
+        last, (wall, cpu), (times_wall, times_cpu) = some[-1], rates[name], first / rates[name]
         table.add_row(
             name,
             f"{wall:,.0f}",
-            f"{first[0] / wall:.2f}",
+            f"{times_wall:.2f}",
             f"{cpu:,.0f}",
-            f"{first[1] / cpu:.2f}",
-            str(last.compiled),
+            f"{times_cpu:.2f}",
+            str(last.timed.compiled),
             last.schedule,
             f"{last.prefill:,}",
             "–" if last.wait is None else f"{last.wait:.2f}",
@@ -307,9 +276,7 @@ def _table(title: str, found: dict[str, list[Measured]]) -> rich.table.Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench.options(__doc__)
     parser.add_argument("--size", nargs="+", choices=SIZES, default=["0.5M"], help="model shapes")
     parser.add_argument("--slots", type=int, default=128, help="rows that decode at once")
     parser.add_argument("--repeats", type=int, default=3, help="timed turns; medians are shown")
@@ -321,17 +288,11 @@ def main() -> None:
     console = rich.console.Console(width=140)
     for size in args.size:
         if args.code_only:
-            config = make_config(size)
-            params = make_params(config)
-            console.print(with_code(Ours(params, config, args.slots), args.repeats))
+            console.print(with_code(Ours(*make_model(size), args.slots), args.repeats))
             continue
         compare(size, args.slots, args.repeats, console)
         if args.bandwidth:
-            config = dataclasses.replace(
-                make_config(size), dtype="bfloat16", param_dtype="bfloat16"
-            )
-            params = make_params(config)
-            console.print(roofline(params, config, args.bandwidth * 1e9))
+            console.print(roofline(*make_model(size, "bfloat16"), args.bandwidth * 1e9))
 
 
 if __name__ == "__main__":

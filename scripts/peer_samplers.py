@@ -4,11 +4,10 @@ Both make every row of a batch as long as the longest; a row's tokens behind its
 are not counted. No token ends a row, so that all systems draw from the same distribution.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -16,32 +15,42 @@ import numpy as np
 from acim_jax.model.config import ModelConfig
 from acim_jax.run import compilation
 
+T = TypeVar("T")
 BOS, PAD = 1, 2
 #: The trainer's log-probs of whole rows.
 Score = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
-@dataclasses.dataclass
-class Measured:
-    """One timed run. compiled: functions compiled in it; schedule: while settings changed; prefill:
-    prompt tokens computed; wait: host seconds for the device; worst: |Δlogp| to the trainer."""
+class Timed(NamedTuple):
+    """Wall seconds of a call, CPU seconds of this process, and functions compiled meanwhile."""
 
     seconds: float
     cpu_seconds: float
     compiled: int
+
+
+class Measured(NamedTuple):
+    """One timed run. prefill: prompt tokens computed; wait: host seconds for the device; worst:
+    |Δlogp| to the trainer; schedule: functions compiled while settings changed."""
+
+    timed: Timed
     prefill: int
     wait: float | None = None
     worst: float | None = None
     schedule: str = "–"
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float, float, int]:
-    """A call's result, wall seconds, CPU seconds of this process, and functions compiled."""
+def timed(call: Callable[[], T]) -> tuple[T, Timed]:
     with compilation.CompileCounter() as counter:
         wall, cpu = time.perf_counter(), time.process_time()
         result = call()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return result, wall, cpu, counter.take().executables
+        return result, Timed(wall, cpu, counter.take().executables)
+
+
+def schedule(*calls: Callable[[], Any]) -> str:
+    """Functions that each call compiles."""
+    return ", ".join(str(timed(call)[1].compiled) for call in calls)
 
 
 class Bytes:
@@ -113,26 +122,19 @@ class Tunix:
             )
 
     def measure(self, score: Score) -> Measured:
-        out, wall, cpu, compiled = timed(lambda: self.run(self.texts))
+        out, taken = timed(lambda: self.run(self.texts))
         if self.schedule is None:
             some = self.texts[:40]
-            runs = [
+            self.run(some)
+            self.schedule = schedule(
                 lambda: self.run(some, temperature=0.9),
                 lambda: self.run(some, top_p=0.9),
                 lambda: self.run(self.texts[:6]),
                 lambda: self.run(["x" * 30], max_prompt_length=None),
-            ]
-            self.run(some)
-            self.schedule = ", ".join(str(timed(run)[3]) for run in runs)
+            )
         prompts = [np.array([BOS, *text.encode()], np.int32) for text in self.texts]
-        return Measured(
-            wall,
-            cpu,
-            compiled,
-            sum(map(len, prompts)),
-            worst=self._worst(out, prompts, score),
-            schedule=self.schedule,
-        )
+        worst = self._worst(out, prompts, score)
+        return Measured(taken, sum(map(len, prompts)), worst=worst, schedule=self.schedule)
 
     def _worst(self, out: Any, prompts: list[np.ndarray], score: Score) -> float:
         """Over the asked-for tokens, the pad id inside of a text included: it is a token."""
@@ -160,8 +162,7 @@ class Transformers:
         self.ids = torch.tensor(ids)
 
     def measure(self, score: Score) -> Measured:
-        _, wall, cpu, compiled = timed(self.run)
-        return Measured(wall, cpu, compiled, self.ids.numel())
+        return Measured(timed(self.run)[1], self.ids.numel())
 
     def run(self) -> None:
         new = int(max(self.lengths))

@@ -19,14 +19,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+from scripts import bench
+
 HARDWARE = re.compile(r"^# Hardware: (\S+), (\d+) devices? of ([\d.]+) GiB\.$", re.MULTILINE)
 GIB = 2**30
+#: Set before jax starts: virtual CPU devices, and a libtpu that looks for no TPU.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    # The compilers' least effort: figures differ by a few per cent, times by a factor of four.
+    "JAX_EXEC_TIME_OPTIMIZATION_EFFORT": "-1.0",
+    "JAX_MEMORY_FITTING_EFFORT": "-1.0",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench.options(__doc__)
     parser.add_argument("config", type=Path, help="a config with a `# Hardware:` line")
     parser.add_argument("--model", type=Path, required=True, metavar="DIR")
     parser.add_argument("--compile", choices=["cpu", "topology"])
@@ -38,44 +50,20 @@ def main() -> None:
     stated = HARDWARE.search(args.config.read_text(encoding="utf-8"))
     if stated is None:
         parser.error(f"{args.config} has no line `# Hardware: NAME, N devices of X GiB.`")
-    name, count, size = stated.group(1), int(stated.group(2)), float(stated.group(3))
-    _set_up(count)
-    found = plan(args.config, args.model, name, count, args.compile, args.only)
-    found = {"config": args.config.name, "hardware": name, "device_gib": size, **found}
+    hardware, count, size = stated.groups()
+    for variable, value in {**ENVIRONMENT, "JAX_NUM_CPU_DEVICES": count}.items():
+        os.environ.setdefault(variable, value)
+    found = {"config": args.config.name, "hardware": hardware, "device_gib": float(size)}
+    found |= plan(args, hardware, int(count))
     if args.json:
         print(json.dumps(found))
     else:
         _print(found)
 
 
-def _set_up(count: int) -> None:
-    """Before jax starts: virtual CPU devices, and a libtpu that looks for no TPU."""
-    settings = {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(count),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        # The compilers' least effort: figures differ by a few per cent, times by a factor of four.
-        "JAX_EXEC_TIME_OPTIMIZATION_EFFORT": "-1.0",
-        "JAX_MEMORY_FITTING_EFFORT": "-1.0",
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-        "TPU_SKIP_MDS_QUERY": "1",
-        "TPU_WORKER_HOSTNAMES": "localhost",
-        "TPU_WORKER_ID": "0",
-    }
-    for variable, value in settings.items():
-        os.environ.setdefault(variable, value)
-
-
-def plan(
-    path: Path,
-    model: Path,
-    hardware: str,
-    count: int,
-    compiler: str | None,
-    wanted: list[str] | None,
-) -> dict[str, Any]:
-    """The estimate, and with `compiler` every executable's figures, as plain values in bytes."""
-    import jax  # after _set_up
+def plan(args: argparse.Namespace, hardware: str, count: int) -> dict[str, Any]:
+    """The estimate, and with --compile every executable's figures, as plain values in bytes."""
+    import jax  # it reads the environment as it starts
 
     from acim_jax.config import run as config
     from acim_jax.planning import executables, memory, topology
@@ -83,29 +71,27 @@ def plan(
     from acim_jax.run import dry_run
     from acim_jax.sharding import mesh
 
-    chosen = config.load(path)
-    devices: list[Any] = [None]
-    if compiler is None:
+    chosen = config.load(args.config)
+    device = None
+    if args.compile is None:
         train, sample = mesh.layouts_of(mesh.abstract(chosen.mesh, count))
     else:
-        devices = jax.devices() if compiler == "cpu" else topology.devices(hardware)
+        devices = jax.devices() if args.compile == "cpu" else topology.devices(hardware)
         # A mesh even of one device, which tells the kernels what is compiled for.
         train, sample = mesh.layouts_of(mesh.make(chosen.mesh, devices))
-    at = Place(train, sample, devices[0])
-    workload = dry_run.planned(chosen, model, shards=train.shards("batch") if train else 1)
-    estimates = {
-        "exploring": memory.exploring(workload, at, scores=False),
-        "improving": memory.improving(workload, at, scores=False),
-    }
-    found: dict[str, Any] = {
-        phase: {**one._asdict(), "total": one.total} for phase, one in estimates.items()
-    }
-    if compiler is None:
+        device = devices[0]
+    at = Place(train, sample, device)
+    workload = dry_run.planned(chosen, args.model, shards=train.shards("batch") if train else 1)
+    found: dict[str, Any] = {}
+    for phase in (memory.exploring, memory.improving):
+        estimate = phase(workload, at, scores=False)
+        found[phase.__name__] = {**estimate._asdict(), "total": estimate.total}
+    if args.compile is None:
         return found
     lowered = {**executables.sampling(workload, at), **executables.training(workload, at)}
     found["executables"] = {}
     for name, lower in lowered.items():
-        if wanted and name not in wanted:
+        if args.only and name not in args.only:
             continue
         started = time.perf_counter()
         try:
@@ -119,18 +105,16 @@ def plan(
 
 
 def _print(found: dict[str, Any]) -> None:
+    def listed(figures: dict[str, float]) -> str:
+        return ", ".join(f"{name} {value / GIB:.2f}" for name, value in figures.items()) + " GiB"
+
     print(f"{found['config']}: {found['hardware']}, {found['device_gib']} GiB each")
     for phase in ("exploring", "improving"):
-        parts = found[phase]
-        listed = ", ".join(f"{name} {value / GIB:.2f}" for name, value in parts.items())
-        print(f"  {phase}: {listed} GiB")
+        print(f"  {phase}: {listed(found[phase])}")
     for name, figures in found.get("executables", {}).items():
         seconds = figures.pop("seconds")
-        if "refused" in figures:
-            print(f"  {name}: {figures['refused']}")
-            continue
-        listed = ", ".join(f"{key} {value / GIB:.2f}" for key, value in figures.items())
-        print(f"  {name}: {listed} GiB, compiled in {seconds:.0f} s")
+        refused = figures.get("refused")
+        print(f"  {name}: {refused or f'{listed(figures)}, compiled in {seconds:.0f} s'}")
 
 
 if __name__ == "__main__":
