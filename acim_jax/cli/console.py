@@ -45,7 +45,7 @@ def progress() -> rich.progress.Progress:
 
 
 class Display:
-    """Progress bars of a run (`acim_jax.run.display.Display`); a context manager."""
+    """Progress bars of a run (`acim_jax.run.open_run.Display`); a context manager."""
 
     def __init__(self) -> None:
         self._progress = progress()

@@ -3,7 +3,6 @@
 import logging
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 import jax
@@ -66,12 +65,7 @@ class CompileCounter:
         jax.monitoring.register_event_duration_secs_listener(self._listen)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         jax.monitoring.unregister_event_duration_listener(self._listen)
 
     def take(self) -> Compiled:

@@ -1,6 +1,7 @@
 """What a run would take, computed from its configuration: nothing is allocated or compiled."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import rich.table
@@ -17,7 +18,7 @@ from acim_jax.planning.workload import Place, Workload
 from acim_jax.records import DECISIONS
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run.preparation import Prepared
-from acim_jax.sharding import axes, mesh
+from acim_jax.sharding import mesh
 
 
 def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
@@ -55,18 +56,19 @@ def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
 
 def check(prepared: Prepared) -> str:
     """What the sampler takes, in one line. ValueError where the run cannot fit its devices."""
-    exploring, improving = needed(prepared)
-    limit = device_memory.available()
-    device_memory.check(exploring, improving, limit)
-    return device_memory.describe(exploring, limit)
+    return _checked(*needed(prepared))
 
 
 def check_sampler(sampler: Sampler) -> str:
     """`check` where a model is only sampled from."""
-    shapes, limit = Workload(sampler.model, sampler.config), device_memory.available()
+    shapes, at = Workload(sampler.model, sampler.config), Place(None, sampler.layout)
     scores = memory.holds_scores(sampler.model, jax.default_backend())
-    exploring = memory.exploring(shapes, Place(None, sampler.layout), scores=scores)
-    device_memory.check(exploring, None, limit)
+    return _checked(memory.exploring(shapes, at, scores=scores), None)
+
+
+def _checked(exploring: Exploring, improving: Improving | None) -> str:
+    limit = device_memory.available()
+    device_memory.check(exploring, improving, limit)
     return device_memory.describe(exploring, limit)
 
 
@@ -74,28 +76,32 @@ def table(prepared: Prepared) -> rich.table.Table:
     """Counts, bytes per device and compiled functions of a run."""
     config, model = prepared.config, prepared.model.config
     params = transformer.abstract_params(model)
-    count = sum(x.size for x in jax.tree.leaves(params))
-    lines: list[tuple[str, str]] = [("model", f"{prepared.model.name}, {count:,} parameters")]
+    lines = [("model", f"{prepared.model.name}, {_count(params):,} parameters")]
     if config.lora is not None:
-        adapters = lora.abstract(config.lora, params)
-        trained = sum(x.size for x in jax.tree.leaves(adapters))
+        trained = _count(lora.abstract(config.lora, params))
         lines.append(("adapters", f"{trained:,} parameters of rank {config.lora.rank}"))
-    lines.append(("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"))
-    lines.append(("mesh", _mesh(mesh.layouts(config.mesh)[0])))
-    lines.append(("problems", _sizes(prepared)))
-    explore = config.explore
-    per_iteration = min(explore.problems, len(prepared.train)) * explore.rollouts_per_problem
-    lines.append(("rollouts", f"{per_iteration} × {config.run.iterations} iterations"))
-    lines.append(("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"))
-    lines += _memory(prepared)
+    layout = mesh.layouts(config.mesh)[0]
+    axes = {} if layout is None else layout.mesh.shape
+    sizes = (f"{len(getattr(prepared, name))} {name}" for name in ("train", "validation", "test"))
     per_bucket = 2 if config.improve.replay_weight else 1
-    functions = 7 + len(config.sampling.prefill_buckets)
-    functions += per_bucket * len(config.improve.buckets)
-    lines.append(("functions to compile, about", str(functions)))
+    functions = len(config.sampling.prefill_buckets) + per_bucket * len(config.improve.buckets)
+    lines += [
+        ("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"),
+        ("mesh", " × ".join(f"{axis} {size}" for axis, size in axes.items()) or "one device"),
+        ("problems", ", ".join(sizes)),
+        ("rollouts", f"{prepared.rollouts_per_iteration} × {config.run.iterations} iterations"),
+        ("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"),
+        *_memory(prepared),
+        ("functions to compile, about", str(7 + functions)),
+    ]
     result = rich.table.Table(title=f"{config.method}, seed {config.seed}", show_header=False)
     for name, value in lines:
         result.add_row(name, value)
     return result
+
+
+def _count(tree: Any) -> int:
+    return sum(x.size for x in jax.tree.leaves(tree))
 
 
 def _memory(prepared: Prepared) -> list[tuple[str, str]]:
@@ -118,14 +124,3 @@ def _memory(prepared: Prepared) -> list[tuple[str, str]]:
     fits = max(exploring.total, improving.total) <= limit
     verdict = "fits" if fits else "does not fit"
     return [*lines, ("a device of this machine has", f"{human(limit)}: {verdict}")]
-
-
-def _mesh(layout: axes.Layout | None) -> str:
-    if layout is None:
-        return "one device"
-    return " × ".join(f"{axis} {size}" for axis, size in layout.mesh.shape.items())
-
-
-def _sizes(prepared: Prepared) -> str:
-    train, validation, test = prepared.train, prepared.validation, prepared.test
-    return f"{len(train)} train, {len(validation)} validation, {len(test)} test"

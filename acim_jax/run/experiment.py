@@ -16,7 +16,7 @@ from acim_jax.evaluation import over_seeds
 from acim_jax.files import atomic
 from acim_jax.run import folder as run_folder
 from acim_jax.run import launch, manifest, preparation
-from acim_jax.run.display import Display
+from acim_jax.run.open_run import Display
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,7 @@ def plan(experiment: ExperimentConfig, out: Path) -> list[PlannedRun]:
     for seed in experiment.seeds:
         for name, arm in experiment.arms.items():
             run = dataclasses.replace(
-                arm.runs[seed],
-                model=start,
-                warmup=dataclasses.replace(first.warmup, steps=0),
+                arm.runs[seed], model=start, warmup=dataclasses.replace(first.warmup, steps=0)
             )
             planned.append(PlannedRun(name, run, out / f"{name}-seed{seed}"))
     return planned

@@ -29,7 +29,6 @@ class RunFolder:
     """An opened run folder. changes: what differs from the run's manifest, on resume."""
 
     path: Path
-    manifest: Manifest
     changes: tuple[str, ...] = ()
 
     @property
@@ -59,8 +58,7 @@ def create(path: Path, config_text: str, manifest: Manifest) -> Iterator[RunFold
         check_usable(path)  # another process may have been faster
         atomic.write_text(path / "config.yaml", config_text)
         _write_manifest(path, {**dataclasses.asdict(manifest), "resumed": []})
-        _make_subfolders(path)
-        yield RunFolder(path, manifest)
+        yield RunFolder(path)
 
 
 @contextlib.contextmanager
@@ -85,8 +83,7 @@ def resume(
         document = _read_document(path)
         document["resumed"].append({**dataclasses.asdict(now), "changes": list(changes)})
         _write_manifest(path, document)
-        _make_subfolders(path)
-        yield RunFolder(path, old, changes)
+        yield RunFolder(path, changes)
 
 
 def check_usable(path: Path) -> None:
@@ -134,11 +131,6 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(**values)
 
 
-def _make_subfolders(path: Path) -> None:
-    for name in SUBFOLDERS:
-        (path / name).mkdir(exist_ok=True)
-
-
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     owner = path / OWNER
@@ -172,4 +164,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 
 def _write_manifest(path: Path, document: Mapping[str, Any]) -> None:
+    """The manifest, which makes `path` a run's folder, and then the folders in it."""
     atomic.write_text(path / "manifest.json", json.dumps(document, indent=2) + "\n")
+    for name in SUBFOLDERS:
+        (path / name).mkdir(exist_ok=True)

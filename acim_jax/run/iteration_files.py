@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from acim_jax import em
 from acim_jax.evaluation import episode_records
 from acim_jax.files import jsonl
@@ -26,7 +28,6 @@ def write(result: em.Iteration, tokenizer: Tokenizer, folder: RunFolder, iterati
             for episode in found.episodes
         ],
     )
-    plain = lambda xs: [None if math.isnan(x) else float(x) for x in xs]  # noqa: E731
     jsonl.write(
         folder.values(iteration),
         [
@@ -34,16 +35,17 @@ def write(result: em.Iteration, tokenizer: Tokenizer, folder: RunFolder, iterati
                 "problem_id": value.problem_id,
                 "stratum": by_id[value.problem_id].stratum,
                 "counts": [int(n) for n in value.counts],
-                "value": plain(value.value),
-                "stderr": plain(value.stderr),
-                "policy": plain(value.policy),
+                "value": _plain(value.value),
+                "stderr": _plain(value.stderr),
+                "policy": _plain(value.policy),
                 "mass": value.mass,
-                "strategy": (
-                    plain(found.strategies[value.problem_id])
-                    if value.problem_id in found.strategies
-                    else None
-                ),
+                "strategy": _plain(found.strategies.get(value.problem_id)),
             }
             for value in found.values
         ],
     )
+
+
+def _plain(values: np.ndarray | None) -> list[float | None] | None:
+    """NaN, which JSON lacks, becomes None."""
+    return None if values is None else [None if math.isnan(x) else float(x) for x in values]

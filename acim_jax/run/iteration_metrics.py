@@ -1,6 +1,6 @@
 """An iteration's line of `metrics.jsonl`. A mean over nothing is None."""
 
-import collections
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +8,8 @@ import numpy as np
 
 from acim_jax import em
 from acim_jax.environment.measurements import quantile
-from acim_jax.improve.fit import FitMetrics
-from acim_jax.records import Episode
-from acim_jax.run import metric_names
+from acim_jax.records import DropReason, Status, Stop
+from acim_jax.run import metric_names as names
 from acim_jax.run.compilation import Compiled
 from acim_jax.run.metric_names import Metric
 
@@ -22,8 +21,8 @@ def of_iteration(result: em.Iteration) -> Metrics:
     return {
         **_of_exploration(result.exploration),
         Metric.KEPT: float(result.curation.kept),
-        **metric_names.by_reason(result.curation.dropped),
-        **_of_fit(result.fit),
+        **names.by_member(names.DROPPED_BY_REASON, DropReason, result.curation.dropped),
+        **names.of_fields("train", result.fit),
         **_times(result),
     }
 
@@ -31,12 +30,14 @@ def of_iteration(result: em.Iteration) -> Metrics:
 def _of_exploration(found: em.Exploration) -> Metrics:
     episodes, values, stats = found.episodes, found.values, found.stats
     guided = [v for v in values if v.counts.all()]
-    groups = _groups(episodes)
+    rewards_by_group: dict[tuple[str, str], set[float]] = defaultdict(set)
+    for episode in episodes:  # rollouts of one problem under one guide share a baseline
+        rewards_by_group[episode.problem_id, episode.guide].add(episode.reward)
     executions = [x for e in episodes for x in e.executions]
     return {
         Metric.REWARD: _mean([e.reward for e in episodes]),
         Metric.CODE_RATE: _mean([e.decision == "code" for e in episodes]),
-        Metric.USABLE_GROUPS: _mean([len({e.reward for e in group}) > 1 for group in groups]),
+        Metric.USABLE_GROUPS: _mean([len(rewards) > 1 for rewards in rewards_by_group.values()]),
         Metric.VALUE_TEXT: _mean([v.value[0] for v in guided]),
         Metric.VALUE_CODE: _mean([v.value[1] for v in guided]),
         Metric.VALUE_STDERR: _mean([s for v in guided for s in v.stderr]),
@@ -50,31 +51,10 @@ def _of_exploration(found: em.Exploration) -> Metrics:
         Metric.PREFILL_TOKENS: float(stats.prefill_tokens),
         Metric.NEAR_TIES: float(stats.near_ties),
         Metric.GRADER_TIMEOUTS: float(sum(e.graded == "timeout" for e in episodes)),
-        **metric_names.by_status(collections.Counter(x.status for x in executions)),
-        **metric_names.by_stop(collections.Counter(e.stop for e in episodes)),
-    }
-
-
-def _groups(episodes: Sequence[Episode]) -> list[list[Episode]]:
-    """Rollouts that share a baseline: those of one problem under one guide."""
-    groups: dict[tuple[str, str], list[Episode]] = {}
-    for episode in episodes:
-        groups.setdefault((episode.problem_id, episode.guide), []).append(episode)
-    return list(groups.values())
-
-
-def _of_fit(fit: FitMetrics) -> Metrics:
-    return {
-        Metric.POLICY_LOSS: fit.policy_loss,
-        Metric.DECISION_LOSS: fit.decision_loss,
-        Metric.REPLAY_LOSS: fit.replay_loss,
-        Metric.RATIO_MEAN: fit.ratio_mean,
-        Metric.CLIP_FRACTION: fit.clip_fraction,
-        Metric.KL: fit.kl,
-        Metric.TARGET_TOKENS: fit.target_tokens,
-        Metric.STEPS: fit.steps,
-        Metric.GRAD_NORM: fit.grad_norm,
-        Metric.LR: fit.lr,
+        **names.by_member(
+            names.EXECUTIONS_BY_STATUS, Status, Counter(x.status for x in executions)
+        ),
+        **names.by_member(names.ROLLOUTS_BY_STOP, Stop, Counter(e.stop for e in episodes)),
     }
 
 

@@ -1,5 +1,6 @@
 """Starting one run, and going on with one, from the input's check to the last evaluation."""
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from acim_jax.environment import executor
 from acim_jax.run import dry_run, preparation, training
 from acim_jax.run import folder as run_folder
 from acim_jax.run import manifest as manifests
-from acim_jax.run.display import Display
+from acim_jax.run.open_run import Display
 from acim_jax.run.preparation import Prepared
 
 log = logging.getLogger(__name__)
@@ -41,21 +42,19 @@ def resume(path: Path, display: Display) -> None:
 
     Raises `BadInput` if the folder holds no run or is in use, or if the devices cannot hold it.
     """
-    with bad_input.reading():
-        run_folder.read_manifest(path)
-        prepared = preparation.prepare(config.load(path / "config.yaml"))
-        log.info(dry_run.check(prepared))
-        protection = executor.probe(prepared.config.executor)
-        opened = run_folder.resume(
-            path, devices=device_names(), command=sys.argv, executor=protection
-        )
-        folder = opened.__enter__()
-    try:
+    with contextlib.ExitStack() as stack:
+        with bad_input.reading():
+            run_folder.read_manifest(path)
+            prepared = preparation.prepare(config.load(path / "config.yaml"))
+            log.info(dry_run.check(prepared))
+            protection = executor.probe(prepared.config.executor)
+            opened = run_folder.resume(
+                path, devices=device_names(), command=sys.argv, executor=protection
+            )
+            folder = stack.enter_context(opened)
         for change in folder.changes:
             log.warning("%s: %s; numbers may differ from here on", path, change)
         training.run(prepared, folder, display, resume=True)
-    finally:
-        opened.__exit__(None, None, None)
 
 
 def device_names() -> list[str]:

@@ -119,17 +119,12 @@ def file_sha256(path: Path) -> str:
 
 def hardware() -> dict[str, str | int]:
     """Host, processor, usable cores and bytes of memory."""
+    # macOS has no affinity: a process may run on all cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "host": socket.gethostname(),
         "system": platform.platform(),
         "processor": platform.machine(),
-        "cores": usable_cores(),
+        "cores": cores or 1,
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
-
-
-def usable_cores() -> int:
-    """Cores this process may run on (macOS has no affinity: all of them)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -6,8 +6,7 @@ one name a member, so a new member cannot be missing from the metrics.
 
 import enum
 from collections.abc import Mapping
-
-from acim_jax.records import DropReason, Status, Stop
+from typing import Any
 
 
 class Metric(enum.StrEnum):
@@ -72,18 +71,17 @@ class Metric(enum.StrEnum):
     COMPILE_SECONDS = "compile/seconds"
 
 
+#: What the names of counts by `records.Status`, `Stop` and `DropReason` begin with.
 EXECUTIONS_BY_STATUS = "explore/executions/"
 ROLLOUTS_BY_STOP = "explore/stop/"
 DROPPED_BY_REASON = "curate/dropped/"
 
 
-def by_status(counts: Mapping[Status, int]) -> dict[str, float]:
-    return {f"{EXECUTIONS_BY_STATUS}{one}": float(counts.get(one, 0)) for one in Status}
+def by_member(prefix: str, kind: type[enum.StrEnum], counts: Mapping[Any, int]) -> dict[str, float]:
+    """A count for each member of `kind`, met or not."""
+    return {f"{prefix}{member}": float(counts.get(member, 0)) for member in kind}
 
 
-def by_stop(counts: Mapping[Stop, int]) -> dict[str, float]:
-    return {f"{ROLLOUTS_BY_STOP}{one}": float(counts.get(one, 0)) for one in Stop}
-
-
-def by_reason(counts: Mapping[DropReason, int]) -> dict[str, float]:
-    return {f"{DROPPED_BY_REASON}{one}": float(counts.get(one, 0)) for one in DropReason}
+def of_fields(stage: str, record: Any) -> dict[str, Any]:
+    """The fields of a NamedTuple as `stage/field`; ValueError for one that has no name above."""
+    return {Metric(f"{stage}/{name}"): value for name, value in record._asdict().items()}

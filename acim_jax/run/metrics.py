@@ -5,10 +5,9 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from acim_jax.files import atomic, jsonl
+from acim_jax.files import jsonl
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +28,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def truncate_after(path: Path, iteration: int) -> int:
-    """Cuts what came after `iteration`, a half-written last line included; returns how many lines.
-
-    A missing file counts as empty.
-    """
-    if not path.exists():
-        return 0
-    records = read(path)
-    kept = [record for record in records if record["iteration"] <= iteration]
-    atomic.write_text(path, "".join(jsonl.line(record) for record in kept))
-    return len(records) - len(kept)
+def truncate_after(path: Path, iteration: int) -> None:
+    """Cuts what came after `iteration`, a half-written last line included, if there is a file."""
+    if path.exists():
+        jsonl.write(path, [record for record in read(path) if record["iteration"] <= iteration])
 
 
 class MetricsWriter:
@@ -48,28 +40,24 @@ class MetricsWriter:
     Each line is on the disk when `write` returns. Use as a context manager.
     """
 
-    def __init__(self, folder: Path, *, tensorboard: bool = True, after: int | None = None) -> None:
+    def __init__(self, folder: Path, *, tensorboard: bool = True, after: int = -1) -> None:
         """folder: of the run. after: the iteration a resumed run goes on from; later lines and
         TensorBoard points are dropped."""
         path = folder / "metrics.jsonl"
-        if after is not None:
-            truncate_after(path, after)
+        truncate_after(path, after)
         self._file = path.open("a", encoding="utf-8")
         self._board = None
         if tensorboard:
             # Its import takes a second that runs without it need not pay.
             import tensorboardX
 
-            purge = None if after is None else after + 1
-            self._board = tensorboardX.SummaryWriter(
-                str(folder), purge_step=purge, write_to_disk=True
-            )
+            self._board = tensorboardX.SummaryWriter(str(folder), purge_step=after + 1)
 
-    def write(self, iteration: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    def write(self, iteration: int, values: Mapping[str, Any]) -> None:
         """One line: `iteration` and `values` (numbers, numpy or jax scalars, None).
 
-        Returns the line as written. NaN and infinities have no place in JSON: they become null,
-        are named in the line's `nonfinite`, and are warned of.
+        NaN and infinities have no place in JSON: they become null, are named in the line's
+        `nonfinite`, and are warned of.
         """
         record: dict[str, Any] = {"iteration": iteration}
         nonfinite: list[str] = []
@@ -88,23 +76,14 @@ class MetricsWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._mirror(record)
-        return record
-
-    def close(self) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
 
     def _mirror(self, record: Mapping[str, Any]) -> None:
         if self._board is None:

@@ -37,26 +37,20 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
     config = run.improve
     one, temperature = np.float32(1.0), np.float32(run.sampling.temperature)
     shared = {"chunk": config.logprob_chunk, **learner.shared}
-    count = 1  # the optimiser's step
+    clipped = {"clip_epsilon": config.clip_epsilon, **shared}
+    replays = config.replay_weight > 0
+    decides = run.explore.guided_rollouts > 0 and config.decision_weight > 0
     gradients = step.zeros(state.params, layout=learner.layout)
     for width in config.buckets:
         batch = place.batch(packing.pack((), width, config.microbatch_rows), learner.layout)
         gradients, _ = step.add_policy_gradient(
-            gradients,
-            state.params,
-            batch,
-            one,
-            temperature,
-            clip_epsilon=config.clip_epsilon,
-            **shared,
+            gradients, state.params, batch, one, temperature, **clipped
         )
-        count += 1
-        if config.replay_weight > 0:
+        if replays:
             gradients, _ = step.add_likelihood_gradient(
                 gradients, state.params, batch, one, one, **shared
             )
-            count += 1
-    if run.explore.guided_rollouts and config.decision_weight > 0:
+    if decides:
         empty, _ = training_set.decision_batches(
             (), (), resources.encoder, config,
             num_problems=run.explore.problems, seed=run.seed, iteration=0,
@@ -65,10 +59,9 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
         gradients, _ = step.add_decision_gradient(
             gradients, state.params, batch, one, one, temperature, **shared
         )
-        count += 1
     # The optimiser's step donates its state, so it gets a copy to use up.
     spare = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state)
     jax.block_until_ready(
         step.apply(spare, gradients, np.float32(0.0), optimiser=learner.optimiser)
     )
-    return count
+    return len(config.buckets) * (1 + replays) + decides + 1

@@ -50,10 +50,7 @@ def opened(
         shards=1 if train_layout is None else train_layout.shards("batch"),
     )
     sampler = Sampler(model.config, config.sampling, model.tokenizer, model.markup, sample_layout)
-    with (
-        Executor(config.executor) as executor,
-        Grader(config.grader, config.executor) as grader,
-    ):
+    with Executor(config.executor) as executor, Grader(config.grader, config.executor) as grader:
         yield Resources(
             config=config,
             encoder=encoder,

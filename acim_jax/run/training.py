@@ -6,20 +6,15 @@ and estimates, metrics line, checkpoint; on resume, lines after the checkpoint a
 again.
 """
 
-import dataclasses
 import logging
 import time
-from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
 from acim_jax import bad_input, em
 from acim_jax.checkpoint import lora_base, model_folder, store
-from acim_jax.em import Resources
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
-from acim_jax.records import Problem
 from acim_jax.run import (
     compilation,
     evaluations,
@@ -29,24 +24,14 @@ from acim_jax.run import (
     resources,
     warm_up,
 )
-from acim_jax.run.display import Display
 from acim_jax.run.folder import RunFolder
 from acim_jax.run.iteration_metrics import Metrics
 from acim_jax.run.metric_names import Metric
 from acim_jax.run.metrics import MetricsWriter
+from acim_jax.run.open_run import Display, OpenRun
 from acim_jax.run.preparation import Prepared
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Run:
-    """What stays the same from the first step to the last."""
-
-    prepared: Prepared
-    resources: Resources
-    folder: RunFolder
-    display: Display
 
 
 def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool) -> None:
@@ -60,7 +45,7 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
             folder.path, tensorboard=config.run.tensorboard, after=-1 if step is None else step
         ) as writer,
     ):
-        this = _Run(prepared, opened, folder, display)
+        this = OpenRun(prepared, opened, folder, display)
         frozen = opened.learner.frozen
         if frozen is not None:
             with bad_input.reading():
@@ -89,7 +74,7 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
         _finish(state, this)
 
 
-def _begin(this: _Run) -> TrainState:
+def _begin(this: OpenRun) -> TrainState:
     """The starting weights (or adapters): read or drawn, then warmed up; a fresh optimiser."""
     config, learner = this.prepared.config, this.resources.learner
     if config.lora is not None:
@@ -99,40 +84,31 @@ def _begin(this: _Run) -> TrainState:
         with bad_input.reading():
             params = model_folder.load_params(this.prepared.model, learner.layout, init_key=key)
     if config.warmup.steps:
-        params = warm_up.warm_up(
-            params, this.prepared.model, this.resources, this.folder, this.display
-        )
+        params = warm_up.warm_up(params, this)
     return learner.new_state(params)
 
 
-def _restore(this: _Run, step: int) -> tuple[TrainState, History]:
+def _restore(this: OpenRun, step: int) -> tuple[TrainState, History]:
     like = this.resources.learner.abstract_state(this.prepared.config.lora)
     with bad_input.reading():
         state, metadata = store.restore(this.folder.checkpoints, step, like)
     return state, History.from_json(metadata["history"])
 
 
-def _starting_point(state: TrainState, this: _Run) -> Metrics:
+def _starting_point(state: TrainState, this: OpenRun) -> Metrics:
     """The metrics of iteration 0: what the starting checkpoint does, and could do."""
     prepared = this.prepared
     if prepared.config.method == "sft":
         return {}
     started = time.perf_counter()
     where = this.folder.evaluation("start")
-    _evaluate("evaluate the start", state, this, prepared.validation, where)
-    metrics = _curve_point(state, this) | evaluations.starting_metrics(prepared.curve, where)
+    evaluations.full("evaluate the start", state, this, prepared.validation, where)
+    metrics = evaluations.curve_metrics(state, this) | evaluations.starting_metrics(this)
     return {**metrics, Metric.TIME_EVALUATE: time.perf_counter() - started}
 
 
-def _evaluate(
-    title: str, state: TrainState, this: _Run, validation: Sequence[Problem], folder: Path
-) -> None:
-    model, test = this.prepared.model, this.prepared.test
-    evaluations.full(title, state, this.resources, model, test, validation, folder, this.display)
-
-
 def _iterate(
-    state: TrainState, history: History, this: _Run, iteration: int
+    state: TrainState, history: History, this: OpenRun, iteration: int
 ) -> tuple[TrainState, History, Metrics]:
     prepared, config = this.prepared, this.prepared.config
     started = time.perf_counter()
@@ -153,21 +129,14 @@ def _iterate(
     }
     if iteration % config.evaluation.every == 0 or iteration == config.run.iterations:
         evaluating = time.perf_counter()
-        metrics |= _curve_point(result.state, this)
+        metrics |= evaluations.curve_metrics(result.state, this)
         metrics[Metric.TIME_EVALUATE] = time.perf_counter() - evaluating
     iteration_files.write(result, prepared.model.tokenizer, this.folder, iteration)
     metrics[Metric.TIME_TOTAL] = time.perf_counter() - started
     return result.state, result.history, metrics
 
 
-def _curve_point(state: TrainState, this: _Run) -> Metrics:
-    start = this.folder.evaluation("start")
-    return evaluations.curve_metrics(
-        state, this.resources, this.prepared.curve, start, this.display
-    )
-
-
-def _finish(state: TrainState, this: _Run) -> None:
+def _finish(state: TrainState, this: OpenRun) -> None:
     """The final evaluation, unless it stands already (a resumed run) or is not wanted."""
     prepared, where = this.prepared, this.folder.evaluation("final")
     config = prepared.config
@@ -175,10 +144,10 @@ def _finish(state: TrainState, this: _Run) -> None:
         return
     # Only a warm-up's final evaluation is the start of other runs, which judge by its strata.
     validation = prepared.validation if config.method == "sft" else []
-    _evaluate("evaluate the end", state, this, validation, where)
+    evaluations.full("evaluate the end", state, this, validation, where)
 
 
-def _save(this: _Run, iteration: int, state: TrainState, history: History) -> None:
+def _save(this: OpenRun, iteration: int, state: TrainState, history: History) -> None:
     config = this.prepared.config
     metadata = {"iteration": iteration, "seed": config.seed, "history": history.to_json()}
     store.save(

@@ -4,14 +4,11 @@ import dataclasses
 import logging
 
 from acim_jax.checkpoint import store
-from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.data import demonstrations
-from acim_jax.em import Resources
 from acim_jax.improve import state as train_state
 from acim_jax.improve import warm_up as sft
 from acim_jax.model import transformer
-from acim_jax.run.display import Display
-from acim_jax.run.folder import RunFolder
+from acim_jax.run.open_run import OpenRun
 
 log = logging.getLogger(__name__)
 
@@ -20,18 +17,12 @@ MAX_DEMONSTRATIONS = 160_000
 CHECKPOINT_STEPS = 250
 
 
-def warm_up(
-    params: transformer.Params,
-    model: ModelFolder,
-    resources: Resources,
-    folder: RunFolder,
-    display: Display,
-) -> transformer.Params:
+def warm_up(params: transformer.Params, run: OpenRun) -> transformer.Params:
     """SFT of what the run trains, with checkpoints of its own every CHECKPOINT_STEPS."""
-    config, warmup = resources.config, resources.config.warmup
-    learner = dataclasses.replace(resources.learner, optimiser=train_state.optimizer(warmup))
+    config, warmup, model = run.prepared.config, run.prepared.config.warmup, run.prepared.model
+    learner = dataclasses.replace(run.resources.learner, optimiser=train_state.optimizer(warmup))
     state = learner.new_state(params)
-    where = folder.checkpoints / "warmup"
+    where = run.folder.checkpoints / "warmup"
     first = store.latest(where) or 0
     if first:
         state, _ = store.restore(where, first, state)
@@ -43,7 +34,7 @@ def warm_up(
     )
     rows = sft.rows(sources, model.tokenizer, model.markup, warmup)
     batches = sft.batches(rows, warmup, seed=config.seed, first=first)
-    with display.task("warm-up", warmup.steps - first) as advance:
+    with run.display.task("warm-up", warmup.steps - first) as advance:
         for start in range(first, warmup.steps, CHECKPOINT_STEPS):
             end = min(start + CHECKPOINT_STEPS, warmup.steps)
             state = sft.fit(

@@ -116,8 +116,8 @@ def test_a_folder_in_use_says_by_whom_and_a_kill_frees_it(tmp_path: Path) -> Non
         with pytest.raises(ValueError, match=rf"in use by process {holder.pid} on "):
             run_folder.resume(run, devices=[], command=[], executor={}).__enter__()
         os.kill(holder.pid, signal.SIGKILL)
-    with run_folder.resume(run, devices=[], command=[], executor={}) as folder:
-        assert folder.manifest.command == ("acim", "train", "c.yaml")
+    with run_folder.resume(run, devices=[], command=[], executor={}):
+        assert run_folder.read_manifest(run).command == ("acim", "train", "c.yaml")
 
 
 def test_the_host_side_stays_free_of_jax() -> None:

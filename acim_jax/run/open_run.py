@@ -1,0 +1,29 @@
+"""A run at work: its input, what it works with, its folder, and whatever shows its progress."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from acim_jax.em import Resources
+from acim_jax.run.folder import RunFolder
+from acim_jax.run.preparation import Prepared
+
+
+@runtime_checkable
+class Display(Protocol):
+    """`task` opens a bar of `total` steps and gives the function that advances it by one."""
+
+    def task(
+        self, description: str, total: int
+    ) -> contextlib.AbstractContextManager[Callable[[], None]]: ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OpenRun:
+    """What stays the same from the first step to the last."""
+
+    prepared: Prepared
+    resources: Resources
+    folder: RunFolder
+    display: Display
