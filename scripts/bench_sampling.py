@@ -30,7 +30,7 @@ from acim_jax.checkpoint import hf_export
 from acim_jax.environment.executor import Executor
 from acim_jax.markup import Markup
 from acim_jax.model import scoring, transformer
-from acim_jax.model.config import ModelConfig
+from acim_jax.model.config import Dtype, ModelConfig
 from acim_jax.records import ExecutionResult, Problem, RolloutRequest, SamplingParams, Status
 from acim_jax.rollout import converse
 from acim_jax.rollout.sampler import Sampler
@@ -48,7 +48,7 @@ SIZES = {
 }
 
 
-def make_model(size: str, dtype: str = "float32") -> tuple[transformer.Params, ModelConfig]:
+def make_model(size: str, dtype: Dtype = "float32") -> tuple[transformer.Params, ModelConfig]:
     vocab, hidden, wide, layers, heads, head_dim = SIZES[size]
     config = ModelConfig(
         vocab, hidden, wide, layers, heads, 2, head_dim, dtype=dtype, param_dtype=dtype
