@@ -127,10 +127,8 @@ def _tensors(
 
 
 def _fetch(param: jax.Array, at: np.ndarray) -> np.ndarray:
-    """The array at `at` of the parameter's leading axes, on the host.
-
-    Sliced on the devices first: an array keeps its copy on the host for as long as it lives.
-    """
+    """The array at `at` of the parameter's leading axes, on the host. Sliced on the devices first:
+    an array keeps its copy on the host for as long as it lives."""
     if param.is_fully_addressable:
         bits = np.asarray(_take(None)(param, at))
     else:

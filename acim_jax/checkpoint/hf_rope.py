@@ -21,10 +21,8 @@ _ORIGINAL = "original_max_position_embeddings"
 
 
 def read(content: Fields, max_positions: int) -> tuple[float, rope_scaling.Scaling | None]:
-    """θ, and how positions are stretched (None: not at all).
-
-    max_positions: the file's `max_position_embeddings`. ValueError names file and field.
-    """
+    """θ, and how positions are stretched (None: not at all). max_positions: the file's
+    `max_position_embeddings`. ValueError names file and field."""
     file = content.file
     name = "rope_scaling" if content.get("rope_scaling") else "rope_parameters"
     own = content.get(name) or {}

@@ -116,10 +116,8 @@ def write(
     dtype: np.dtype,
     tensors: Iterable[np.ndarray],
 ) -> None:
-    """Writes a file of one dtype, from tensors in the order of `shapes`.
-
-    Each tensor is asked for when the one before it is written.
-    """
+    """Writes a file of one dtype, from tensors in the order of `shapes`. Each tensor is asked for
+    when the one before it is written."""
     (spelled,) = (name for name, known in DTYPES.items() if known == dtype)
     # transformers refuses files that do not state the framework that wrote them.
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

@@ -149,10 +149,8 @@ DATA_SETS: Mapping[str, DataSet] = {
 
 
 def of_hub(name: str, split: str) -> Iterator[tuple[str, Record]]:
-    """Place and record, in our fields, of a data set of `DATA_SETS`.
-
-    ValueError for a split that it lacks; FileNotFoundError where neither hub nor cache has it.
-    """
+    """Place and record, in our fields, of a data set of `DATA_SETS`. ValueError for a split that it
+    lacks; FileNotFoundError where neither hub nor cache has it."""
     data = DATA_SETS[name]
     if split not in data.splits:
         raise ValueError(
@@ -174,10 +172,8 @@ def of_hub(name: str, split: str) -> Iterator[tuple[str, Record]]:
 def hub_records(
     repository: str, split: str, config: str | None = None, name: str | None = None
 ) -> Iterable[Record]:
-    """Records of any data set on the hub. FileNotFoundError where it does not load.
-
-    name: ours, of a known data set.
-    """
+    """Records of any data set on the hub; name: ours, of a known one. FileNotFoundError where it
+    does not load."""
     import datasets  # needed by few runs, and slow to import
 
     try:

@@ -76,10 +76,8 @@ def multiples(rng: random.Random, level: int) -> Case:
 
 
 def division(rng: random.Random, level: int) -> Case:
-    """How many times d goes into a number like 12000...0006, of about 5, 19 or 22 digits.
-
-    The program divides floats, which hold 53 bits: what stands after many zeros is rounded away.
-    """
+    """How many times d goes into a number like 12000...0006, of about 5, 19 or 22 digits. The
+    program divides floats, which hold 53 bits: what stands after many zeros is rounded away."""
     d, quotient = _exact_division(rng, 4)
     last = rng.randint(1, 9 // d)
     zeros = rng.choice(INNER_ZEROS[level])
