@@ -20,8 +20,6 @@ _SUPPORTED: dict[str, tuple[object, ...]] = {
     "quantization_config": (),
     "partial_rotary_factor": (1,),
 }
-
-
 #: Whole numbers that every file states: our field -> the file's.
 _SIZES = {
     "vocab_size": "vocab_size",
@@ -35,7 +33,7 @@ _WINDOW_LEFT_OUT = 4096
 _FULL_LAYERS_LEFT_OUT = 28
 
 
-def read_family(content: Fields) -> hf_table.Family:
+def _family(content: Fields) -> hf_table.Family:
     """The family named by the file's `model_type`; others are refused by name."""
     model_type = content.get("model_type")
     if model_type not in hf_table.FAMILIES:
@@ -54,7 +52,7 @@ def read_config(folder: Path) -> ModelConfig:
     """
     file = folder / "config.json"
     content = Fields(hf_fields.read_json(file), file)
-    family = read_family(content)
+    family = _family(content)
     content.refuse_unsupported(_SUPPORTED)
     sizes: dict[str, Any] = {ours: content.whole(theirs) for ours, theirs in _SIZES.items()}
     heads, even = sizes["num_heads"], sizes["hidden_size"] // sizes["num_heads"]

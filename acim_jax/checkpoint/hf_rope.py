@@ -34,8 +34,8 @@ def read(content: Fields, max_positions: int) -> tuple[float, rope_scaling.Scali
         )
     # Some files state it beside the other fields; it counts before the one among them.
     original = content.get(_ORIGINAL, own.get(_ORIGINAL))
-    theirs = {"rope_theta": content.get("rope_theta"), **own, _ORIGINAL: original}
-    given = Fields(theirs, file)
+    beside = {"rope_theta": content.get("rope_theta")}
+    given = Fields({**beside, **own, _ORIGINAL: original}, file)
     given.refuse_unsupported({"partial_rotary_factor": (1,)})
     kind = given.get("rope_type") or given.get("type", "default")
     if kind not in ("default", *_KINDS):

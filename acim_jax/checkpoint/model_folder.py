@@ -169,8 +169,7 @@ def load_params(
         return lora.merge(adapters, frozen, layout=layout, donate=True)
     if model.run is not None:
         return _from_run(model, abstract, layout)
-    dtype = model.config.param_dtype
-    return hf_import.load(model.folder, model.config, shardings=shardings, dtype=dtype)
+    return hf_import.load(model.folder, model.config, shardings=shardings)
 
 
 def load_adapters(model: ModelFolder, layout: axes.Layout | None) -> lora.Params:
