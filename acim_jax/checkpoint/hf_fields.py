@@ -40,21 +40,21 @@ class Fields:
         """A positive whole number."""
         value = self.get(field, default)
         if type(value) is not int or value < 1:
-            raise self._error(field, "a positive whole number")
+            raise self._error(field, "a positive whole number", value)
         return value
 
     def real(self, field: str, default: float | None = None) -> float:
         """A positive number."""
         value = self.get(field, default)
         if type(value) not in (int, float) or not 0 < value < math.inf:
-            raise self._error(field, "a positive number")
+            raise self._error(field, "a positive number", value)
         return float(value)
 
     def flag(self, field: str, default: bool = False) -> bool:
         """true or false."""
         value = self.get(field, default)
         if not isinstance(value, bool):
-            raise self._error(field, "true or false")
+            raise self._error(field, "true or false", value)
         return value
 
     def refuse_unsupported(self, supported: Mapping[str, tuple[object, ...]]) -> None:
@@ -67,5 +67,5 @@ class Fields:
                     f"{' or '.join(map(repr, values)) or 'leaving it out'}."
                 )
 
-    def _error(self, field: str, needed: str) -> ValueError:
-        return ValueError(f"{self.file}: {field} must be {needed}, got {self.get(field)!r}.")
+    def _error(self, field: str, needed: str, value: object) -> ValueError:
+        return ValueError(f"{self.file}: {field} must be {needed}, got {value!r}.")

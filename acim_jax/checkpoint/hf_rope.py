@@ -50,8 +50,9 @@ def read(content: Fields, max_positions: int) -> tuple[float, rope_scaling.Scali
 def _scaling(
     kind: type[rope_scaling.Scaling], given: Fields, max_positions: int
 ) -> rope_scaling.Scaling:
-    is_dynamic = kind is rope_scaling.Dynamic
-    original = max_positions if is_dynamic else given.whole(_ORIGINAL, max_positions)
+    original = max_positions
+    if kind in (rope_scaling.Llama3, rope_scaling.Yarn):
+        original = given.whole(_ORIGINAL, max_positions)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         match field.name:
