@@ -146,7 +146,7 @@ def load(
     """
     lora.check(settings, config)
     file, weights = folder / WEIGHTS, _weights(settings, config)
-    whole = f"an adapter with these targets and r = {settings.rank} to this model"
+    whole = f"an adapter of rank {settings.rank} to these targets of this model"
     form = np.dtype("f4")
     return hf_import.assemble(weights, _open(file), shardings, form, where=file, whole=whole)
 
