@@ -49,9 +49,9 @@ def make_checkpoint(folder: Path, shape: str) -> int:
     sizes = (vocabulary, hidden, intermediate, layers, heads, KV_HEADS, HEAD_DIM)
     config = ModelConfig(*sizes, dtype="bfloat16", param_dtype="bfloat16")
     shapes = {
-        name: hf_table.tensor_shape(weight, config)
+        name: weight.tensor_shape
         for weight in hf_table.family_of(config).weights_of(config)
-        for name in hf_table.tensor_names(weight, config)
+        for name in weight.tensor_names
     }
     draw = np.random.default_rng(0).integers(0, 0x7F80, size=1 << 20, dtype=np.uint16)
     tensors = (np.resize(draw, shape).view(BFLOAT16) for shape in shapes.values())

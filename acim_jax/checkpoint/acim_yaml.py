@@ -1,8 +1,8 @@
 """`acim.yaml`: the `Markup` a model was trained with, kept beside its `config.json`."""
 
-import dataclasses
 from pathlib import Path
 
+import pydantic
 import yaml
 
 from acim_jax.markup import Markup, templates
@@ -30,9 +30,6 @@ def read_markup(folder: Path) -> Markup | None:
 
 def write_markup(folder: Path, markup: Markup) -> None:
     """Writes the folder's `acim.yaml`."""
-    fields = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(markup).items()
-    }
+    fields = pydantic.TypeAdapter(Markup).dump_python(markup, mode="json")
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     (folder / NAME).write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from acim_jax.checkpoint import (
     hf_table,
     safetensors_file,
 )
+from acim_jax.checkpoint.hf_table import Weight
 from acim_jax.checkpoint.safetensors_file import bits_of
 from acim_jax.files import atomic_folder
 from acim_jax.markup import Markup
@@ -35,16 +36,9 @@ from acim_jax.model.transformer import Params
 
 GENERATION = "generation_config.json"
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "chat_template.json",
-)
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
 #: More chat templates by name, one file each.
 TEMPLATES = "additional_chat_templates"
 _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -74,17 +68,13 @@ def save(
     with bad_input.reading():
         _check_target(folder, overwrite)
         weights = hf_table.family_of(config).weights_of(config)
-        _check_params(flat, weights, config)
-        name = dtype or str(flat["embed/embedding"].dtype)
+        _check_params(flat, weights)
+        stored = dtype or str(flat["embed/embedding"].dtype)
         special_ids = _special_ids(tokenizer_files_from) if tokenizer_files_from else {}
-        config_json = hf_config.config_json(config, name, special_ids)
-    shapes = {
-        tensor: hf_table.tensor_shape(weight, config)
-        for weight in weights
-        for tensor in hf_table.tensor_names(weight, config)
-    }
-    target = np.dtype(jax.numpy.dtype(name))
-    tensors = _tensors(flat, weights, config, target)
+        config_json = hf_config.config_json(config, stored, special_ids)
+    shapes = {name: weight.tensor_shape for weight in weights for name in weight.tensor_names}
+    target = np.dtype(jax.numpy.dtype(stored))
+    tensors = _tensors(flat, weights, target)
     if jax.process_index() == 0:
         with atomic_folder.replacing(folder) as made:
             _write_tensors(made, shapes, tensors, target, max_shard_bytes)
@@ -111,10 +101,8 @@ def _check_target(folder: Path, overwrite: bool) -> None:
         raise ValueError(f"{folder} is not a model folder, so it is not overwritten; name another.")
 
 
-def _check_params(
-    flat: dict[str, Any], weights: tuple[hf_table.Weight, ...], config: ModelConfig
-) -> None:
-    shapes = {weight.path: hf_table.param_shape(weight, config) for weight in weights}
+def _check_params(flat: dict[str, Any], weights: Sequence[Weight]) -> None:
+    shapes = {weight.path: weight.param_shape for weight in weights}
     found = {path: getattr(value, "shape", None) for path, value in flat.items()}
     for path in sorted(shapes.keys() | found.keys()):
         if shapes.get(path) != found.get(path):
@@ -125,25 +113,22 @@ def _check_params(
 
 
 def _tensors(
-    flat: dict[str, Any], weights: tuple[hf_table.Weight, ...], config: ModelConfig, dtype: np.dtype
+    flat: dict[str, Any], weights: Sequence[Weight], dtype: np.dtype
 ) -> Iterator[np.ndarray]:
     """The file's tensors in the table's order; every process of a job must ask for all of them."""
     for weight in weights:
         param: jax.Array = flat[weight.path]
-        stack = hf_table.stack_shape(weight, config)
-        names = hf_table.tensor_names(weight, config)
-        for name, at in zip(names, np.ndindex(*stack), strict=True):
+        places = np.ndindex(*weight.stack_shape)
+        for name, at in zip(weight.tensor_names, places, strict=True):
             array = _fetch(param, np.array(at, np.int32))
             with bad_input.reading():
                 safetensors_file.check_finite(array, dtype, f"The model's tensor {name}")
-            yield hf_table.write(weight, config, array.astype(dtype, copy=False))
+            yield weight.write(array.astype(dtype, copy=False))
 
 
 def _fetch(param: jax.Array, at: np.ndarray) -> np.ndarray:
-    """The array at `at` of the parameter's leading axes, on the host.
-
-    Sliced on the devices first: an array keeps its copy on the host for as long as it lives.
-    """
+    """The array at `at` of the parameter's leading axes, on the host. Sliced on the devices first:
+    an array keeps its copy on the host for as long as it lives."""
     if param.is_fully_addressable:
         bits = np.asarray(_take(None)(param, at))
     else:
@@ -177,29 +162,26 @@ def _write_tensors(
     max_shard_bytes: int,
 ) -> None:
     """One file, or numbered shards with an index where they exceed `max_shard_bytes`."""
+    sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
     shards: list[list[str]] = [[]]
-    total = held = 0
-    for name, shape in shapes.items():
-        size = math.prod(shape) * dtype.itemsize
+    held = 0
+    for name, size in sizes.items():
         if shards[-1] and held + size > max_shard_bytes:
             shards.append([])
             held = 0
         shards[-1].append(name)
         held += size
-        total += size
     weight_map: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         file = file if len(shards) > 1 else hf_import.SINGLE
-        safetensors_file.write(
-            folder / file,
-            {name: shapes[name] for name in names},
-            dtype,
-            itertools.islice(tensors, len(names)),
-        )
+        own_shapes = {name: shapes[name] for name in names}
+        own_tensors = itertools.islice(tensors, len(names))
+        safetensors_file.write(folder / file, own_shapes, dtype, own_tensors)
         weight_map |= dict.fromkeys(names, file)
     if len(shards) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+        metadata = {"total_size": sum(sizes.values())}
+        index = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
         hf_fields.write_json(folder / hf_import.INDEX, index)
 
 
@@ -216,8 +198,7 @@ def _special_ids(source: Path) -> dict[str, Any]:
     """The ids of bos, eos and pad: as the source's config says, else as its tokenizer does."""
     if (source / "config.json").is_file():
         content = hf_fields.read_json(source / "config.json")
-        found = {name: content[name] for name in _SPECIAL_IDS if content.get(name) is not None}
-        if found:
+        if found := {n: content[n] for n in _SPECIAL_IDS if content.get(n) is not None}:
             return found
     if not all((source / name).is_file() for name in TOKENIZER_FILES[:2]):
         return {}

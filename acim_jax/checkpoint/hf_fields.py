@@ -1,6 +1,8 @@
 """JSON files of Hugging Face folders, and their fields one by one: errors name file and field."""
 
+import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,46 +25,47 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def refuse_unsupported(
-    content: dict[str, Any], supported: Mapping[str, tuple[object, ...]], file: Path
-) -> None:
-    """ValueError for a field that is neither left out, nor null, nor one of its `supported`."""
-    for field, values in supported.items():
-        if content.get(field) is not None and content[field] not in values:
-            raise ValueError(
-                f"{file}: {field} = {content[field]!r} is not supported; supported: "
-                f"{' or '.join(map(repr, values)) or 'leaving it out'}."
-            )
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """The fields of an object in `file`; null is as good as left out."""
 
+    content: Mapping[str, Any]
+    file: Path
 
-def whole(content: dict[str, Any], field: str, file: Path, default: int | None = None) -> int:
-    """A positive whole number; `default` where it is left out or null."""
-    value = default if content.get(field) is None else content[field]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{file}: {field} must be a positive whole number, got {value!r}.")
-    return value
+    def get(self, field: str, default: Any = None) -> Any:
+        value = self.content.get(field)
+        return default if value is None else value
 
+    def whole(self, field: str, default: int | None = None) -> int:
+        """A positive whole number."""
+        value = self.get(field, default)
+        if type(value) is not int or value < 1:
+            raise self._error(field, "a positive whole number", value)
+        return value
 
-def real(content: dict[str, Any], field: str, file: Path, default: float | None = None) -> float:
-    """A positive number; `default` where it is left out or null."""
-    value = default if content.get(field) is None else content[field]
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not 0 < value < float("inf")
-    ):
-        raise ValueError(f"{file}: {field} must be a positive number, got {value!r}.")
-    return float(value)
+    def real(self, field: str, default: float | None = None) -> float:
+        """A positive number."""
+        value = self.get(field, default)
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise self._error(field, "a positive number", value)
+        return float(value)
 
+    def flag(self, field: str, default: bool = False) -> bool:
+        """true or false."""
+        value = self.get(field, default)
+        if not isinstance(value, bool):
+            raise self._error(field, "true or false", value)
+        return value
 
-def optional_real(content: dict[str, Any], field: str, file: Path) -> float | None:
-    """A positive number, or None where it is left out or null."""
-    return None if content.get(field) is None else real(content, field, file)
+    def refuse_unsupported(self, supported: Mapping[str, tuple[object, ...]]) -> None:
+        """ValueError for a field that is stated and is not one of its `supported` values."""
+        for field, values in supported.items():
+            value = self.get(field)
+            if value is not None and value not in values:
+                raise ValueError(
+                    f"{self.file}: {field} = {value!r} is not supported; supported: "
+                    f"{' or '.join(map(repr, values)) or 'leaving it out'}."
+                )
 
-
-def flag(content: dict[str, Any], field: str, file: Path, default: bool = False) -> bool:
-    """true or false; `default` where it is left out or null."""
-    value = default if content.get(field) is None else content[field]
-    if not isinstance(value, bool):
-        raise ValueError(f"{file}: {field} must be true or false, got {value!r}.")
-    return value
+    def _error(self, field: str, needed: str, value: object) -> ValueError:
+        return ValueError(f"{self.file}: {field} must be {needed}, got {value!r}.")

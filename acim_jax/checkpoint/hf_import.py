@@ -3,7 +3,9 @@
 Streams: one tensor at a time, and of it only the slices that this process's devices hold.
 """
 
+import dataclasses
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from acim_jax.checkpoint import hf_config, hf_fields, hf_table, safetensors_file
+from acim_jax.checkpoint import hf_fields, hf_table, safetensors_file
+from acim_jax.checkpoint.hf_table import Weight
 from acim_jax.checkpoint.safetensors_file import Tensor, bits_of
 from acim_jax.model.config import Dtype, ModelConfig
 from acim_jax.model.transformer import Params
@@ -38,22 +41,40 @@ def load(
     file, ValueError naming tensor and file for a truncated file, a missing, unknown, misshapen or
     non-finite tensor.
     """
-    family = hf_config.read_family(folder)
-    target = np.dtype(jax.numpy.dtype(dtype or config.param_dtype))
-    default = SingleDeviceSharding(jax.local_devices()[0])
-    flat_shardings: dict[str, Any] = (
-        traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
-    )
+    family = hf_table.family_of(config)
     tensors = _open(folder)
-    copies = _check_names(tensors, family, config, folder)
+    for name, twin in hf_table.TWINS.items():
+        if config.tie_embeddings and {name, twin} <= tensors.keys():
+            tensors[twin] = dataclasses.replace(tensors[twin], copy=tensors.pop(name))
+    target = np.dtype(jax.numpy.dtype(dtype or config.param_dtype))
+    whole = f"a {family.model_type} model with this config.json"
     weights = family.weights_of(config)
+    return assemble(weights, tensors, shardings, target, where=folder, whole=whole)
+
+
+def assemble(
+    weights: Sequence[Weight],
+    tensors: Mapping[str, Tensor],
+    shardings: Params | None,
+    dtype: np.dtype,
+    *,
+    where: Path,
+    whole: str,
+) -> Params:
+    """The parameters of `weights` from all of a checkpoint's tensors, as `load` makes them.
+
+    where, whole: the checkpoint and what its tensors should make up, for the ValueErrors.
+    """
+    _check_names(weights, tensors, where, whole)
     for weight in weights:
-        _check_tensors(tensors, weight, config)
+        _check_tensors(weight, tensors, whole)
+    default = SingleDeviceSharding(jax.local_devices()[0])
+    flat: dict[str, Any] = traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
     params: dict[str, jax.Array] = {}
     # Parameters of one tensor are the largest to hold twice, so they come first.
-    for weight in sorted(weights, key=lambda weight: len(weight.stacked)):
-        sharding = flat_shardings.get(weight.path, default)
-        params[weight.path] = _assemble(weight, config, tensors, copies, sharding, target)
+    for weight in sorted(weights, key=lambda weight: len(weight.stack_shape)):
+        sharding = flat.get(weight.path, default)
+        params[weight.path] = _assemble(weight, tensors, sharding, dtype)
     return traverse_util.unflatten_dict(params, sep="/")
 
 
@@ -102,44 +123,32 @@ def _describe_missing(folder: Path) -> str:
 
 
 def _check_names(
-    tensors: dict[str, Tensor], family: hf_table.Family, config: ModelConfig, folder: Path
-) -> dict[str, Tensor]:
-    """Raises ValueError for a tensor too few or too many. Returns the second copies that the
-    checkpoint holds of a tensor, by that tensor's name."""
-    wanted = {
-        n for weight in family.weights_of(config) for n in hf_table.tensor_names(weight, config)
-    }
-    missing, unknown = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted)
+    weights: Sequence[Weight], tensors: Mapping[str, Tensor], where: Path, whole: str
+) -> None:
+    """ValueError for a tensor too few or too many."""
+    wanted = {name for weight in weights for name in weight.tensor_names}
+    missing, unknown = sorted(wanted - tensors.keys()), sorted(tensors.keys() - wanted)
     if missing:
         raise ValueError(
-            f"{folder} has no tensor {missing[0]} ({len(missing)} missing in all), which its "
-            f"config.json calls for."
+            f"{where} has no tensor {missing[0]} ({len(missing)} missing in all); {whole} has it."
         )
-    copies: dict[str, Tensor] = {}
-    for name in unknown:
-        twin = family.twins.get(name) if config.tie_embeddings else None
-        if twin is None:
-            raise ValueError(
-                f"{tensors[name].file}: tensor {name} has no place in a {family.model_type} model "
-                f"with this config.json ({len(unknown)} such tensors)."
-            )
-        copies[twin] = tensors[name]
-    return copies
+    if unknown:
+        raise ValueError(
+            f"{tensors[unknown[0]].file}: tensor {unknown[0]} has no place in {whole} "
+            f"({len(unknown)} such tensors)."
+        )
 
 
-def _check_tensors(
-    tensors: dict[str, Tensor], weight: hf_table.Weight, config: ModelConfig
-) -> None:
-    """Raises ValueError for a shape other than the configuration's and for dtypes that differ."""
-    shape = hf_table.tensor_shape(weight, config)
-    first, *_ = names = hf_table.tensor_names(weight, config)
+def _check_tensors(weight: Weight, tensors: Mapping[str, Tensor], whole: str) -> None:
+    """ValueError for a shape other than the configuration's and for dtypes that differ."""
+    first, *_ = names = weight.tensor_names
     dtype = tensors[first].values.dtype
     for name in names:
         found = tensors[name].values
-        if found.shape != shape:
+        if found.shape != weight.tensor_shape:
             raise ValueError(
-                f"{tensors[name].file}: tensor {name} has shape {found.shape}; config.json calls "
-                f"for {shape}."
+                f"{tensors[name].file}: tensor {name} has shape {found.shape}; {whole} calls for "
+                f"{weight.tensor_shape}."
             )
         if found.dtype != dtype:
             raise ValueError(
@@ -149,20 +158,15 @@ def _check_tensors(
 
 
 def _assemble(
-    weight: hf_table.Weight,
-    config: ModelConfig,
-    tensors: dict[str, Tensor],
-    copies: dict[str, Tensor],
-    sharding: Sharding,
-    dtype: np.dtype,
+    weight: Weight, tensors: Mapping[str, Tensor], sharding: Sharding, dtype: np.dtype
 ) -> jax.Array:
     """One parameter; its tensors go to the devices one by one and are written in place there.
 
     Every device fills its share of the stacking axes from the front: at step `at` each gets the
     tensor that belongs at `at` of its own share.
     """
-    shape, stack = hf_table.param_shape(weight, config), hf_table.stack_shape(weight, config)
-    names = dict(zip(np.ndindex(*stack), hf_table.tensor_names(weight, config), strict=True))
+    shape, stack = weight.param_shape, weight.stack_shape
+    names = dict(zip(np.ndindex(*stack), weight.tensor_names, strict=True))
     shares = sharding.shard_shape(shape)[: len(stack)]
     placed_shape = tuple(n // share for n, share in zip(stack, shares, strict=True))
     placed_shape += shape[len(stack) :]
@@ -180,8 +184,8 @@ def _assemble(
             # Devices that hold the same part: it is read and checked once.
             if (name, tail) not in parts:
                 index = tuple(slice(*pair) for pair in tail)
-                part = _read(weight, config, tensors[name], copies.get(name), index, dtype)
-                part = part.view(bits_of(source))
+                fetch = functools.partial(tensors[name].fetch, dtype=dtype)
+                part = weight.read(fetch, index).view(bits_of(source))
                 parts[name, tail] = part.reshape((1,) * len(stack) + part.shape)
             placed.append(jax.device_put(parts[name, tail], device))
         step = jax.make_array_from_single_device_arrays(placed_shape, sharding, placed)
@@ -190,27 +194,6 @@ def _assemble(
         start = np.array(at, np.int32)
         param = _write(param, step, start, source=source, sharding=sharding)
     return param.block_until_ready()
-
-
-def _read(
-    weight: hf_table.Weight,
-    config: ModelConfig,
-    tensor: Tensor,
-    copy: Tensor | None,
-    index: hf_table.Index,
-    dtype: np.dtype,
-) -> np.ndarray:
-    """The part `index` of our array from its tensor in the file: a view, not yet of `dtype`."""
-
-    def fetch(theirs: hf_table.Index) -> np.ndarray:
-        if copy is not None and not copy.same_bits(tensor, theirs):
-            raise ValueError(
-                f"{copy.file}: {copy.name} differs from {tensor.name}, but config.json says "
-                "tie_word_embeddings: true."
-            )
-        return tensor.fetch(theirs, dtype)
-
-    return hf_table.read(weight, config, fetch, index)
 
 
 @functools.partial(jax.jit, static_argnames=("source", "sharding"), donate_argnames="param")

@@ -20,52 +20,71 @@ Index = tuple[slice, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Axes:
-    """A parsed correspondence. theirs: axes of the file's tensor, each a product; ours: ours."""
-
-    theirs: tuple[tuple[str, ...], ...]
-    ours: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class Weight:
-    """One parameter.
+    """One parameter at `path`, and the tensors that hold it.
 
     A `{l}` in `name` makes it one tensor a layer, an `{e}` one an expert: they are stacked on our
-    first axes, in this order.
+    first axes, in this order. axes: the file's -> ours. sizes: of the letters, in a given model.
     """
 
     name: str
     path: str
     axes: str
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int], compare=False)
 
     @property
-    def stacked(self) -> tuple[str, ...]:
-        """The letters of the stacking axes: (), ("l",) or ("l", "e")."""
-        return tuple(letter for letter in "le" if f"{{{letter}}}" in self.name)
+    def stack_shape(self) -> tuple[int, ...]:
+        """The parameter's first axes, along which its tensors are stacked: (L), (L, E) or ()."""
+        return tuple(self.sizes[letter.upper()] for letter in self._stacked)
 
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        """The weight's tensors, in the order of the parameter's stacking axes."""
+        places = (zip(self._stacked, at, strict=True) for at in np.ndindex(*self.stack_shape))
+        return tuple(self.name.format(**dict(place)) for place in places)
 
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """How one `model_type` is written.
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """The shape of each of the weight's tensors in the file."""
+        products, _ = _parse(self.axes)
+        return tuple(math.prod(self.sizes[a] for a in product) for product in products)
 
-    weights: those of every model. untied_weights: without tied embeddings. twins: tensors that a
-    tied checkpoint may hold once more, and what they must be equal to. qkv_bias, qk_norm, experts:
-    what all models of the family have or have not.
-    """
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """The shape of the weight's parameter, stacking axes included."""
+        _, ours = _parse(self.axes)
+        return self.stack_shape + tuple(self.sizes[a] for a in ours)
 
-    model_type: str
-    architecture: str
-    weights: tuple[Weight, ...]
-    qkv_bias: bool
-    qk_norm: bool
-    experts: bool
-    untied_weights: tuple[Weight, ...]
-    twins: Mapping[str, str]
+    def read(self, fetch: Callable[[Index], np.ndarray], index: Index) -> np.ndarray:
+        """The part `index` of one of our arrays (without its stacking axes), from a file's tensor.
 
-    def weights_of(self, config: ModelConfig) -> tuple[Weight, ...]:
-        """The weights that a model of this configuration has; each is used exactly once."""
-        return self.weights if config.tie_embeddings else self.weights + self.untied_weights
+        fetch returns a slice of the file's tensor. Along a product axis such as `(N H)` the slice
+        covers whole steps of the leading letter.
+        """
+        products, ours = _parse(self.axes)
+        bounds = {a: s.indices(self.sizes[a])[:2] for a, s in zip(ours, index, strict=True)}
+        slices: list[slice] = []
+        shape: list[int] = []
+        inner: list[slice] = []
+        for leading, *minor in products:
+            step = math.prod(self.sizes[a] for a in minor)
+            start, stop = bounds[leading]
+            slices.append(slice(start * step, stop * step))
+            shape += [stop - start, *(self.sizes[a] for a in minor)]
+            inner += [slice(None), *(slice(*bounds[a]) for a in minor)]
+        part = fetch(tuple(slices)).reshape(shape)[tuple(inner)]
+        letters = sum(products, ())
+        return part.transpose([letters.index(a) for a in ours])
+
+    def write(self, array: np.ndarray) -> np.ndarray:
+        """The file's tensor of one of our arrays (without its stacking axes): `read`'s inverse."""
+        products, ours = _parse(self.axes)
+        flat = array.transpose([ours.index(a) for product in products for a in product])
+        return np.ascontiguousarray(flat.reshape(self.tensor_shape))
+
+    @property
+    def _stacked(self) -> str:
+        return "".join(letter for letter in "le" if f"{{{letter}}}" in self.name)
 
 
 _LAYER = "model.layers.{l}."
@@ -103,30 +122,48 @@ _EXPERTS = (
     Weight(_EXPERT + "up_proj.weight", "blocks/moe/w_up", "M D -> D M"),
     Weight(_EXPERT + "down_proj.weight", "blocks/moe/w_down", "D M -> M D"),
 )
+_UNTIED = (Weight("lm_head.weight", "unembed/kernel", "V D -> D V"),)
+#: Tensors that a file with tied embeddings may hold once more, and what they must be equal to.
+TWINS = {"lm_head.weight": "model.embed_tokens.weight"}
 
 
-def _family(model_type: str, architecture: str, *blocks: tuple[Weight, ...]) -> Family:
-    return Family(
-        model_type=model_type,
-        architecture=architecture,
-        weights=sum((_OUTER, _ATTENTION, *blocks), ()),
-        qkv_bias=_BIASES in blocks,
-        qk_norm=_HEAD_NORMS in blocks,
-        experts=_EXPERTS in blocks,
-        untied_weights=(Weight("lm_head.weight", "unembed/kernel", "V D -> D V"),),
-        twins={"lm_head.weight": "model.embed_tokens.weight"},
-    )
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """How one `model_type` is written.
+
+    qkv_bias, qk_norm, experts: what all models of the family have or have not. max_positions,
+    kv_heads, head_dim: what transformers takes where `config.json` leaves them out; None for as
+    many as heads, and for hidden_size / heads.
+    """
+
+    model_type: str
+    architecture: str
+    max_positions: int
+    kv_heads: int | None
+    head_dim: int | None = None
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    experts: bool = False
+
+    def weights_of(self, config: ModelConfig) -> tuple[Weight, ...]:
+        """The weights that a model of this configuration has; each is used exactly once."""
+        weights = _OUTER + _ATTENTION
+        weights += (_BIASES if self.qkv_bias else ()) + (_HEAD_NORMS if self.qk_norm else ())
+        weights += _EXPERTS if self.experts else _MLP
+        weights += () if config.tie_embeddings else _UNTIED
+        sizes = _sizes(config)
+        return tuple(dataclasses.replace(weight, sizes=sizes) for weight in weights)
 
 
 #: Supported `model_type`s.
 FAMILIES: dict[str, Family] = {
     family.model_type: family
     for family in (
-        _family("qwen2", "Qwen2ForCausalLM", _BIASES, _MLP),
-        _family("qwen3", "Qwen3ForCausalLM", _HEAD_NORMS, _MLP),
-        _family("qwen3_moe", "Qwen3MoeForCausalLM", _HEAD_NORMS, _EXPERTS),
-        _family("llama", "LlamaForCausalLM", _MLP),
-        _family("mistral", "MistralForCausalLM", _MLP),
+        Family("llama", "LlamaForCausalLM", 2048, None),
+        Family("mistral", "MistralForCausalLM", 131072, 8),
+        Family("qwen2", "Qwen2ForCausalLM", 32768, 32, qkv_bias=True),
+        Family("qwen3", "Qwen3ForCausalLM", 32768, 32, head_dim=128, qk_norm=True),
+        Family("qwen3_moe", "Qwen3MoeForCausalLM", 32768, 4, qk_norm=True, experts=True),
     )
 }
 
@@ -149,65 +186,6 @@ def family_of(config: ModelConfig) -> Family:
     return family
 
 
-def tensor_names(weight: Weight, config: ModelConfig) -> tuple[str, ...]:
-    """The weight's tensors, in the order of the parameter's stacking axes."""
-    stack = stack_shape(weight, config)
-    return tuple(
-        weight.name.format(**dict(zip(weight.stacked, at, strict=True)))
-        for at in np.ndindex(*stack)
-    )
-
-
-def stack_shape(weight: Weight, config: ModelConfig) -> tuple[int, ...]:
-    """The parameter's first axes, along which its tensors are stacked: (L), (L, E) or ()."""
-    sizes = {"l": config.num_layers, "e": _sizes(config)["E"]}
-    return tuple(sizes[letter] for letter in weight.stacked)
-
-
-def tensor_shape(weight: Weight, config: ModelConfig) -> tuple[int, ...]:
-    """The shape of each of the weight's tensors in the file."""
-    sizes = _sizes(config)
-    return tuple(math.prod(sizes[a] for a in product) for product in _parse(weight.axes).theirs)
-
-
-def param_shape(weight: Weight, config: ModelConfig) -> tuple[int, ...]:
-    """The shape of the weight's parameter, stacking axes included."""
-    sizes = _sizes(config)
-    return stack_shape(weight, config) + tuple(sizes[a] for a in _parse(weight.axes).ours)
-
-
-def read(
-    weight: Weight, config: ModelConfig, fetch: Callable[[Index], np.ndarray], index: Index
-) -> np.ndarray:
-    """The part `index` of one of our arrays (without its stacking axes), from a file's tensor.
-
-    fetch returns a slice of the file's tensor. Along a product axis such as `(N H)` the slice
-    covers whole steps of the leading letter.
-    """
-    sizes, axes = _sizes(config), _parse(weight.axes)
-    bounds = {a: s.indices(sizes[a])[:2] for a, s in zip(axes.ours, index, strict=True)}
-    slices: list[slice] = []
-    shape: list[int] = []
-    inner: list[slice] = []
-    for leading, *minor in axes.theirs:
-        step = math.prod(sizes[a] for a in minor)
-        start, stop = bounds[leading]
-        slices.append(slice(start * step, stop * step))
-        shape += [stop - start, *(sizes[a] for a in minor)]
-        inner += [slice(None), *(slice(*bounds[a]) for a in minor)]
-    part = fetch(tuple(slices)).reshape(shape)[tuple(inner)]
-    letters = [a for product in axes.theirs for a in product]
-    return part.transpose([letters.index(a) for a in axes.ours])
-
-
-def write(weight: Weight, config: ModelConfig, array: np.ndarray) -> np.ndarray:
-    """The file's tensor of one of our arrays (without its stacking axes): the inverse of `read`."""
-    axes = _parse(weight.axes)
-    letters = [a for product in axes.theirs for a in product]
-    flat = array.transpose([axes.ours.index(a) for a in letters])
-    return np.ascontiguousarray(flat.reshape(tensor_shape(weight, config)))
-
-
 def _sizes(config: ModelConfig) -> dict[str, int]:
     experts = config.experts
     return {
@@ -217,16 +195,15 @@ def _sizes(config: ModelConfig) -> dict[str, int]:
         "M": experts.width if experts else 0,
         "H": config.head_dim,
         "K": config.num_kv_heads,
+        "L": config.num_layers,
         "N": config.num_heads,
         "V": config.vocab_size,
     }
 
 
 @functools.cache
-def _parse(axes: str) -> Axes:
+def _parse(axes: str) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """The axes of the file's tensor, each a product of letters, and ours."""
     theirs, ours = axes.split(" -> ")
-    products = re.findall(r"\(([^)]*)\)|(\w)", theirs)
-    return Axes(
-        theirs=tuple(tuple(product.split()) or (single,) for product, single in products),
-        ours=tuple(ours.split()),
-    )
+    products = re.findall(r"\(.*?\)|\w", theirs)
+    return tuple(tuple(product.strip("()").split()) for product in products), tuple(ours.split())

@@ -33,10 +33,8 @@ def settle(run: Path, model: str, params: lora.Params) -> None:
 
 
 def check(run: Path, params: lora.Params) -> None:
-    """ValueError unless `params` are the weights that the run's adapters were trained on.
-
-    Weights read in another dtype than the run's have other bits, and are not compared.
-    """
+    """ValueError unless `params` are the weights that the run's adapters were trained on. Weights
+    read in another dtype than the run's have other bits, and are not compared."""
     file = run / NAME
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

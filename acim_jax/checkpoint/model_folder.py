@@ -161,22 +161,15 @@ def load_params(
         )
         return make(init_key)
     if model.adapted is not None:
-        return _load_merged(model, model.adapted, layout)
+        adapters = load_adapters(model, layout)
+        base = load_params(model.adapted.base, layout)
+        if model.run is not None:
+            lora_base.check(model.run, base)
+        frozen = lora.Frozen(base, jnp.float32(model.adapted.settings.scale))
+        return lora.merge(adapters, frozen, layout=layout, donate=True)
     if model.run is not None:
         return _from_run(model, abstract, layout)
-    dtype = model.config.param_dtype
-    return hf_import.load(model.folder, model.config, shardings=shardings, dtype=dtype)
-
-
-def _load_merged(
-    model: ModelFolder, adapted: Adapted, layout: axes.Layout | None
-) -> transformer.Params:
-    adapters = load_adapters(model, layout)
-    base = load_params(adapted.base, layout)
-    if model.run is not None:
-        lora_base.check(model.run, base)
-    frozen = lora.Frozen(base, jnp.float32(adapted.settings.scale))
-    return lora.merge(adapters, frozen, layout=layout, donate=True)
+    return hf_import.load(model.folder, model.config, shardings=shardings)
 
 
 def load_adapters(model: ModelFolder, layout: axes.Layout | None) -> lora.Params:
@@ -184,9 +177,10 @@ def load_adapters(model: ModelFolder, layout: axes.Layout | None) -> lora.Params
     if model.adapted is None:
         raise ValueError(f"{model.name} has no adapters: it was not trained with `lora`.")
     settings, folder = model.adapted.settings, model.adapted.folder
-    if folder is not None:
-        return place.to_layout(peft.load(folder, settings, model.config), layout)
     abstract = lora.abstract(settings, transformer.abstract_params(model.config))
+    if folder is not None:
+        shardings = None if layout is None else place.param_shardings(abstract, layout)
+        return peft.load(folder, settings, model.config, shardings)
     return _from_run(model, abstract, layout)
 
 

@@ -6,13 +6,15 @@ package computes is read: α/r scaling, no dropout at inference, no extra module
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from flax import traverse_util
 
-from acim_jax.checkpoint import acim_yaml, hf_fields, hf_table, safetensors_file
+from acim_jax.checkpoint import acim_yaml, hf_fields, hf_import, hf_table, safetensors_file
+from acim_jax.checkpoint.hf_fields import Fields
+from acim_jax.checkpoint.hf_table import Weight
 from acim_jax.checkpoint.safetensors_file import Tensor
 from acim_jax.files import atomic_folder
 from acim_jax.markup import Markup
@@ -53,13 +55,6 @@ class AdapterFolder(NamedTuple):
     base: str
 
 
-class _Module(NamedTuple):
-    """A target's module in PEFT's naming, `{l}` for the layer; shape: our weight's, of a layer."""
-
-    name: str
-    shape: tuple[int, ...]
-
-
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter, and no model."""
     return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
@@ -80,13 +75,14 @@ def save(
     `folder` is replaced; ValueError if something else stands there.
     """
     check_target(folder)
-    modules = _modules(config)
-    tensors = {
-        name: array
-        for target in settings.targets
-        for name, array in _pairs(modules[target].name, target, adapters)
-    }
-    shapes = {name: array.shape for name, array in tensors.items()}
+    weights = _weights(settings, config)
+    flat = traverse_util.flatten_dict(adapters, sep="/")
+    shapes = {name: weight.tensor_shape for weight in weights for name in weight.tensor_names}
+    tensors = (
+        weight.write(layer)
+        for weight in weights
+        for layer in np.asarray(flat[weight.path], np.float32)
+    )
     content = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -103,7 +99,7 @@ def save(
         "inference_mode": True,
     }
     with atomic_folder.replacing(folder) as made:
-        safetensors_file.write(made / WEIGHTS, shapes, np.dtype("f4"), list(tensors.values()))
+        safetensors_file.write(made / WEIGHTS, shapes, np.dtype("f4"), tensors)
         hf_fields.write_json(made / CONFIG, content)
         if markup is not None:
             acim_yaml.write_markup(made, markup)
@@ -120,11 +116,10 @@ def check_target(folder: Path) -> None:
 def read(folder: Path) -> AdapterFolder:
     """An adapter folder's settings; ValueError or FileNotFoundError name file and field."""
     file = folder / CONFIG
-    content = hf_fields.read_json(file)
-    hf_fields.refuse_unsupported(content, _SUPPORTED, file)
-    rank, alpha, base = (content.get(f) for f in ("r", "lora_alpha", "base_model_name_or_path"))
-    if not isinstance(rank, int) or not isinstance(alpha, int | float) or isinstance(alpha, bool):
-        raise ValueError(f"{file}: r and lora_alpha must be numbers, got {rank!r} and {alpha!r}.")
+    content = Fields(hf_fields.read_json(file), file)
+    content.refuse_unsupported(_SUPPORTED)
+    rank, alpha = content.whole("r"), content.real("lora_alpha")
+    base = content.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise ValueError(f"{file}: base_model_name_or_path must name the model, got {base!r}.")
     names = {_bare(name) for name in _open(folder / WEIGHTS)}
@@ -136,65 +131,42 @@ def read(folder: Path) -> AdapterFolder:
         )
     targets = tuple(target for target in PROJECTIONS if _SHORT[target] in names)
     try:
-        return AdapterFolder(LoraConfig(rank, float(alpha), targets), base)
+        return AdapterFolder(LoraConfig(rank, alpha, targets), base)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
 
-def load(folder: Path, settings: LoraConfig, config: ModelConfig) -> lora.Params:
-    """The adapters of a folder, float32 on the host, for a model of this configuration.
+def load(
+    folder: Path, settings: LoraConfig, config: ModelConfig, shardings: lora.Params | None = None
+) -> lora.Params:
+    """The adapters of a folder, float32, for a model of this configuration.
 
-    ValueError names the tensor that is missing, left over, misshapen or not finite.
+    shardings: as for `hf_import.load`. ValueError names the tensor that is missing, left over,
+    misshapen or not finite.
     """
-    file = folder / WEIGHTS
-    tensors = _open(file)
     lora.check(settings, config)
-    adapters: dict[str, dict[str, np.ndarray]] = {}
-    modules, rank = _modules(config), settings.rank
+    file, weights = folder / WEIGHTS, _weights(settings, config)
+    whole = f"an adapter of rank {settings.rank} to these targets of this model"
+    form = np.dtype("f4")
+    return hf_import.assemble(weights, _open(file), shardings, form, where=file, whole=whole)
+
+
+def _weights(settings: LoraConfig, config: ModelConfig) -> tuple[Weight, ...]:
+    """A and B of every target: a base weight `(N H) D -> D N H` has an A `R D -> D R` and a B
+    `(N H) R -> R N H`."""
+    bases = {weight.path: weight for weight in hf_table.family_of(config).weights_of(config)}
+    weights: list[Weight] = []
     for target in settings.targets:
-        group, name, inputs = PROJECTIONS[target]
-        module, shape = modules[target]
-        size = int(np.prod(shape[:inputs])), int(np.prod(shape[inputs:]))
-        for half, wanted in (("A", (rank, size[0])), ("B", (size[1], rank))):
-            layers = [
-                _take(tensors, _tensor(module, layer, half), wanted, file)
-                for layer in range(config.num_layers)
-            ]
-            ours = (*shape[:inputs], rank) if half == "A" else (rank, *shape[inputs:])
-            stacked = np.stack([layer.T.reshape(ours) for layer in layers])
-            adapters.setdefault(group, {})[f"{name}_lora_{half.lower()}"] = stacked
-    if tensors:
-        raise ValueError(f"{file}: tensor {min(tensors)} has no place in this model.")
-    return {"blocks": adapters}
-
-
-def _modules(config: ModelConfig) -> dict[str, _Module]:
-    """The modules of the targets that this model has."""
-    weights = {weight.path: weight for weight in hf_table.family_of(config).weights_of(config)}
-    paths = {t: f"blocks/{p.group}/{p.name}" for t, p in PROJECTIONS.items()}
-    return {
-        target: _Module(
-            weights[path].name.removesuffix(".weight"),
-            hf_table.param_shape(weights[path], config)[1:],
-        )
-        for target, path in paths.items()
-        if path in weights
-    }
-
-
-def _tensor(module: str, layer: int, half: str) -> str:
-    return f"{_PREFIX}{module.format(l=layer)}.lora_{half}.weight"
-
-
-def _pairs(module: str, target: str, adapters: lora.Params) -> Iterator[tuple[str, np.ndarray]]:
-    group, name, _ = PROJECTIONS[target]
-    own = adapters["blocks"][group]
-    a_layers = np.asarray(own[f"{name}_lora_a"], np.float32)
-    b_layers = np.asarray(own[f"{name}_lora_b"], np.float32)
-    rank = b_layers.shape[1]
-    for layer, (a, b) in enumerate(zip(a_layers, b_layers, strict=True)):
-        yield _tensor(module, layer, "A"), a.reshape(-1, rank).T
-        yield _tensor(module, layer, "B"), b.reshape(rank, -1).T
+        base = bases["blocks/{0.group}/{0.name}".format(PROJECTIONS[target])]
+        outputs, inputs = re.findall(r"\(.*?\)|\w", base.axes.partition(" -> ")[0])
+        sizes = {**base.sizes, "R": settings.rank}
+        for half, axes in (
+            ("A", f"R {inputs} -> {inputs.strip('()')} R"),
+            ("B", f"{outputs} R -> R {outputs.strip('()')}"),
+        ):
+            name = f"{_PREFIX}{base.name.removesuffix('weight')}lora_{half}.weight"
+            weights.append(Weight(name, f"{base.path}_lora_{half.lower()}", axes, sizes))
+    return tuple(weights)
 
 
 def _bare(name: str) -> str:
@@ -207,13 +179,3 @@ def _open(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: the weights of the adapter are read from it.")
     return safetensors_file.open_tensors(file)
-
-
-def _take(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...], file: Path) -> np.ndarray:
-    if name not in tensors:
-        raise ValueError(f"{file} has no tensor {name}, which its other adapters call for.")
-    tensor = tensors.pop(name)
-    found = tensor.values.shape
-    if found != shape:
-        raise ValueError(f"{file}: tensor {name} has shape {found}; the model has {shape}.")
-    return tensor.fetch((slice(None),), np.dtype("f4")).astype(np.float32)

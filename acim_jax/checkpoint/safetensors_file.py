@@ -9,7 +9,7 @@ header, JSON; then the tensors' bytes without gaps, at the header's offsets.
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,34 @@ _ALIGNMENT = 64
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
-    """A tensor of an opened file. values: read-only, memory-mapped; pages are read when used."""
+    """A tensor of an opened file. values: read-only, memory-mapped; pages are read when used.
+
+    copy: the tensor that the checkpoint holds once more, which must have the same bits.
+    """
 
     name: str
     file: Path
     values: np.ndarray
+    copy: "Tensor | None" = None
 
     def fetch(self, index: tuple[slice, ...], dtype: np.dtype) -> np.ndarray:
         """A slice, as the file has it (a view of the map); checked to be finite in `dtype` too.
 
-        ValueError names the tensor for NaN, infinity, and values beyond the range of `dtype`.
+        ValueError names the tensor for NaN, infinity, values beyond the range of `dtype`, and for
+        a copy that differs.
         """
+        copy = self.copy
+        if copy is not None and not self._same_bits(copy, index):
+            raise ValueError(
+                f"{copy.file}: {copy.name} differs from {self.name}, but config.json says "
+                "tie_word_embeddings: true."
+            )
         # Files of other writers may place a tensor anywhere.
         part = np.require(self.values[index], requirements="A")
         check_finite(part, dtype, f"{self.file}: tensor {self.name}")
         return part
 
-    def same_bits(self, other: "Tensor", index: tuple[slice, ...]) -> bool:
+    def _same_bits(self, other: "Tensor", index: tuple[slice, ...]) -> bool:
         """Whether both hold the same bits at `index`; compared in chunks, without a copy."""
         mine, others = self.values[index], other.values[index]
         return (mine.dtype, mine.shape) == (others.dtype, others.shape) and all(
@@ -103,12 +114,10 @@ def write(
     file: Path,
     shapes: Mapping[str, tuple[int, ...]],
     dtype: np.dtype,
-    tensors: Iterator[np.ndarray] | Sequence[np.ndarray],
+    tensors: Iterable[np.ndarray],
 ) -> None:
-    """Writes a file of one dtype, from tensors in the order of `shapes`.
-
-    Each tensor is asked for when the one before it is written.
-    """
+    """Writes a file of one dtype, from tensors in the order of `shapes`. Each tensor is asked for
+    when the one before it is written."""
     (spelled,) = (name for name, known in DTYPES.items() if known == dtype)
     # transformers refuses files that do not state the framework that wrote them.
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

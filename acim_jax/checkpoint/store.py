@@ -98,10 +98,8 @@ def _flatten(tree: Any) -> dict[str, Any]:
 
 
 def _compare(found: dict[str, Any], wanted: dict[str, Any], where: Path, partial: bool) -> None:
-    for path in sorted(found.keys() | wanted.keys()):
+    for path in sorted(wanted.keys() if partial else found.keys() | wanted.keys()):
         if path not in wanted:
-            if partial:
-                continue
             raise ValueError(f"{where} holds {path}, which the state to be restored has not.")
         if path not in found:
             raise ValueError(f"{where} does not hold {path}, which the state to be restored has.")

@@ -40,9 +40,6 @@ class DataConfig:
         for split in generated.SPLITS:
             number = cast(int | None, getattr(self, f"num_{split}"))
             for source in cast(tuple[str, ...], getattr(self, split)):
-                if number is None and is_endless(source):
+                endless = source.startswith((generated.PREFIX, reasoning_gym.PREFIX))
+                if number is None and endless:
                     raise ValueError(f"num_{split} must say how many of {source!r} to make.")
-
-
-def is_endless(source: str) -> bool:
-    return source.startswith((generated.PREFIX, reasoning_gym.PREFIX))

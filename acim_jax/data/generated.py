@@ -38,6 +38,11 @@ def checked_count(source: str, limit: int | None, what: str) -> int:
     return limit
 
 
+def check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"Generated problems have the splits {', '.join(SPLITS)}, got {split!r}.")
+
+
 def split_of(family: str, key: tuple[int | str, ...]) -> Split:
     """The only split in which problems with these canonical numbers occur."""
     digest = hashlib.blake2s(repr((family, *key)).encode(), digest_size=8).digest()
@@ -46,10 +51,11 @@ def split_of(family: str, key: tuple[int | str, ...]) -> Split:
 
 def generate(split: str, n: int, *, seed: int) -> list[Problem]:
     """The first `n` problems of a split; a larger `n` only appends. A question occurs once unless
-    its stratum is exhausted. ValueError for an unknown split or a negative count."""
+    its stratum is exhausted. ValueError for an unknown split."""
+    check_split(split)
     problems: list[Problem] = []
     seen: set[str] = set()
-    for index in range(_checked(split, n)):
+    for index in range(n):
         rng = _stream(seed, split, index)
         family, level, case = _draw(rng, split)
         for _ in range(_MAX_REPEATS):
@@ -72,7 +78,7 @@ def generate(split: str, n: int, *, seed: int) -> list[Problem]:
 
 def cases(split: str, n: int, *, seed: int) -> Iterator[tuple[str, int, Case]]:
     """`n` independent draws of (family, level, case) from a split."""
-    for index in range(_checked(split, n)):
+    for index in range(n):
         yield _draw(_stream(seed, split, index), split)
 
 
@@ -100,14 +106,6 @@ def response(case: Case, decision: DecisionName, markup: Markup) -> str:
     else:
         ending = "No result. \\boxed{none}"
     return f"{prefix}{case.program}{markup.code_close}{output}{ending}"
-
-
-def _checked(split: str, n: int) -> int:
-    if split not in SPLITS:
-        raise ValueError(f"Generated problems have the splits {', '.join(SPLITS)}, got {split!r}.")
-    if n < 0:
-        raise ValueError(f"The number of generated problems must be at least 0, got {n}.")
-    return n
 
 
 def _stream(seed: int, split: str, index: int) -> random.Random:

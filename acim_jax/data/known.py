@@ -1,11 +1,13 @@
-"""Data sets known by name: where they stand on the hub, and how their own records become ours.
+"""Data sets of the Hugging Face hub, and how the records of those known by name become ours.
 
 A record in a data set's own form is recognised by its fields, in a local file as well as on the
 hub. Field names, splits and answer forms are those of the repositories named here.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import cast
 
 from acim_jax.data import answer_forms as forms
 from acim_jax.data.problem_records import Record
@@ -31,8 +33,8 @@ class DataSet:
     splits: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"test": "test"})
 
     def fits(self, record: Record) -> bool:
-        has_fields = bool(self.fields) and set(self.fields) <= record.keys()
-        return has_fields and self.mark in str(record.get("answer"))
+        named = bool(self.fields) and set(self.fields) <= record.keys()
+        return named and self.mark in str(record.get("answer"))
 
 
 def _gsm8k(record: Record, where: str) -> dict[str, object]:
@@ -146,13 +148,48 @@ DATA_SETS: Mapping[str, DataSet] = {
 }  # fmt: skip
 
 
-def from_hub(name: str, record: Record, split: str, number: int, where: str) -> Record:
-    """A record of the data set `name` in our fields; number: its place in the split, from 0."""
-    try:
-        return _converted(name, record, f"{split}/{number}", where)
-    except KeyError as error:
+def of_hub(name: str, split: str) -> Iterator[tuple[str, Record]]:
+    """Place and record, in our fields, of a data set of `DATA_SETS`. ValueError for a split that it
+    lacks; FileNotFoundError where neither hub nor cache has it."""
+    data = DATA_SETS[name]
+    if split not in data.splits:
         raise ValueError(
-            f"{where}: {name} has a field {error}, this record has {', '.join(sorted(record))}."
+            f"{name} has no split {split!r}; it has {', '.join(data.splits)}. Give it for another "
+            "part of data, or a file of your own."
+        )
+    parts = (hub_records(data.repository, data.splits[split], c, name) for c in data.configs)
+    for number, record in enumerate(itertools.chain.from_iterable(parts)):
+        where = f"{name}[{split}]:{number}"
+        try:
+            ours = _converted(name, record, f"{split}/{number}", where)
+        except KeyError as error:
+            raise ValueError(
+                f"{where}: {name} has a field {error}, this record has {', '.join(sorted(record))}."
+            ) from error
+        yield where, ours
+
+
+def hub_records(
+    repository: str, split: str, config: str | None = None, name: str | None = None
+) -> Iterable[Record]:
+    """Records of any data set on the hub; name: ours, of a known one. FileNotFoundError where it
+    does not load."""
+    import datasets  # needed by few runs, and slow to import
+
+    try:
+        return cast(Iterable[Record], datasets.load_dataset(repository, config, split=split))
+    except (OSError, ValueError) as error:
+        if name is None:
+            raise FileNotFoundError(
+                f"{repository!r} is neither a file nor a data set of the hub that loads here with "
+                f"split {split!r} (known by name are {', '.join(DATA_SETS)}): {error}"
+            ) from error
+        what = f"{repository}, configuration {config}" if config else repository
+        raise FileNotFoundError(
+            f"{name!r} is {what}, split {split!r}, of the Hugging Face hub, and does not load "
+            f"here ({error}). Without a network, load it once where there is one and copy the "
+            "cache of `datasets` (HF_DATASETS_CACHE), or give a .jsonl or .parquet file of it: its "
+            "fields are recognised."
         ) from error
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import cast
+from typing import cast, get_args
 
 from acim_jax.records import InputOutput, Kind, Problem
 
@@ -100,33 +100,26 @@ def to_problem(record: Record, where: str, mapping: Mapping[str, str]) -> Proble
     if not question.strip():
         raise ValueError(f"{where}: {fields.name('problem')} is empty.")
     ours = {fields.name(field) for field in FIELDS}
+    others = ("source", "subject", "test_setup", "entry_point")
     return Problem(
         id=fields.text("id", whole=True),
         question=question,
         answer=fields.text("answer", default=None if kind == "math" else "", whole=True),
         kind=kind,
-        source=fields.text("source", default=""),
-        subject=fields.text("subject", default=""),
         level=fields.text("level", default="", whole=True),
         tests=tests,
-        test_setup=fields.text("test_setup", default=""),
-        entry_point=fields.text("entry_point", default=""),
+        **{field: fields.text(field, default="") for field in others},
         extra={name: value for name, value in record.items() if name not in ours},
     )
 
 
 def _kind(fields: Fields, default: Kind) -> Kind:
-    match fields.get("kind"):
-        case None:
-            return default
-        case "math":
-            return "math"
-        case "code":
-            return "code"
-        case value:
-            raise ValueError(
-                f"{fields.where}: {fields.name('kind')} must be 'math' or 'code', got {value!r}."
-            )
+    value = fields.get("kind")
+    if value not in (None, *get_args(Kind)):
+        raise ValueError(
+            f"{fields.where}: {fields.name('kind')} must be 'math' or 'code', got {value!r}."
+        )
+    return default if value is None else cast(Kind, value)
 
 
 def _tests(fields: Fields) -> tuple[str | InputOutput, ...]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from acim_jax.data import generated, hub, known, problem_records, reasoning_gym
-from acim_jax.data.config import DataConfig, is_endless
+from acim_jax.data import generated, known, problem_records, reasoning_gym
+from acim_jax.data.config import DataConfig
 from acim_jax.data.problem_records import Record
 from acim_jax.files import jsonl
 from acim_jax.records import Problem
@@ -28,7 +28,7 @@ def load_split(config: DataConfig, split: generated.Split) -> list[Problem]:
                     f"data.{split}: id {problem.id!r} stands in {origins[problem.id]} and in "
                     f"{source}; ids must differ, or rename one of them."
                 )
-            origins[problem.id] = source
+        origins |= {problem.id: source for problem in loaded}
         problems += loaded
     return problems
 
@@ -52,16 +52,18 @@ def load(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"{source}: the number of problems must be at least 1, got {limit}.")
-    if is_endless(source):
-        return _generate(source, split, limit, seed)
+    if source.startswith(reasoning_gym.PREFIX):
+        return reasoning_gym.load(source, limit, split=split, seed=seed)
+    if source.startswith(generated.PREFIX):
+        count = generated.checked_count(source, limit, "problems")
+        return generated.generate(split, count, seed=seed)
     problem_records.check_mapping(mapping or {})
     problems: list[Problem] = []
     places: dict[str, str] = {}
     for where, record in _records(source, split, recognise=not mapping):
         problem = problem_records.to_problem(record, where, mapping or {})
-        if problem.id in places:
-            raise ValueError(f"{where}: id {problem.id!r} was used at {places[problem.id]}.")
-        places[problem.id] = where
+        if (first := places.setdefault(problem.id, where)) != where:
+            raise ValueError(f"{where}: id {problem.id!r} was used at {first}.")
         problems.append(problem)
     if not problems:
         raise ValueError(f"{source} holds no problems.")
@@ -74,37 +76,30 @@ def fingerprint(problems: Sequence[Problem]) -> str:
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _generate(source: str, split: str, limit: int | None, seed: int) -> list[Problem]:
-    if source.startswith(reasoning_gym.PREFIX):
-        return reasoning_gym.load(source, limit, split=split, seed=seed)
-    count = generated.checked_count(source, limit, "problems")
-    return generated.generate(split, count, seed=seed)
-
-
 def _records(source: str, split: str, *, recognise: bool) -> Iterator[tuple[str, Record]]:
     """Place and record, in our fields where `recognise` finds their form."""
     path = Path(source)
     if source in known.DATA_SETS and recognise:
-        yield from hub.known_records(source, split)
+        yield from known.of_hub(source, split)
         return
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
+    is_table = not path.name.endswith((".jsonl", ".jsonl.gz"))
+    if not is_table:
         read: Iterable[tuple[int, Record]] = jsonl.read(path)
-        numbered = False
     elif path.suffix == ".parquet":
-        read, numbered = enumerate(_parquet_records(path), start=1), True
+        read = enumerate(_parquet_records(path), start=1)
     elif path.exists() or path.suffix in (".json", ".csv", ".gz", ".txt", ".yaml"):
         raise ValueError(
             f"{source}: problems come as .jsonl, .jsonl.gz, .parquet, a datasets hub name, "
             f"{generated.PREFIX}NAME or {reasoning_gym.PREFIX}NAME."
         )
     else:
-        read, numbered = enumerate(hub.records(source, split), start=1), True
+        read = enumerate(known.hub_records(source, split), start=1)
         source = f"{source}[{split}]"
     for number, record in read:
         where = f"{source}:{number}"
         ours = known.recognised(record, number, where) if recognise else record
         # Tables often have no ids: there the record's number is one.
-        yield where, ({"id": number, **ours} if numbered else ours)
+        yield where, ({"id": number, **ours} if is_table else ours)
 
 
 def _parquet_records(path: Path) -> list[Record]:

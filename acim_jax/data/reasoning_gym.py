@@ -27,8 +27,7 @@ def load(source: str, limit: int | None, *, split: str, seed: int) -> list[Probl
     """
     if limit is None:
         raise ValueError(f"{source!r} has no end: say how many problems are wanted.")
-    if split not in generated.SPLITS:
-        raise ValueError(f"{source}: the splits are {', '.join(generated.SPLITS)}.")
+    generated.check_split(split)
     name = source.removeprefix(PREFIX)
     problems: dict[str, Problem] = {}
     for index, item in enumerate(_items(source, limit * _DRAWS_PER_PROBLEM, seed)):

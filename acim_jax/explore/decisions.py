@@ -59,7 +59,7 @@ def prefix_policy(
     for at in range(0, len(problems), BATCH_PROBLEMS):
         rows = encoder.rows(problems[at : at + BATCH_PROBLEMS], BATCH_PROBLEMS)
         logprobs.append(
-            _decision_logprobs(
+            decision_logprobs(
                 params,
                 *place.batch(rows, layout),
                 np.float32(temperature),
@@ -80,7 +80,7 @@ def _normalised(decision_PC: np.ndarray) -> PolicyEstimate:
 
 
 @functools.partial(jax.jit, static_argnames=("config", "chunk", "layout"))
-def _decision_logprobs(
+def decision_logprobs(
     params: transformer.Params,
     token_ids: jax.Array,
     is_prefix: jax.Array,
@@ -90,6 +90,7 @@ def _decision_logprobs(
     chunk: int,
     layout: axes.Layout | None,
 ) -> jax.Array:
+    """ℓ_c of `prefix_policy` [P, C], for one batch of `BATCH_PROBLEMS`."""
     logprobs_PC = scoring.decision_logprobs(
         params, config, token_ids, is_prefix, temperature=temperature, chunk=chunk, layout=layout
     )

@@ -38,9 +38,7 @@ def host_bytes(limit_file: Path = _CGROUP_LIMIT) -> int:
 
 def check(exploring: Exploring, improving: Improving | None, limit: int) -> None:
     """ValueError if what the devices must hold, estimates aside, is more than `limit` bytes each.
-
-    improving: None where nothing is trained.
-    """
+    improving: None where nothing is trained."""
     if exploring.certain > limit:
         held = f", beside {human(exploring.held)} of training" if exploring.held else ""
         raise ValueError(

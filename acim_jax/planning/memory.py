@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from acim_jax.model import transformer
 from acim_jax.model.config import PROJECTIONS, ModelConfig
 from acim_jax.planning import workload as workloads
-from acim_jax.planning.workload import Place, Training, Workload
+from acim_jax.planning.workload import Place, Workload
 from acim_jax.sharding import axes
 from acim_kernels.attention import gpu, tpu
 
@@ -81,12 +81,10 @@ def exploring(workload: Workload, at: Place, *, scores: bool) -> Exploring:
     """The sampler's memory, and beside it what training holds. scores: as for `improving`."""
     own = share(workloads.sampled_params(workload, at))
     held = scoring = 0
-    training = workload.training
-    if training is not None:
+    if workload.training is not None:
         held = share((workloads.state(workload, at), workloads.frozen(workload, at)))
         own = _copied(workload, at)
-        batch = _scored(training.scored, training, at)
-        scoring = _forward(workload.model, batch, at.train, scores=scores)
+        scoring = _forward(_calls(workload, at, scores)[1])
     state = workloads.sampler(workload, at)
     model, config = workload.model, workload.sampling
     rows = max(config.slots, config.prefill_rows) // _shards(at.sample, "batch")
@@ -100,20 +98,14 @@ def exploring(workload: Workload, at: Place, *, scores: bool) -> Exploring:
 
 def improving(workload: Workload, at: Place, *, scores: bool) -> Improving:
     """scores: attention is computed from all of a row's scores at once (no flash kernel)."""
-    training, model = workload.training, workload.model
-    assert training is not None
     state = workloads.state(workload, at)
-    frozen = workloads.frozen(workload, at)
     own = share(state.params)
     accumulated = sum(4 * _elements(x) for x in jax.tree.leaves(state.params))
-    sizes = [
-        (_activations(model, batch, at.train, scores=scores), _logits(model, batch, at.train))
-        for batch in _batches(training, at)
-    ]
-    activations, logits = max(sizes, key=sum)
+    calls, _ = _calls(workload, at, scores)
+    activations, logits = max(((_activations(call), _logits(call)) for call in calls), key=sum)
     return Improving(
         weights=own,
-        base=share(frozen),
+        base=share(workloads.frozen(workload, at)),
         moments=share(state.opt_state),
         gradients=accumulated + own,
         activations=activations,
@@ -126,68 +118,79 @@ def share(tree: Any) -> int:
     return sum(_elements(x) * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
 
 
-class _Batch(NamedTuple):
-    """rows of one device, their columns, and the columns of logits held at once."""
+class _Call(NamedTuple):
+    """rows of one device, their columns, and the columns of logits held at once. scores: attention
+    keeps all of a row's."""
 
+    model: ModelConfig
+    layout: axes.Layout | None
+    scores: bool
     rows: int
     columns: int
     chunk: int
 
+    @property
+    def residual(self) -> int:
+        """Bytes of the residual stream."""
+        itemsize = jnp.dtype(self.model.dtype).itemsize
+        return self.rows * self.columns * self.model.hidden_size * itemsize
 
-def _batches(training: Training, at: Place) -> list[_Batch]:
-    improve, shards = training.improve, _shards(at.train, "batch")
-    width = improve.buckets[-1]
-    found = [_Batch(-(-improve.microbatch_rows // shards), width, improve.logprob_chunk or width)]
+
+def _calls(workload: Workload, at: Place, scores: bool) -> tuple[list[_Call], _Call]:
+    """Those that compute gradients, and the one for π̂(c|x)."""
+    training = workload.training
+    assert training is not None
+    improve, warmup = training.improve, training.warmup
+
+    def call(rows: int, columns: int, chunk: int) -> _Call:
+        on_device = -(-rows // _shards(at.train, "batch"))
+        return _Call(workload.model, at.train, scores, on_device, columns, chunk or columns)
+
+    def decisions(table: tuple[int, int, int, int]) -> _Call:
+        return call(math.prod(table[:3]), table[3], improve.logprob_chunk)
+
+    gradients = [call(improve.microbatch_rows, improve.buckets[-1], improve.logprob_chunk)]
     if training.decisions is not None:
-        found.append(_scored(training.decisions, training, at))
-    if training.warmup is not None:
-        width = training.warmup.buckets[-1]
-        found.append(_Batch(-(-training.warmup.rows // shards), width, width))
-    return found
+        gradients.append(decisions(training.decisions))
+    if warmup is not None:
+        gradients.append(call(warmup.rows, warmup.buckets[-1], 0))
+    return gradients, decisions(training.scored)
 
 
-def _scored(table: tuple[int, int, int, int], training: Training, at: Place) -> _Batch:
-    P, C, K, T = table
-    rows = -(-P * C * K // _shards(at.train, "batch"))
-    return _Batch(rows, T, training.improve.logprob_chunk or T)
-
-
-def _activations(
-    model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, scores: bool
-) -> int:
+def _activations(call: _Call) -> int:
     """Saved for the backward pass of all layers, and the working set of one."""
-    itemsize = jnp.dtype(model.dtype).itemsize
-    saved = batch.rows * batch.columns * model.hidden_size * itemsize * RESIDUAL_COPIES
-    working = _layer(model, batch, layout, scores=scores)
-    if not model.remat:
+    saved, working = call.residual * RESIDUAL_COPIES, _layer(call)
+    if not call.model.remat:
         saved += working
     # The next layer's weights are gathered while one computes.
-    return saved * model.num_layers + working + 2 * _layer_bytes(model, layout)
+    layer = _layer_bytes(call.model, call.layout)
+    return saved * call.model.num_layers + working + 2 * layer
 
 
-def _forward(model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, scores: bool) -> int:
+def _forward(call: _Call) -> int:
     """Without a backward pass: one layer's working set or a chunk's logits, beside the residual
     stream and its normed copy."""
-    itemsize = jnp.dtype(model.dtype).itemsize
-    layer = _layer(model, batch, layout, scores=scores) // PROJECTION_COPIES
-    widest = max(layer, _logits(model, batch, layout) // LOGIT_COPIES)
+    model, layout = call.model, call.layout
+    widest = max(_layer(call) // PROJECTION_COPIES, _logits(call) // LOGIT_COPIES)
     if _shards(layout, "embed") > 1:  # the vocabulary's matrix is gathered
-        widest += itemsize * model.vocab_size * model.hidden_size // _shards(layout, "vocab")
-    return widest + 2 * batch.rows * batch.columns * model.hidden_size * itemsize
+        matrix = jnp.dtype(model.dtype).itemsize * model.vocab_size * model.hidden_size
+        widest += matrix // _shards(layout, "vocab")
+    return widest + 2 * call.residual
 
 
-def _layer(model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, scores: bool) -> int:
+def _layer(call: _Call) -> int:
     """The working set of one layer."""
-    working = batch.rows * batch.columns * _projected(model, layout) * PROJECTION_COPIES
-    if scores:
-        heads = model.num_heads // _shards(layout, "heads")
-        working += 4 * SCORE_COPIES * heads * batch.rows * batch.columns**2
+    projected = _projected(call.model, call.layout) * PROJECTION_COPIES
+    working = call.rows * call.columns * projected
+    if call.scores:
+        heads = call.model.num_heads // _shards(call.layout, "heads")
+        working += 4 * SCORE_COPIES * heads * call.rows * call.columns**2
     return working
 
 
-def _logits(model: ModelConfig, batch: _Batch, layout: axes.Layout | None) -> int:
-    columns = min(batch.chunk, batch.columns)
-    return 4 * LOGIT_COPIES * batch.rows * columns * model.vocab_size // _shards(layout, "vocab")
+def _logits(call: _Call) -> int:
+    copies = 4 * LOGIT_COPIES * call.rows * min(call.chunk, call.columns)
+    return copies * call.model.vocab_size // _shards(call.layout, "vocab")
 
 
 def _projected(model: ModelConfig, layout: axes.Layout | None) -> int:
@@ -210,11 +213,8 @@ def _layer_bytes(model: ModelConfig, layout: axes.Layout | None) -> int:
 
 def _copied(workload: Workload, at: Place) -> int:
     """Bytes of the sampler's parameters that are not the very arrays that training holds."""
-    training = workload.training
-    assert training is not None
-    adapted: set[str] = set()
-    if training.lora is not None:
-        adapted = {PROJECTIONS[target].name for target in training.lora.targets}
+    targets = () if workload.lora is None else workload.lora.targets
+    adapted = {PROJECTIONS[target].name for target in targets}
     ours = jax.tree_util.tree_leaves_with_path(workloads.model_params(workload, at))
     theirs = jax.tree.leaves(workloads.sampled_params(workload, at))
     return sum(

@@ -22,9 +22,7 @@ _GPUS = {
 
 def devices(name: str) -> list[Any]:
     """`v5e:4x4`: that slice of TPUs, as libtpu names it; `h100:8`: so many GPUs of one host.
-
-    ValueError for a name that is unknown, or whose compiler is not installed.
-    """
+    ValueError for a name that is unknown, or whose compiler is not installed."""
     kind, _, size = name.partition(":")
     try:
         if kind in _GPUS:

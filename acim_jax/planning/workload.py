@@ -46,6 +46,10 @@ class Workload:
     sampling: SamplingConfig
     training: Training | None = None
 
+    @property
+    def lora(self) -> LoraConfig | None:
+        return None if self.training is None else self.training.lora
+
 
 def of_run(
     config: RunConfig, model: ModelConfig, *, prefixes: int, prefix_width: int, shards: int
@@ -112,18 +116,16 @@ def sampled_params(workload: Workload, at: Place) -> transformer.Params:
 
 def trained_params(workload: Workload, at: Place) -> transformer.Params:
     """What is trained: the model's parameters, or the adapters to them."""
-    training = workload.training
-    if training is None or training.lora is None:
+    if workload.lora is None:
         return model_params(workload, at)
     base = transformer.abstract_params(workload.model)
-    return at.params(lora.abstract(training.lora, base))
+    return at.params(lora.abstract(workload.lora, base))
 
 
 def frozen(workload: Workload, at: Place) -> lora.Frozen | None:
-    training = workload.training
-    if training is None or training.lora is None:
+    if workload.lora is None:
         return None
-    return lora.Frozen(model_params(workload, at), at.put(_shape((), jnp.float32)))
+    return lora.Frozen(model_params(workload, at), at.put(shape((), jnp.float32)))
 
 
 def state(workload: Workload, at: Place) -> TrainState:
@@ -135,29 +137,21 @@ def state(workload: Workload, at: Place) -> TrainState:
 
 
 def token_batch(rows: int, width: int, at: Place) -> TokenBatch:
-    table, column = (rows, width), (rows,)
-    shapes = TokenBatch(
-        _shape(table, jnp.int32),
-        _shape(table, jnp.float32),
-        _shape(table, jnp.float32),
-        _shape(column, jnp.float32),
-    )
-    return at.put(shapes, ("batch",))
+    numbers = shape((rows, width), jnp.float32)
+    ids, by_row = shape((rows, width), jnp.int32), shape((rows,), jnp.float32)
+    return at.put(TokenBatch(ids, numbers, numbers, by_row), ("batch",))
 
 
 def decision_batch(table: tuple[int, int, int, int], at: Place) -> DecisionBatch:
-    shapes = DecisionBatch(
-        _shape(table, jnp.int32), _shape(table, jnp.bool_), _shape(table[:2], jnp.float32)
-    )
-    return at.put(shapes, ("batch",))
+    ids, flags = shape(table, jnp.int32), shape(table, jnp.bool_)
+    return at.put(DecisionBatch(ids, flags, shape(table[:2], jnp.float32)), ("batch",))
 
 
 def sampler(workload: Workload, at: Place) -> SamplerState:
     """The sampler's state, sharded as `sampling.state.constrain` does."""
+    model, config = workload.model, workload.sampling
     shapes = jax.eval_shape(
-        lambda: sampler_state.create(
-            model=workload.model, config=workload.sampling, layout=at.sample
-        )
+        lambda: sampler_state.create(model=model, config=config, layout=at.sample)
     )
     placed = at.put(shapes, ("batch",), train=False)
     if at.sample is None:
@@ -166,5 +160,6 @@ def sampler(workload: Workload, at: Place) -> SamplerState:
     return placed._replace(pages=place.shapes(shapes.pages, shardings))
 
 
-def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype)
+def shape(sizes: tuple[int, ...], dtype: Any) -> Any:
+    """What stands for an array; the compiled functions' types know arrays only."""
+    return jax.ShapeDtypeStruct(sizes, dtype)

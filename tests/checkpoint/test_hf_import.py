@@ -62,8 +62,8 @@ def test_each_device_reads_its_part_once(monkeypatch: pytest.MonkeyPatch):
     fetched: dict[str, int] = {}
     fetch = safetensors_file.Tensor.fetch
 
-    def counting(self: safetensors_file.Tensor, *args: Any) -> np.ndarray:
-        part = fetch(self, *args)
+    def counting(self: safetensors_file.Tensor, *args: Any, **named: Any) -> np.ndarray:
+        part = fetch(self, *args, **named)
         fetched[self.name] = fetched.get(self.name, 0) + part.size
         return part
 

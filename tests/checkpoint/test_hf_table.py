@@ -48,12 +48,8 @@ def test_projection_elements_by_hand():
     D, N, H = CONFIG.hidden_size, CONFIG.num_heads, CONFIG.head_dim
     q_proj = np.arange(N * H * D).reshape(N * H, D)
     o_proj = np.arange(D * N * H).reshape(D, N * H)
-    w_q = hf_table.read(
-        _weight("blocks/attention/w_q"), CONFIG, q_proj.__getitem__, (slice(None),) * 3
-    )
-    w_o = hf_table.read(
-        _weight("blocks/attention/w_o"), CONFIG, o_proj.__getitem__, (slice(None),) * 3
-    )
+    w_q = _weight("blocks/attention/w_q").read(q_proj.__getitem__, (slice(None),) * 3)
+    w_o = _weight("blocks/attention/w_o").read(o_proj.__getitem__, (slice(None),) * 3)
     for d in range(D):
         for n in range(N):
             for h in range(H):
@@ -61,17 +57,17 @@ def test_projection_elements_by_hand():
                 assert w_o[n, h, d] == o_proj[d, n * H + h]
 
 
-@pytest.mark.parametrize(("family", "weight"), WEIGHTS, ids=[f"{n}-{r.path}" for n, r in WEIGHTS])
-def test_write_inverts_read_and_slices_agree(family: str, weight: hf_table.Weight):
-    config = CONFIGS[family]
-    shape = hf_table.tensor_shape(weight, config)
-    tensor = np.random.default_rng(0).normal(size=shape)
-    ours_shape = hf_table.param_shape(weight, config)[len(hf_table.stack_shape(weight, config)) :]
-    whole = hf_table.read(weight, config, tensor.__getitem__, (slice(None),) * len(ours_shape))
+@pytest.mark.parametrize(
+    "weight", [w for _, w in WEIGHTS], ids=[f"{n}-{w.path}" for n, w in WEIGHTS]
+)
+def test_write_inverts_read_and_slices_agree(weight: hf_table.Weight):
+    tensor = np.random.default_rng(0).normal(size=weight.tensor_shape)
+    ours_shape = weight.param_shape[len(weight.stack_shape) :]
+    whole = weight.read(tensor.__getitem__, (slice(None),) * len(ours_shape))
     assert whole.shape == ours_shape
-    np.testing.assert_array_equal(hf_table.write(weight, config, whole), tensor)
+    np.testing.assert_array_equal(weight.write(whole), tensor)
     index = tuple(slice(n // 3, n - n // 4) for n in ours_shape)
-    part = hf_table.read(weight, config, tensor.__getitem__, index)
+    part = weight.read(tensor.__getitem__, index)
     np.testing.assert_array_equal(part, whole[index])
 
 
@@ -84,7 +80,7 @@ def test_a_slice_reads_no_more_than_it_needs():
         return np.zeros((24, 5))[index]
 
     index = (slice(1, 3), slice(2, 4), slice(4))
-    hf_table.read(_weight("blocks/attention/w_q"), CONFIG, fetch, index)
+    _weight("blocks/attention/w_q").read(fetch, index)
     assert asked == [(slice(8, 16), slice(1, 3))]
 
 
@@ -95,18 +91,18 @@ def test_rows_are_the_models_parameters(family: str, tied: bool):
     config = dataclasses.replace(CONFIGS[family], tie_embeddings=tied)
     params = traverse_util.flatten_dict(transformer.abstract_params(config), sep="/")
     weights = weights_of(config)
-    shapes = {weight.path: hf_table.param_shape(weight, config) for weight in weights}
+    shapes = {weight.path: weight.param_shape for weight in weights}
     assert len(shapes) == len(weights)
     assert shapes == {path: leaf.shape for path, leaf in params.items()}
-    names = [name for weight in weights for name in hf_table.tensor_names(weight, config)]
+    names = [name for weight in weights for name in weight.tensor_names]
     assert len(names) == len(set(names))
 
 
 def test_tensors_of_experts_are_in_the_order_of_the_stacking_axes():
     config = CONFIGS["qwen3_moe"]
     (weight,) = (weight for weight in weights_of(config) if weight.path == "blocks/moe/w_down")
-    assert hf_table.param_shape(weight, config) == (2, 3, 9, 5)
-    assert hf_table.tensor_names(weight, config) == (
+    assert weight.param_shape == (2, 3, 9, 5)
+    assert weight.tensor_names == (
         "model.layers.0.mlp.experts.0.down_proj.weight",
         "model.layers.0.mlp.experts.1.down_proj.weight",
         "model.layers.0.mlp.experts.2.down_proj.weight",

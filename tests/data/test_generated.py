@@ -83,10 +83,9 @@ def test_questions_repeat_only_in_strata_that_are_exhausted(
         assert len(counts) > 0.8 * len(problems)
 
 
-@pytest.mark.parametrize(("split", "n", "part"), [("dev", 1, "dev"), ("test", -1, "-1")])
-def test_bad_requests_are_refused(split: str, n: int, part: str) -> None:
-    with pytest.raises(ValueError, match=part):
-        generated.generate(split, n, seed=0)
+def test_an_unknown_split_is_refused() -> None:
+    with pytest.raises(ValueError, match="dev"):
+        generated.generate("dev", 1, seed=0)
 
 
 def test_demonstrations_show_both_decisions_of_train_problems() -> None:

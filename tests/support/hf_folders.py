@@ -111,9 +111,9 @@ def any_finite(shape: tuple[int, ...], dtype: np.dtype, seed: int) -> np.ndarray
 def write_random(folder: Path, config: ModelConfig, dtype: Dtype) -> dict[str, np.ndarray]:
     """A folder of `any_finite` tensors, written by the safetensors package; returns them."""
     names = {
-        name: hf_table.tensor_shape(weight, config)
+        name: weight.tensor_shape
         for weight in hf_table.family_of(config).weights_of(config)
-        for name in hf_table.tensor_names(weight, config)
+        for name in weight.tensor_names
     }
     tensors = {
         name: any_finite(shape, DTYPES[dtype], seed)

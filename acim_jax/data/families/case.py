@@ -12,11 +12,10 @@ from acim_jax.records import ExecutionResult, Status
 class Case:
     """One problem with its worked solutions.
 
-    key: the numbers (or names) that identify the problem, in a canonical order, without the
-        wording; a hash of it decides the split. chain: the reasoning of the text decision, without
-        the boxed answer. program: what a model would naturally write. outcome: what the executor
-        returns for it under the limits of `docs/problems.md`, known from the numbers, not by
-        running it.
+    key: the numbers (or names) that identify the problem, whatever the wording, in a canonical
+    order; a hash of it decides the split. chain: the reasoning of the text decision, without the
+    boxed answer. program: what a model would naturally write. outcome: what the executor returns
+    for it under the limits of `docs/problems.md`, known from the numbers, not by running it.
     """
 
     key: tuple[int | str, ...]
@@ -41,8 +40,7 @@ def case(
     outcome: ExecutionResult | None = None,
 ) -> Case:
     """A case whose program prints the answer, unless another `outcome` is given."""
-    outcome = outcome or printed(program, answer)
-    return Case(key, question, str(answer), chain, program, outcome)
+    return Case(key, question, str(answer), chain, program, outcome or printed(program, answer))
 
 
 def printed(program: str, value: object) -> ExecutionResult:

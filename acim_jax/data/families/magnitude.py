@@ -22,11 +22,9 @@ def lastdigit(rng: random.Random, level: int) -> Case:
     base, exponent = rng.choice(tuple(ENDINGS)), with_digits(rng, (2, 9, 12)[level])
     parity = ("even", "odd")[exponent % 2]
     answer = ENDINGS[base][exponent % 2]
+    power = f"{base}^{exponent}"
     question = rng.choice(
-        (
-            f"What is the last digit of {base}^{exponent}?",
-            f"Find the last digit of {base}^{exponent}.",
-        )
+        (f"What is the last digit of {power}?", f"Find the last digit of {power}.")
     )
     program = f"print({base}**{exponent}%10)"
     return case(
@@ -49,12 +47,9 @@ def oddsum(rng: random.Random, level: int) -> Case:
         lead, zeros = rng.choice([n for n in range(1, 13) if n % 10]), rng.choice(ZEROS[level])
         n = lead * 10**zeros
         chain = f"{lead}^2={lead * lead}, {zeros}+{zeros}={2 * zeros} zeros."
+    odds = f"the first {n} odd numbers"
     question = rng.choice(
-        (
-            f"Find the sum of the first {n} odd numbers.",
-            f"What is the sum of the first {n} odd numbers?",
-            f"Add the first {n} odd numbers.",
-        )
+        (f"Find the sum of {odds}.", f"What is the sum of {odds}?", f"Add {odds}.")
     )
     program = f"print(sum(2*i+1 for i in range({n})))"
     outcome = timed_out(program) if level else None
@@ -71,11 +66,9 @@ def multiples(rng: random.Random, level: int) -> Case:
         zeros = rng.choice(ZEROS[level])
         n = d * quotient * 10**zeros
         chain = f"{d * quotient}/{d}={quotient}, {zeros} zeros."
+    span = f"from 1 to {n}"
     question = rng.choice(
-        (
-            f"How many multiples of {d} are there from 1 to {n}?",
-            f"Count the multiples of {d} from 1 to {n}.",
-        )
+        (f"How many multiples of {d} are there {span}?", f"Count the multiples of {d} {span}.")
     )
     program = f"print(len([x for x in range(1,{n}+1) if x%{d}==0]))"
     outcome = timed_out(program) if level else None
@@ -83,10 +76,8 @@ def multiples(rng: random.Random, level: int) -> Case:
 
 
 def division(rng: random.Random, level: int) -> Case:
-    """How many times d goes into a number like 12000...0006, of about 5, 19 or 22 digits.
-
-    The program divides floats, which hold 53 bits: what stands after many zeros is rounded away.
-    """
+    """How many times d goes into a number like 12000...0006, of about 5, 19 or 22 digits. The
+    program divides floats, which hold 53 bits: what stands after many zeros is rounded away."""
     d, quotient = _exact_division(rng, 4)
     last = rng.randint(1, 9 // d)
     zeros = rng.choice(INNER_ZEROS[level])

@@ -38,10 +38,8 @@ def word(rng: random.Random, level: int) -> Case:
 
 
 def order(rng: random.Random, level: int) -> Case:
-    """Who is the tallest or shortest of 2, 3 or 4; the facts go from tall to short or back.
-
-    The program sorts the facts as a graph with networkx, which the executor does not offer.
-    """
+    """Who is the tallest or shortest of 2, 3 or 4; the facts go from tall to short or back. The
+    program sorts the facts as a graph with networkx, which the executor does not offer."""
     names = rng.sample(NAMES, level + 2)
     pairs = list(itertools.pairwise(names))
     if rng.random() < 0.5:
@@ -64,10 +62,8 @@ def order(rng: random.Random, level: int) -> Case:
 
 
 def units(rng: random.Random, level: int) -> Case:
-    """Unit conversions by powers of ten: up to 30 (0), 3 digits (1), one decimal place (2).
-
-    The program uses pint, which the executor does not offer.
-    """
+    """Unit conversions by powers of ten: up to 30 (0), 3 digits (1), one decimal place (2). The
+    program uses pint, which the executor does not offer."""
     large, small, factor = rng.choice(UNITS)
     match level:
         case 0:
