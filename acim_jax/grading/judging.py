@@ -22,11 +22,9 @@ class _Log:
     """Operations that have answers, and those that a test asked for after them."""
 
     def __init__(self, operations: list[Any], answers: list[str]) -> None:
-        self.operations = operations
-        self.answers = answers
+        self.operations, self.answers = operations, answers
         self.texts = [json.dumps(operation) for operation in operations]
-        self.at = 0
-        self.asked: list[Any] = []
+        self.at, self.asked = 0, list[Any]()
 
     def perform(self, *operation: Any) -> Any:
         """What the operation gives. Answers that the test does not ask for are skipped."""
@@ -37,9 +35,6 @@ class _Log:
             return self._known(index)
         self.asked.append(operation)
         return _Unknown(self, {"result": self.at + len(self.asked) - 1}, True)
-
-    def script(self) -> list[Any]:
-        return [*self.operations[: self.at], *self.asked]
 
     def _known(self, index: int) -> Any:
         answer = json.loads(self.answers[index])
@@ -72,8 +67,7 @@ class _Remote:
         return target
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        named_data = {"dict": [[key, encode(value)] for key, value in named.items()]}
-        return self._perform("call", [encode(value) for value in arguments], named_data)
+        return self._perform("call", encode(list(arguments)), encode(named))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -96,28 +90,23 @@ class _Unknown(_Remote):
     def __float__(self) -> float:
         return 1.0
 
-    __index__ = __len__ = __int__
+    def __hash__(self) -> int:
+        return 0
 
     def __iter__(self) -> Any:
         return iter(())
 
-    def __contains__(self, _: object) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        return 0
-
     def _nowhere(self, *_: object) -> Any:
         return _Unknown(object.__getattribute__(self, "_state")[0], None, True)
-
-    __getitem__ = __abs__ = __neg__ = __round__ = _nowhere
-    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _nowhere
-    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = _nowhere
 
     def _agrees(self, _: object) -> Any:
         return True
 
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _agrees
+    __index__ = __len__ = __int__
+    __getitem__ = __abs__ = __neg__ = __round__ = _nowhere
+    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _nowhere
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = _nowhere
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __contains__ = _agrees
 
 
 class _Asserts(ast.NodeTransformer):
@@ -155,7 +144,9 @@ def judge(
         passed = True
     except Exception:
         passed = False
-    return {"operations": log.script()} if log.asked else {"passed": passed}
+    if log.asked:
+        return {"operations": [*log.operations[: log.at], *log.asked]}
+    return {"passed": passed}
 
 
 def _asked_of_program(tree: ast.AST, entry_point: str, namespace: dict[str, Any]) -> set[str]:

@@ -44,15 +44,16 @@ def warm_up() -> None:
 
 def equal(prediction: str, answer: str) -> bool:
     """Whether `prediction` is mathematically the reference `answer`. Both are LaTeX, unboxed."""
-    gold = _parse(answer)
-    mine = _parse(prediction)
+    gold, mine = _parse(answer), _parse(prediction)
     if not gold or not mine:
         return False
-    if not _has_floats(gold[0]) and isinstance(mine[0], sympy.Basic | sympy.MatrixBase):
+    gold_is_exact = isinstance(gold[0], str) or not gold[0].has(sympy.Float)
+    if gold_is_exact and not isinstance(mine[0], str):
         mine[0] = _without_floats(mine[0])
-    verdict = _numbers_agree(*_with_imaginary_unit(mine[0], gold[0]))
-    if verdict is not None:
-        return verdict
+    if isinstance(mine[0], sympy.Expr) and isinstance(gold[0], sympy.Expr):
+        verdict = _numbers_agree(*_with_imaginary_unit(mine[0], gold[0]))
+        if verdict is not None:
+            return verdict
     return math_verify.verify(gold, mine, timeout_seconds=0)
 
 
@@ -60,21 +61,16 @@ def _parse(text: str) -> list[Parsed]:
     return math_verify.parse(rf"\boxed{{{text}}}", _LATEX, parsing_timeout=0)
 
 
-def _with_imaginary_unit(mine: Parsed, gold: Parsed) -> tuple[Parsed, Parsed]:
+def _with_imaginary_unit(mine: sympy.Expr, gold: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
     """A lone `i` among numbers is the imaginary unit; beside other variables it is an index."""
-    if not (isinstance(mine, sympy.Expr) and isinstance(gold, sympy.Expr)):
-        return mine, gold
     free = mine.free_symbols | gold.free_symbols
-    if {str(symbol) for symbol in free} != {"i"}:
-        return mine, gold
-    units: dict[Any, Any] = dict.fromkeys(free, sympy.I)
+    is_unit = {str(symbol) for symbol in free} == {"i"}
+    units: dict[Any, Any] = dict.fromkeys(free, sympy.I) if is_unit else {}
     return mine.xreplace(units), gold.xreplace(units)
 
 
-def _numbers_agree(mine: Parsed, gold: Parsed) -> bool | None:
+def _numbers_agree(mine: sympy.Expr, gold: sympy.Expr) -> bool | None:
     """Compares two closed numbers by value; None if either is something else."""
-    if not (isinstance(mine, sympy.Expr) and isinstance(gold, sympy.Expr)):
-        return None
     if mine.free_symbols or gold.free_symbols or not (mine.is_number and gold.is_number):
         return None
     tolerance = DECIMAL_TOLERANCE if gold.has(sympy.Float) else EXACT_TOLERANCE
@@ -84,10 +80,6 @@ def _numbers_agree(mine: Parsed, gold: Parsed) -> bool | None:
     if not (gap.is_Float or gap.is_zero) or not (size.is_Float or size.is_zero):
         return None
     return bool(gap <= tolerance * size)
-
-
-def _has_floats(thing: Parsed) -> bool:
-    return not isinstance(thing, str) and thing.has(sympy.Float)
 
 
 def _without_floats(thing: Any) -> Any:

@@ -18,6 +18,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,10 +63,10 @@ class _Case:
 
     program: int
     sources: tuple[str, ...]
-    printed: InputOutput | None
-    preface: str
-    test: str
-    entry_point: str
+    printed: InputOutput | None = None
+    preface: str = ""
+    test: str = ""
+    entry_point: str = ""
     operations: list[object] = dataclasses.field(default_factory=list[object])
     answers: list[str] = dataclasses.field(default_factory=list[str])
     verdict: bool | None = None
@@ -74,10 +75,8 @@ class _Case:
 
 def candidate(response: str, markup: Markup) -> str | None:
     """The last complete program of a response, in the markup's fences or in Markdown's."""
-    own = re.compile(
-        re.escape(markup.code_open) + r"(.*?)" + re.escape(markup.code_close), re.DOTALL
-    )
-    found = own.findall(response) or _FENCED.findall(response)
+    own = re.escape(markup.code_open) + r"(.*?)" + re.escape(markup.code_close)
+    found = re.findall(own, response, re.DOTALL) or _FENCED.findall(response)
     return found[-1] if found else None
 
 
@@ -94,7 +93,7 @@ def score_all(
         if code is not None
         for test in problem.tests
     ]
-    _judge_prints([case for case in cases if case.printed is not None], programs)
+    _judge_prints(cases, programs)
     _judge_calls([case for case in cases if case.printed is None], programs, judges)
     results: list[Score] = []
     for index, (_, problem) in enumerate(pairs):
@@ -106,14 +105,8 @@ def score_all(
 
 def _judge_prints(cases: Sequence[_Case], programs: Executor) -> None:
     pairs = [(case, case.printed) for case in cases if case.printed is not None]
-    futures = [
-        programs.submit(
-            _harness("run_with_input", case.sources[0], printed.stdin), output_chars=_MAX_CHARS
-        )
-        for case, printed in pairs
-    ]
-    for (case, printed), future in zip(pairs, futures, strict=True):
-        result = future.result()
+    calls = [("run_with_input", case.sources[0], printed.stdin) for case, printed in pairs]
+    for (case, printed), result in zip(pairs, _run(calls, programs), strict=True):
         ended_well = result.status is Status.OK and not result.truncated
         case.verdict = ended_well and _lines(result.stdout) == _lines(printed.stdout)
         case.infra = result.status is Status.INFRA
@@ -130,32 +123,26 @@ def _case(index: int, code: str, problem: Problem, test: str | InputOutput) -> _
     The program is given the imports of the set-up, and the question's own imports and helpers.
     """
     if isinstance(test, InputOutput):
-        return _Case(index, (code,), test, "", "", "")
+        return _Case(index, (code,), printed=test)
     name, question = problem.entry_point, problem.question
-    preface = question if name and _is_python(question) else ""
+    preface = question if name and _statements(question) is not None else ""
     if name and not re.search(rf"\bdef\s+{re.escape(name)}\b", code):
         sources = (f"{question}\n{code}",)
     else:
         sources = (preface, code)
     whole = f"{problem.test_setup}\n{test}" if problem.test_setup else test
-    sources = (_imports(problem.test_setup), *sources)
-    return _Case(index, tuple(filter(None, sources)), None, preface, whole, name)
+    setup = _statements(problem.test_setup) or []
+    imports = [ast.unparse(one) for one in setup if isinstance(one, ast.Import | ast.ImportFrom)]
+    sources = tuple(filter(None, ("\n".join(imports), *sources)))
+    return _Case(index, sources, preface=preface, test=whole, entry_point=name)
 
 
-def _is_python(text: str) -> bool:
+def _statements(text: str) -> list[ast.stmt] | None:
+    """Of a piece of Python; None if it is none."""
     try:
-        ast.parse(text)
+        return ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
-
-
-def _imports(code: str) -> str:
-    """The import statements of a piece of code, alone."""
-    if not _is_python(code):
-        return ""
-    imports = [one for one in ast.parse(code).body if isinstance(one, ast.Import | ast.ImportFrom)]
-    return "\n".join(ast.unparse(one) for one in imports)
+        return None
 
 
 def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: ConfinedFunction) -> None:
@@ -172,25 +159,17 @@ def _find_calls(cases: Iterable[_Case], judges: ConfinedFunction) -> None:
     equal: dict[tuple[str, str, str], list[_Case]] = {}
     for case in cases:
         equal.setdefault((case.preface, case.test, case.entry_point), []).append(case)
-    first = [group[0] for group in equal.values()]
-    _ask_judges(first, judges)
-    for leader, group in zip(first, equal.values(), strict=True):
-        for case in group[1:]:
+    _ask_judges([leader for leader, *_ in equal.values()], judges)
+    for leader, *others in equal.values():
+        for case in others:
             case.operations = leader.operations
             case.verdict, case.infra = leader.verdict, leader.infra
 
 
 def _ask_programs(cases: Sequence[_Case], programs: Executor) -> None:
     mark = secrets.token_hex(8)
-    futures = [
-        programs.submit(
-            _harness("answer_calls", list(case.sources), case.operations, mark),
-            output_chars=_MAX_CHARS,
-        )
-        for case in cases
-    ]
-    for case, future in zip(cases, futures, strict=True):
-        result = future.result()
+    calls = [("answer_calls", case.sources, case.operations, mark) for case in cases]
+    for case, result in zip(cases, _run(calls, programs), strict=True):
         case.answers = _marked(result, mark)
         case.infra = result.status is Status.INFRA
         if len(case.answers) != len(case.operations):
@@ -236,7 +215,11 @@ def _source() -> str:
     return Path(__file__).with_name("remote_calls.py").read_text(encoding="utf-8")
 
 
-def _harness(function: str, *arguments: object) -> str:
-    """The text that calls one function of `remote_calls.py` where programs run."""
-    # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
-    return f"exec({_source()!a})\n{function}(*json.loads({json.dumps(arguments)!a}))\n"
+def _run(calls: Sequence[tuple[object, ...]], programs: Executor) -> list[ExecutionResult]:
+    """Calls functions of `remote_calls.py`, given with their arguments, where programs run."""
+    futures: list[Future[ExecutionResult]] = []
+    for function, *arguments in calls:
+        # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
+        code = f"exec({_source()!a})\n{function}(*json.loads({json.dumps(arguments)!a}))\n"
+        futures.append(programs.submit(code, output_chars=_MAX_CHARS))
+    return [future.result() for future in futures]
