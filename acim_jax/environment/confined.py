@@ -6,30 +6,42 @@ function in confinement brings a `Job` of its own.
 
 import concurrent.futures
 import dataclasses
-import functools
 import importlib.util
 import logging
 import math
 import shutil
+import signal
 import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from acim_jax.environment import ending, measurements
+from acim_jax.environment import child, measurements
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.ending import Ending
-from acim_jax.environment.job import Job
+from acim_jax.environment.protocol import Job
 from acim_jax.environment.sandbox import protection
 from acim_jax.environment.sandbox.limits import Limits
 from acim_jax.environment.server_pool import ServerPool
+from acim_jax.records import Status
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Opened = TypeVar("Opened", bound="ConfinedFunction")
+
+
+class Ending(NamedTuple):
+    """How a child ended. exit_code: of the job's function; negative for a signal, None for a
+    failure of ours."""
+
+    status: Status
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    truncated: bool
+    wall_s: float
 
 
 class ConfinedFunction:
@@ -82,13 +94,10 @@ class ConfinedFunction:
         timeout_s = self.config.timeout_s if timeout_s is None else timeout_s
         if not (math.isfinite(timeout_s) and timeout_s > 0):
             raise ValueError(f"A program's timeout must be a positive number, got {timeout_s}.")
-        request = {
-            "arguments": arguments,
-            "timeout_s": timeout_s,
-            "output_chars": self.config.output_chars if output_chars is None else output_chars,
-        }
-        read = functools.partial(ending.of_reply, self.config.cpu_seconds)
-        return self._pool.submit(request, lambda reply: convert(read(reply)))
+        output_chars = self.config.output_chars if output_chars is None else output_chars
+        request = {"arguments": arguments, "timeout_s": timeout_s, "output_chars": output_chars}
+        cpu_seconds = self.config.cpu_seconds
+        return self._pool.submit(request, lambda reply: convert(_ending(cpu_seconds, reply)))
 
     def take_measurements(self) -> measurements.Measurements:
         """Latency, wait in the queue and failures of ours since the last call."""
@@ -103,6 +112,24 @@ class ConfinedFunction:
 def _remove(pool: ServerPool, scratch: Path) -> None:
     pool.stop_servers()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _ending(cpu_seconds: float, reply: Mapping[str, Any]) -> Ending:
+    """What a server's reply says of a child under a limit of `cpu_seconds`: from its wait status
+    and the server's clock alone."""
+    if "infra" in reply:
+        return Ending(Status.INFRA, None, "", reply["infra"], False, 0.0)
+    stderr, code = reply["stderr"], reply["exit"]
+    if reply["reason"] == "disk":
+        stderr += "killed: its files took too much room, or were too many\n"
+    spent = code == -signal.SIGKILL and reply["cpu_s"] >= cpu_seconds  # RLIMIT_CPU's last word
+    if reply["reason"] == "timeout" or -code in (signal.SIGPROF, signal.SIGXCPU) or spent:
+        status = Status.TIMEOUT
+    elif code < 0:
+        status = Status.BLOCKED if code == -signal.SIGSYS else Status.KILLED
+    else:
+        status = {0: Status.OK, child.MEMORY_EXIT: Status.MEMORY}.get(code, Status.ERROR)
+    return Ending(status, code, reply["stdout"], stderr, reply["truncated"], reply["wall_s"])
 
 
 def _check_protection(missing: Mapping[protection.Layer, str], wanted: protection.Level) -> None:

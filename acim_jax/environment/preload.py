@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from acim_jax.environment.job import Job
+from acim_jax.environment.protocol import Job
 
 _PACKAGE = "acim_jax"
 

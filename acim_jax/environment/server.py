@@ -20,6 +20,8 @@ from acim_jax.environment.sandbox import protection
 _START_S = 120.0
 #: The server answers at its child's deadline; this much later it counts as hung.
 _GRACE_S = 30.0
+#: How long the process that forks may take to end after the server was killed.
+_PATIENCE_S = 10.0
 
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); "
@@ -32,8 +34,8 @@ class ServerDied(Exception):
     """The server ended or hung; the request it was given has no result."""
 
 
-class ServerFailedToStart(RuntimeError):
-    """The server could not load what it needs; another one would fail in the same way."""
+class ExecutorFailure(RuntimeError):
+    """Servers cannot start, fail too often, or are closed: a fault of ours, of no program."""
 
 
 class Server:
@@ -45,12 +47,10 @@ class Server:
     def __init__(self, setup: Mapping[str, Any], root: Path) -> None:
         self._scratch = _new_folder(root)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `stop`)
-        self._ready = False
         self._missing: Mapping[protection.Layer, str] | None = None
         self._ending = -1  # readable when the process that forks has ended
-        self._reading = threading.Lock()
-        self._writing = threading.Lock()
-        self._serial = 0
+        self._reading, self._writing = threading.Lock(), threading.Lock()
+        self._ready, self._serial = False, 0
         # -S and -P keep everything but the standard library off the import path; the environment
         # is made from nothing, so that a program finds no secret in it.
         self._process = subprocess.Popen(
@@ -72,25 +72,23 @@ class Server:
     def missing(self) -> Mapping[protection.Layer, str]:
         """Reason by layer of protection not in force; known before the server is ready.
 
-        Raises `ServerFailedToStart`.
+        Raises `ExecutorFailure`.
         """
         with self._reading:
-            if self._missing is not None:
-                return self._missing
-            reply = self._read_start()
-            if hasattr(os, "pidfd_open"):
-                with contextlib.suppress(OSError):  # it has ended already
-                    self._ending = os.pidfd_open(reply["pid"])
-            missing: Mapping[protection.Layer, str] = reply["missing"]
-            self._missing = missing
-            return missing
+            if self._missing is None:
+                reply = self._read_start()
+                if hasattr(os, "pidfd_open"):
+                    with contextlib.suppress(OSError):  # it has ended already
+                        self._ending = os.pidfd_open(reply["pid"])
+                self._missing = reply["missing"]
+            return self._missing or {}
 
     def request(
         self, message: Mapping[str, Any], is_wanted: Callable[[], bool]
     ) -> dict[str, Any] | None:
         """Has one child run and returns the server's reply; None if it was not wanted any more.
 
-        Raises `ServerDied`, and `ServerFailedToStart` if the server was never ready.
+        Raises `ServerDied`, and `ExecutorFailure` if the server was never ready.
         """
         self.missing()
         if not self._ready:
@@ -126,13 +124,13 @@ class Server:
         try:
             reply = protocol.receive(self._replies, time.monotonic() + _START_S)
         except (TimeoutError, ValueError) as error:
-            raise ServerFailedToStart(f"executor server did not get ready: {error}") from error
+            raise ExecutorFailure(f"executor server did not get ready: {error}") from error
         if reply is None:
             self._stderr.seek(0)
             text = self._stderr.read().decode("utf-8", "replace")
-            raise ServerFailedToStart(f"executor server ended while it started:\n{text}")
+            raise ExecutorFailure(f"executor server ended while it started:\n{text}")
         if "error" in reply:
-            raise ServerFailedToStart(f"executor server could not start:\n{reply['error']}")
+            raise ExecutorFailure(f"executor server could not start:\n{reply['error']}")
         return reply
 
     def kill(self) -> None:
@@ -144,21 +142,17 @@ class Server:
         """Ends the server, reaps it, and removes its scratch folder."""
         self.kill()
         self._process.wait()
-        self._wait_for_forking_process()
+        if self._ending >= 0:  # with namespaces it is the killed process's child, and dies after it
+            poll = select.poll()
+            poll.register(self._ending, select.POLLIN)
+            poll.poll(_PATIENCE_S * 1000)
+            os.close(self._ending)
+            self._ending = -1
         with self._writing:
             for stream in (self._process.stdin, self._process.stdout, self._stderr):
                 if stream is not None:
                     stream.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def _wait_for_forking_process(self, patience_s: float = 10.0) -> None:
-        """With namespaces it is a child of the killed process, and dies just after it."""
-        if self._ending >= 0:
-            poll = select.poll()
-            poll.register(self._ending, select.POLLIN)
-            poll.poll(patience_s * 1000)
-            os.close(self._ending)
-            self._ending = -1
 
 
 def _new_folder(root: Path) -> Path:

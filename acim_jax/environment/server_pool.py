@@ -13,14 +13,10 @@ from acim_jax.environment import measurements
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.measurements import Ledger
 from acim_jax.environment.sandbox import protection
-from acim_jax.environment.server import Server, ServerDied, ServerFailedToStart
+from acim_jax.environment.server import ExecutorFailure, Server, ServerDied
 
 Reply = dict[str, Any]
 T = TypeVar("T")
-
-
-class ExecutorFailure(RuntimeError):
-    """Servers cannot start, fail too often, or are closed: a fault of ours, of no program."""
 
 
 class Ticket(concurrent.futures.Future[T]):
@@ -73,10 +69,7 @@ class ServerPool:
 
     def missing(self) -> Mapping[protection.Layer, str]:
         """Reason by layer of protection that is not in force. Raises `ExecutorFailure`."""
-        try:
-            return self._servers[0].missing()
-        except ServerFailedToStart as error:
-            raise ExecutorFailure(str(error)) from error
+        return self._servers[0].missing()
 
     def submit(self, request: Mapping[str, Any], convert: Callable[[Reply], T]) -> Ticket[T]:
         """Puts a request into the queue; blocks while the queue is full.
@@ -97,7 +90,7 @@ class ServerPool:
                 return ticket
 
     def close(self) -> None:
-        """Kills what runs, cancels what waits, and ends servers and threads."""
+        """Kills what runs, cancels what waits, and ends the threads."""
         self._closed = True
         with self._lock:
             for server in self._servers:
@@ -111,7 +104,6 @@ class ServerPool:
             self._queue.put(None)
         for thread in self._threads:
             thread.join()
-        self.stop_servers()
 
     def stop_servers(self) -> None:
         """Ends the servers, removes their folders, and lets idle threads end."""
@@ -165,27 +157,19 @@ class ServerPool:
                 reply = server.request(task.request, lambda: not task.ticket.cancelled())
             except ServerDied as error:
                 reply = {"infra": str(error)}
-            except ServerFailedToStart as error:
-                raise ExecutorFailure(str(error)) from error
             finally:
                 with self._lock:
                     del self._running[task.ticket]
-            if reply is not None and "infra" not in reply and not _is_trusted(reply):
+            if reply is None:
+                return None
+            if "infra" not in reply:
+                if reply["confined"] or reply["reason"] == "cancelled":  # perhaps before it was
+                    return reply
                 reply = {"infra": f"a child could not be confined: {reply['stderr']}"}
-            if reply is None or "infra" not in reply:
-                return reply
-            self._replace(slot, server)
+            server.stop()
+            with self._lock:
+                if self._closed:
+                    raise ExecutorFailure("The executor was closed while the program ran.")
+                self._servers[slot] = Server(self._setup, self._root)
             self._ledger.count("restarts")
         return reply
-
-    def _replace(self, slot: int, server: Server) -> None:
-        server.stop()
-        with self._lock:
-            if self._closed:
-                raise ExecutorFailure("The executor was closed while the program ran.")
-            self._servers[slot] = Server(self._setup, self._root)
-
-
-def _is_trusted(reply: Reply) -> bool:
-    """The child was confined. A cancelled one may have been ended before that."""
-    return reply["confined"] or reply["reason"] == "cancelled"

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from acim_jax.environment import child, protocol, scratch
 from acim_jax.environment.capture import Capture
@@ -21,14 +21,6 @@ from acim_jax.environment.sandbox.confinement import Confinement
 
 #: How often the scratch folder is measured where no file system of its own bounds it.
 _DISK_TICK_S = 0.1
-
-
-class _End(NamedTuple):
-    """exit_code: negative for a signal. reason: why it was killed; "" if it ended by itself."""
-
-    exit_code: int
-    cpu_s: float
-    reason: str
 
 
 class Supervisor:
@@ -79,17 +71,15 @@ class Supervisor:
             if not self.alone:  # in a namespace of its own it dies with the server
                 with contextlib.suppress(BrokenPipeError):  # `_watch` sees that nobody reads it
                     protocol.send(replies, {"pid": pid})
-            end = self._watch(pid, (out, err), begin + request["timeout_s"], request["serial"])
+            ended = self._watch(pid, (out, err), begin + request["timeout_s"], request["serial"])
             wall = time.monotonic() - begin
             self._kill_rest(pid)
             out.drain()
             err.drain()
         stdout, stderr = out.text(), err.text()
         return {
+            **ended,
             "confined": out.marked,
-            "reason": end.reason,
-            "exit": end.exit_code,
-            "cpu_s": end.cpu_s,
             "wall_s": wall,
             "stdout": stdout.text,
             "stderr": stderr.text,
@@ -101,8 +91,13 @@ class Supervisor:
             sys.modules.pop(name, None)
         return self.function(*arguments)
 
-    def _watch(self, pid: int, captures: Sequence[Capture], deadline: float, serial: int) -> _End:
-        """Reads output until the child has ended or must end, and reaps it."""
+    def _watch(
+        self, pid: int, captures: Sequence[Capture], deadline: float, serial: int
+    ) -> dict[str, Any]:
+        """Reads output until the child has ended or must end, and reaps it.
+
+        exit: negative for a signal. reason: why it was killed; "" if it ended by itself.
+        """
         poll = select.poll()
         for fd in (self.wake_read, self.control, *(capture.fd for capture in captures)):
             poll.register(fd, select.POLLIN)
@@ -112,8 +107,8 @@ class Supervisor:
         while True:
             ended, status, usage = os.wait4(pid, 0 if reason else os.WNOHANG)
             if ended:
-                seconds = usage.ru_utime + usage.ru_stime
-                return _End(os.waitstatus_to_exitcode(status), seconds, reason)
+                seconds, code = usage.ru_utime + usage.ru_stime, os.waitstatus_to_exitcode(status)
+                return {"exit": code, "cpu_s": seconds, "reason": reason}
             now = time.monotonic()
             until = min(deadline, tick) if self.measured else deadline
             events = poll.poll((until - now) * 1000 + 1) if until > now else []

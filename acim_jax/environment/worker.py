@@ -11,7 +11,7 @@ import traceback
 from typing import Any
 
 from acim_jax.environment import preload, protocol, scratch
-from acim_jax.environment.job import Job
+from acim_jax.environment.protocol import Job
 from acim_jax.environment.sandbox import confinement, limits, memory
 from acim_jax.environment.supervisor import Supervisor
 

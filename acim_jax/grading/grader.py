@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.confined import ConfinedFunction
-from acim_jax.environment.ending import Ending
-from acim_jax.environment.job import Job
+from acim_jax.environment.confined import ConfinedFunction, Ending
+from acim_jax.environment.protocol import Job
 from acim_jax.grading import answers, extraction, spelling, symbolic_job
 from acim_jax.grading.answers import Grade
 from acim_jax.grading.config import GraderConfig

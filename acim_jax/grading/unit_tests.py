@@ -22,8 +22,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
-from acim_jax.environment.confined import ConfinedFunction
-from acim_jax.environment.ending import Ending
+from acim_jax.environment.confined import ConfinedFunction, Ending
 from acim_jax.environment.executor import Executor
 from acim_jax.markup import Markup
 from acim_jax.records import ExecutionResult, InputOutput, Problem, Status

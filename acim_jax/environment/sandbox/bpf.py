@@ -5,6 +5,7 @@ pointer (8), six 64-bit arguments (16 …). All offsets assume a little-endian m
 """
 
 import ctypes
+import itertools
 import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -85,16 +86,11 @@ def dispatch(actions: Mapping[int, Code], default: Code) -> Code:
     Every leaf must end the filter. It is a tree, not a list, since the kernel runs the filter on
     every number when it is installed, which happens once per program.
     """
-    starts: list[tuple[int, Code]] = [(0, default)]
+    starts = {0: default}
     for number in sorted(actions):
-        if starts[-1][0] == number:
-            starts.pop()
-        starts += [(number, actions[number]), (number + 1, default)]
-    merged = starts[:1]
-    for start, code in starts[1:]:
-        if code != merged[-1][1]:
-            merged.append((start, code))
-    return _tree(merged)
+        starts |= {number: actions[number], number + 1: default}
+    ranges = itertools.groupby(starts.items(), key=lambda start: start[1])
+    return _tree([next(same) for _, same in ranges])
 
 
 def _tree(ranges: Sequence[tuple[int, Code]]) -> Code:

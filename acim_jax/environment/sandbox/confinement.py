@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from acim_jax.environment import scratch as scratches
 from acim_jax.environment.sandbox import (
-    identity,
     kernel,
     landlock,
     limits,
@@ -76,10 +75,10 @@ def enter(
         return Confinement(limits_, scratch, missing, os.getpid())
     missing = dict.fromkeys(leave_out, "left out on request")
     read = _readable(folders)
-    user = None if "user_change" in missing else identity.unused_user(os.getpid())
-    if user is None and "user_change" not in missing:
-        root = os.geteuid() == 0
-        missing["user_change"] = "root may not change users here" if root else "not run by root"
+    user = None if "user_change" in missing else trial.unused_user(os.getpid())
+    if user is None:
+        reason = "root may not change users here" if os.geteuid() == 0 else "not run by root"
+        missing.setdefault("user_change", reason)
     has_user_namespace = _attempt("namespaces", missing, namespaces.leave_host)
     counted_alone = user is not None or bool(has_user_namespace)
     limits_ = dataclasses.replace(limits_, tasks=limits.task_limit(counted_alone=counted_alone))
@@ -131,46 +130,38 @@ def _test(wanted: Confinement, folders: Sequence[str]) -> Confinement:
     """
     missing = dict(wanted.missing)
     for layer in _OF_EACH_CHILD:
-        if layer in missing:
-            continue
-        needed = {layer, "no_new_privileges"}
-        others: dict[Layer, str] = {
-            name: "" for name in LAYERS if name not in needed or name in missing
-        }
-        reason = _try(dataclasses.replace(wanted, missing=others), folders)
-        if reason:
-            missing[layer] = reason
+        if layer not in missing:
+            needed = {layer, "no_new_privileges"} - missing.keys()
+            alone = dataclasses.replace(wanted, missing=dict.fromkeys({*LAYERS} - needed, ""))
+            if reason := _try(alone, folders):
+                missing[layer] = reason
     proven = dataclasses.replace(wanted, missing=missing)
-    reason = _try(proven, folders)
-    if reason:
+    if reason := _try(proven, folders):
         raise OSError(f"the layers of protection do not work together: {reason}")
     return proven
 
 
 def _try(confinement: Confinement, folders: Sequence[str]) -> str:
     """Has a confined child try what its layers forbid; says what went wrong, "" if nothing."""
-    _give_scratch(confinement)
-    server = os.getpid()
+    held, server = confinement.layers, os.getpid()
+    if os.geteuid() == 0:  # the user that children become owns the scratch folder
+        user = confinement.user or 0 if "user_change" in held else 0
+        os.chown(confinement.scratch, user, user)
 
     def confined() -> str:
         confine(confinement, server)
-        return _what_is_open(confinement, folders)
+        for folder in folders:
+            os.listdir(folder)  # what children import must stay readable
+        with open(os.path.join(confinement.scratch, "trial"), "wb") as file:
+            file.write(b"x")
+        os.remove(file.name)
+        if "landlock" in held and _works(lambda: os.listdir("/")):
+            return "the root folder can be listed"
+        if "seccomp" in held and _works(lambda: os.fork() or os._exit(0)):
+            return "a process can be started"
+        return ""
 
     return trial.failure(confined)
-
-
-def _what_is_open(confinement: Confinement, folders: Sequence[str]) -> str:
-    held = confinement.layers
-    for folder in folders:
-        os.listdir(folder)  # what children import must stay readable
-    with open(os.path.join(confinement.scratch, "trial"), "wb") as file:
-        file.write(b"x")
-    os.remove(file.name)
-    if "landlock" in held and _works(lambda: os.listdir("/")):
-        return "the root folder can be listed"
-    if "seccomp" in held and _works(lambda: os.fork() or os._exit(0)):
-        return "a process can be started"
-    return ""
 
 
 def _works(action: Callable[[], object]) -> bool:
@@ -181,13 +172,6 @@ def _works(action: Callable[[], object]) -> bool:
     return True
 
 
-def _give_scratch(confinement: Confinement) -> None:
-    """Makes the user that children become the owner of the scratch folder."""
-    if kernel.IS_LINUX and os.geteuid() == 0:
-        user = confinement.user if "user_change" in confinement.layers else 0
-        os.chown(confinement.scratch, user or 0, user or 0)
-
-
 def confine(confinement: Confinement, server: int) -> None:
     """Puts this freshly forked child under all layers and limits. Raises `OSError`, `ValueError`.
 
@@ -196,7 +180,7 @@ def confine(confinement: Confinement, server: int) -> None:
     limits.impose(confinement.limits)
     held = confinement.layers
     if "user_change" in held:
-        identity.become(confinement.user or 0)
+        trial.become(confinement.user or 0)
     if "no_capabilities" in held:
         kernel.drop_capabilities()
     if kernel.IS_LINUX:  # after the change of user, which undoes it
