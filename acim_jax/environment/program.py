@@ -72,7 +72,11 @@ def _run(code: str, name: str, namespace: dict[str, object]) -> int:
         os.write(2, b"MemoryError\n")
         exit_code = child.MEMORY_EXIT
     except BaseException as error:
-        _print_error(error, name)
+        frame = error.__traceback__
+        while frame is not None and frame.tb_frame.f_code.co_filename != name:
+            frame = frame.tb_next  # without the frames of this module
+        # A program that replaced or closed sys.stderr still gets its traceback.
+        traceback.print_exception(type(error), error, frame, file=child.text_stream(2, "w"))
         exit_code = 1
     for stream in (sys.stdout, sys.stderr, out, err):
         try:
@@ -98,12 +102,3 @@ def _system_exit_code(stop: SystemExit) -> int:
         return (stop.code or 0) & 0xFF
     print(stop.code, file=sys.stderr)
     return 1
-
-
-def _print_error(error: BaseException, name: str) -> None:
-    """Prints the traceback without the frames of this module."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code.co_filename != name:
-        frame = frame.tb_next
-    # A program that replaced or closed sys.stderr still gets its traceback.
-    traceback.print_exception(type(error), error, frame, file=child.text_stream(2, "w"))

@@ -39,15 +39,10 @@ def main() -> None:
 
 def _prepare_and_serve(setup: dict[str, Any], requests: int, replies: int) -> None:
     try:
-        entered = confinement.enter(
-            limits.Limits(**setup["limits"]),
-            setup["scratch"],
-            setup["folders"],
-            setup["leave_out"],
-        )
+        most = limits.Limits(**setup["limits"])
+        entered = confinement.enter(most, setup["scratch"], setup["folders"], setup["leave_out"])
         protocol.send(replies, {"pid": entered.server, "missing": dict(entered.missing)})
-        job = Job(**setup["job"])
-        function = preload.load(job, setup["folders"])
+        function, hidden = preload.load(Job(**setup["job"]), setup["folders"])
     except Exception:
         protocol.send(replies, {"error": traceback.format_exc()})
         return
@@ -56,7 +51,7 @@ def _prepare_and_serve(setup: dict[str, Any], requests: int, replies: int) -> No
         used = memory.address_space(entered.memory)
         grown = dataclasses.replace(entered.limits, base_bytes=used)
         entered = dataclasses.replace(entered, limits=grown)
-    supervisor = Supervisor(requests, entered, function, preload.hidden(job))
+    supervisor = Supervisor(requests, entered, function, hidden)
     reply: dict[str, Any] = {"ready": True}
     while True:
         protocol.send(replies, reply)

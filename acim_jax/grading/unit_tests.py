@@ -12,12 +12,13 @@ never where the program can see it:
 """
 
 import ast
+import collections
 import dataclasses
 import functools
 import json
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
@@ -94,12 +95,12 @@ def score_all(
     ]
     _judge_prints(cases, programs)
     _judge_calls([case for case in cases if case.printed is None], programs, judges)
-    results: list[Score] = []
-    for index, (_, problem) in enumerate(pairs):
-        own = [case for case in cases if case.program == index]
-        passed, infra = sum(bool(case.verdict) for case in own), any(case.infra for case in own)
-        results.append(Score(passed, len(problem.tests), infra))
-    return results
+    passed = collections.Counter(case.program for case in cases if case.verdict)
+    failed = {case.program for case in cases if case.infra}
+    return [
+        Score(passed[index], len(problem.tests), index in failed)
+        for index, (_, problem) in enumerate(pairs)
+    ]
 
 
 def _judge_prints(cases: Sequence[_Case], programs: Executor) -> None:
@@ -146,23 +147,18 @@ def _statements(text: str) -> list[ast.stmt] | None:
 
 def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: ConfinedFunction) -> None:
     """Fills in the verdicts: asks the judges what to call, the programs, and the judges again."""
-    _find_calls(cases, judges)
+    # What each test calls first; equal tests are asked once.
+    first: dict[tuple[str, str, str], _Case] = {}
+    for case in cases:
+        first.setdefault((case.preface, case.test, case.entry_point), case)
+    _ask_judges(list(first.values()), judges)
+    for case in cases:
+        asked = first[case.preface, case.test, case.entry_point]
+        case.operations, case.verdict, case.infra = asked.operations, asked.verdict, asked.infra
     for _ in range(_MAX_ROUNDS):
         waiting = [case for case in cases if case.verdict is None]
         _ask_programs(waiting, programs)
         _ask_judges([case for case in waiting if case.verdict is None], judges)
-
-
-def _find_calls(cases: Iterable[_Case], judges: ConfinedFunction) -> None:
-    """What each test calls first; equal tests are asked once."""
-    equal: dict[tuple[str, str, str], list[_Case]] = {}
-    for case in cases:
-        equal.setdefault((case.preface, case.test, case.entry_point), []).append(case)
-    _ask_judges([leader for leader, *_ in equal.values()], judges)
-    for leader, *others in equal.values():
-        for case in others:
-            case.operations = leader.operations
-            case.verdict, case.infra = leader.verdict, leader.infra
 
 
 def _ask_programs(cases: Sequence[_Case], programs: Executor) -> None:
@@ -195,11 +191,9 @@ def _ask_judges(cases: Sequence[_Case], judges: ConfinedFunction) -> None:
         lines = _marked(result, mark)
         for case, line in zip(group, lines, strict=False):
             reply = json.loads(line)
-            case.verdict = reply.get("passed")
-            case.operations = reply.get("operations", [])
+            case.verdict, case.operations = reply.get("passed"), reply.get("operations", [])
         for case in group[len(lines) :]:
-            case.verdict = False
-            case.infra = result.status is Status.INFRA
+            case.verdict, case.infra = False, result.status is Status.INFRA
 
 
 def _marked(result: ExecutionResult | Ending, mark: str) -> list[str]:
