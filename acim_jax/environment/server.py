@@ -39,9 +39,9 @@ class ExecutorFailure(RuntimeError):
 
 
 class Server:
-    """A running fork server. Starts at once in the background; `request` waits until it is ready.
+    """A fork server that starts at once, in the background. setup: what `worker.main` expects.
 
-    setup: what `worker.main` expects first. root: folder that holds the server's scratch folder.
+    root: folder that holds the server's scratch folder.
     """
 
     def __init__(self, setup: Mapping[str, Any], root: Path) -> None:
@@ -70,10 +70,7 @@ class Server:
             protocol.send(self._requests, {**setup, "scratch": str(self._scratch)})
 
     def missing(self) -> Mapping[protection.Layer, str]:
-        """Reason by layer of protection not in force; known before the server is ready.
-
-        Raises `ExecutorFailure`.
-        """
+        """Reason by layer not in force, known before it is ready. Raises `ExecutorFailure`."""
         with self._reading:
             if self._missing is None:
                 reply = self._read_start()
@@ -96,6 +93,7 @@ class Server:
             self._ready = True
         child_pid = 0
         deadline = time.monotonic() + message["timeout_s"] + _GRACE_S
+        reason = "it closed its pipe"
         try:
             with self._writing:
                 if not is_wanted():
@@ -108,8 +106,6 @@ class Server:
                 child_pid = reply["pid"]
         except (OSError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-        else:
-            reason = "it closed its pipe"
         if child_pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child_pid, signal.SIGKILL)
@@ -164,7 +160,8 @@ def _new_folder(root: Path) -> Path:
 
 
 def _clean_environment(home: Path) -> dict[str, str]:
-    environment = {
+    kept = ("LD_LIBRARY_PATH",)  # some interpreters find libpython through it
+    return {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
@@ -175,7 +172,5 @@ def _clean_environment(home: Path) -> dict[str, str]:
         "PYTHONHASHSEED": "0",  # the order of a set of strings is part of a program's result
         "VECLIB_MAXIMUM_THREADS": "1",
         **{f"{library}_NUM_THREADS": "1" for library in _ONE_THREAD_EACH},
+        **{name: os.environ[name] for name in kept if name in os.environ},
     }
-    if "LD_LIBRARY_PATH" in os.environ:  # some interpreters find libpython through it
-        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    return environment

@@ -28,13 +28,10 @@ class Ticket(concurrent.futures.Future[T]):
 
     def cancel(self) -> bool:
         """Drops the request, and ends its child if it runs; False if it is done."""
-        if self.cancelled():
-            return True
-        if not super().cancel():
-            return False
-        self.set_running_or_notify_cancel()  # wakes the threads that wait for the result
-        self._end(self)
-        return True
+        if not self.cancelled() and super().cancel():
+            self.set_running_or_notify_cancel()  # wakes the threads that wait for the result
+            self._end(self)
+        return self.cancelled()
 
 
 class _Task(NamedTuple):
@@ -68,7 +65,7 @@ class ServerPool:
             thread.start()
 
     def missing(self) -> Mapping[protection.Layer, str]:
-        """Reason by layer of protection that is not in force. Raises `ExecutorFailure`."""
+        """`Server.missing` of one of them."""
         return self._servers[0].missing()
 
     def submit(self, request: Mapping[str, Any], convert: Callable[[Reply], T]) -> Ticket[T]:
@@ -97,8 +94,7 @@ class ServerPool:
                 server.kill()  # the threads that wait for them return at once
         with contextlib.suppress(queue.Empty):
             while True:
-                task = self._queue.get_nowait()
-                if task is not None:
+                if task := self._queue.get_nowait():
                     task.ticket.cancel()
         for _ in self._threads:
             self._queue.put(None)

@@ -6,6 +6,7 @@ judges by the wait status. Standard library only.
 
 import contextlib
 import functools
+import math
 import os
 import select
 import signal
@@ -39,7 +40,7 @@ class Supervisor:
         self.control, self.confinement = control, confinement
         self.function, self.hidden = function, hidden
         self.alone = "namespaces" in confinement.layers
-        self.measured = "private_files" not in confinement.layers
+        self.disk_tick_s = math.inf if "private_files" in confinement.layers else _DISK_TICK_S
         self.wake_read, wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
         os.set_blocking(wake_write, False)
@@ -103,20 +104,22 @@ class Supervisor:
             poll.register(fd, select.POLLIN)
         by_fd = {capture.fd: capture for capture in captures}
         reason = ""
-        tick = time.monotonic() + _DISK_TICK_S
+        tick = time.monotonic() + self.disk_tick_s
         while True:
             ended, status, usage = os.wait4(pid, 0 if reason else os.WNOHANG)
             if ended:
                 seconds, code = usage.ru_utime + usage.ru_stime, os.waitstatus_to_exitcode(status)
                 return {"exit": code, "cpu_s": seconds, "reason": reason}
             now = time.monotonic()
-            until = min(deadline, tick) if self.measured else deadline
+            until = min(deadline, tick)
             events = poll.poll((until - now) * 1000 + 1) if until > now else []
             if now >= deadline:
                 reason = "timeout"
-            elif self.measured and now >= tick:
-                tick = now + _DISK_TICK_S
-                reason = self._disk_reason()
+            elif now >= tick:
+                tick = now + self.disk_tick_s
+                limits = self.confinement.limits
+                used, files = scratch.size(self.confinement.scratch, limits.files)
+                reason = "disk" if used > limits.disk_bytes or files > limits.files else ""
             for fd, _ in events:
                 if fd == self.wake_read:
                     os.read(fd, 512)
@@ -134,11 +137,6 @@ class Supervisor:
         if message is None:
             return "gone"
         return "cancelled" if message["cancel"] == serial else ""
-
-    def _disk_reason(self) -> str:
-        limits = self.confinement.limits
-        used, files = scratch.size(self.confinement.scratch, limits.files)
-        return "disk" if used > limits.disk_bytes or files > limits.files else ""
 
     def _kill_rest(self, pid: int) -> None:
         """Kills and reaps every process that the child may have left."""

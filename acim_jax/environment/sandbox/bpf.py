@@ -104,14 +104,19 @@ def _tree(ranges: Sequence[tuple[int, Code]]) -> Code:
 
 
 class Filter:
-    """A filter as the kernel takes it. address: of its `struct sock_fprog`, while it lives."""
+    """A filter as the kernel takes it. address: of its `struct sock_fprog`, while it lives.
 
-    def __init__(self, code: Code) -> None:
+    variable: stands in the code for a value that is only known when the filter is installed.
+    """
+
+    def __init__(self, code: Code, variable: int) -> None:
         self._array = bytearray().join(_LAYOUT.pack(*instruction) for instruction in code)
+        self._places = [i for i, instruction in enumerate(code) if instruction.value == variable]
         whole = (ctypes.c_char * len(self._array)).from_buffer(self._array)
         self._header = _Header(len(code), ctypes.addressof(whole))
         self.address = ctypes.cast(ctypes.byref(self._header), ctypes.c_void_p)
 
-    def set_value(self, place: int, value: int) -> None:
-        """Changes the operand of one instruction."""
-        struct.pack_into("=I", self._array, _LAYOUT.size * (place + 1) - 4, value)
+    def fill(self, value: int) -> None:
+        """Puts the value into the variable's places."""
+        for place in self._places:
+            struct.pack_into("=I", self._array, _LAYOUT.size * (place + 1) - 4, value)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from acim_jax.environment import scratch as scratches
 from acim_jax.environment.sandbox import (
+    bpf,
     kernel,
     landlock,
     limits,
@@ -56,7 +57,7 @@ class Confinement:
     memory: MemoryFiles | None = None
     user: int | None = None
     ruleset: int | None = None
-    filter: seccomp.Prepared | None = None
+    filter: bpf.Filter | None = None
 
     @property
     def layers(self) -> frozenset[Layer]:

@@ -6,7 +6,6 @@ a program sees a `PermissionError`; calls that only an attack makes end the prog
 
 import errno
 import os
-from typing import NamedTuple
 
 from acim_jax.environment.sandbox import bpf, kernel, syscalls
 
@@ -58,28 +57,21 @@ def build(machine: str, pid: int) -> bpf.Code:
     ]
 
 
-class Prepared(NamedTuple):
-    """A filter made once per fork server; a child only fills in its process id, at `own_pid`."""
+def prepare() -> bpf.Filter:
+    """The filter for this machine, made once per fork server; a child fills in its process id.
 
-    filter: bpf.Filter
-    own_pid: tuple[int, ...]
-
-
-def prepare() -> Prepared:
-    """The filter for this machine. Raises `OSError` on an architecture without tables."""
+    Raises `OSError` on an architecture without tables.
+    """
     machine = kernel.MACHINE
     if machine not in ARCHITECTURES:
         raise OSError(f"no system call tables for {machine}, only for {', '.join(ARCHITECTURES)}")
-    code = build(machine, _ANY_PID)
-    places = tuple(i for i, instruction in enumerate(code) if instruction.value == _ANY_PID)
-    return Prepared(bpf.Filter(code), places)
+    return bpf.Filter(build(machine, _ANY_PID), _ANY_PID)
 
 
-def install(prepared: Prepared) -> None:
+def install(prepared: bpf.Filter) -> None:
     """Puts the filter on this process, for good; `no_new_privs` must be set. Raises `OSError`."""
-    for place in prepared.own_pid:
-        prepared.filter.set_value(place, os.getpid())
-    kernel.prctl(kernel.PR_SET_SECCOMP, _MODE_FILTER, prepared.filter.address)
+    prepared.fill(os.getpid())
+    kernel.prctl(kernel.PR_SET_SECCOMP, _MODE_FILTER, prepared.address)
 
 
 def _checks(pid: int) -> dict[str, bpf.Code]:
