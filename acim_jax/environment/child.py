@@ -1,8 +1,8 @@
 """What happens in a forked child, from the fork to `_exit`.
 
-Runs inside a fork server (`worker.py`): standard library only. A child has no channel back but its
-standard output, its standard error and its wait status. The first byte on standard output is
-written before the job's function is called, and tells the server that confinement stood.
+A child has no channel back but its standard output, its standard error and its wait status. The
+first byte on standard output is written before the job's function is called, and tells the server
+that confinement stood.
 """
 
 import os

@@ -1,8 +1,4 @@
-"""A function that runs in confined children of fork servers.
-
-Nothing here knows what the function does. `executor.py` has programs run; whoever needs another
-function in confinement brings a `Job` of its own.
-"""
+"""A function, whatever it does, that runs in confined children of fork servers."""
 
 import concurrent.futures
 import dataclasses
@@ -48,11 +44,9 @@ class ConfinedFunction:
     """The function of a job on `config.workers` fork servers. Close it, or use it in a `with`.
 
     leave_out: layers of protection not to use, as if the host lacked them. `missing` gives the
-    reason for each layer that is not in force.
-
-    The servers start now, in the background; the first call waits for one. Raises `ValueError` if a
-    module of the job is not installed or the host offers less than `min_protection`, and
-    `ExecutorFailure` if no server can be started.
+    reason for each layer that is not in force. The servers start now, in the background. Raises
+    `ValueError` if a module of the job is not installed or the host offers less than
+    `min_protection`, and `ExecutorFailure` if no server can be started.
     """
 
     def __init__(
@@ -61,8 +55,7 @@ class ConfinedFunction:
         self.config = config
         setup = _server_setup(job, config, leave_out)
         self.scratch = Path(tempfile.mkdtemp(prefix="acim-executor-"))
-        self._ledger = measurements.Ledger()
-        self._pool = ServerPool(setup, self.scratch, config, self._ledger)
+        self._pool = ServerPool(setup, self.scratch, config)
         self._finalizer = weakref.finalize(self, _remove, self._pool, self.scratch)
         try:
             self.missing: Mapping[protection.Layer, str] = self._pool.missing()
@@ -101,7 +94,7 @@ class ConfinedFunction:
 
     def take_measurements(self) -> measurements.Measurements:
         """Latency, wait in the queue and failures of ours since the last call."""
-        return self._ledger.take()
+        return self._pool.ledger.take()
 
     def close(self) -> None:
         """Cancels what waits, kills what runs, and removes every process and scratch folder."""

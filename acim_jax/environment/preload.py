@@ -1,7 +1,4 @@
-"""What a fork server loads before its first child, and what its children may import.
-
-Standard library only; runs inside a fork server (`worker.py`).
-"""
+"""What a fork server loads before its first child, and what its children may import."""
 
 import gc
 import importlib

@@ -1,7 +1,4 @@
-"""Running a model-written program in a confined child: the job of the executor's servers.
-
-Standard library only.
-"""
+"""Running a model-written program in a confined child: the job of the executor's servers."""
 
 import __future__
 

@@ -1,6 +1,6 @@
 """What the executor and its fork servers say to each other: length-prefixed JSON over pipes.
 
-JSON, never pickle: text that a program wrote passes through here. Standard library only.
+JSON, never pickle: text that a program wrote passes through here.
 """
 
 import dataclasses
@@ -40,10 +40,7 @@ def send(fd: int, message: dict[str, Any]) -> None:
 
 
 def receive(fd: int, deadline: float | None = None) -> dict[str, Any] | None:
-    """Reads one message; None when the other side is gone.
-
-    deadline: `time.monotonic()` value after which `TimeoutError` is raised; None waits forever.
-    """
+    """Reads one message; None when the other side is gone. Raises `TimeoutError` at `deadline`."""
     header = _read_exactly(fd, _HEADER.size, deadline)
     if header is None:
         return None

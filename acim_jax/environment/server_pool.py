@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from acim_jax.environment import measurements
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.measurements import Ledger
 from acim_jax.environment.sandbox import protection
 from acim_jax.environment.server import ExecutorFailure, Server, ServerDied
 
@@ -42,15 +41,10 @@ class _Task(NamedTuple):
 
 
 class ServerPool:
-    """Sends requests to `workers` servers, which start at once, in the background.
+    """Sends requests to `workers` servers, each made with `setup` and `root`."""
 
-    setup: the message that each server starts with. root: folder for their scratch folders.
-    """
-
-    def __init__(
-        self, setup: Mapping[str, Any], root: Path, config: ExecutorConfig, ledger: Ledger
-    ) -> None:
-        self._setup, self._root, self._ledger = setup, root, ledger
+    def __init__(self, setup: Mapping[str, Any], root: Path, config: ExecutorConfig) -> None:
+        self._setup, self._root, self.ledger = setup, root, measurements.Ledger()
         self._max_infra = config.max_infra_rate * measurements.WINDOW
         self._queue: queue.Queue[_Task | None] = queue.Queue(config.waiting)
         self._lock = threading.Lock()
@@ -117,7 +111,7 @@ class ServerPool:
             server = self._running.get(ticket)
         if server is not None:
             server.cancel()
-        self._ledger.count("cancelled")
+        self.ledger.count("cancelled")
 
     def _work(self, slot: int) -> None:
         while (task := self._queue.get()) is not None:
@@ -133,13 +127,13 @@ class ServerPool:
                     continue
                 if reply is not None:
                     wait, latency = begin - task.submitted, time.monotonic() - begin
-                    self._ledger.note(wait_s=wait, latency_s=latency, infra="infra" in reply)
+                    self.ledger.note(wait_s=wait, latency_s=latency, infra="infra" in reply)
                     task.ticket.set_result(task.convert(reply))
 
     def _serve(self, slot: int, task: _Task) -> Reply | None:
         """One request on this thread's server. If that fails by a fault of ours, once more on a
         fresh one."""
-        if self._ledger.recent_infra() > self._max_infra:
+        if self.ledger.recent_infra() > self._max_infra:
             raise ExecutorFailure(
                 "too many programs failed on the executor's side; look at its capability report "
                 "(`acim doctor`), or raise executor.max_infra_rate."
@@ -167,5 +161,5 @@ class ServerPool:
                 if self._closed:
                     raise ExecutorFailure("The executor was closed while the program ran.")
                 self._servers[slot] = Server(self._setup, self._root)
-            self._ledger.count("restarts")
+            self.ledger.count("restarts")
         return reply

@@ -1,7 +1,7 @@
 """One child at a time: forked, watched, ended, and its end reported. Runs inside a fork server.
 
 The server keeps the wall clock of its child, holds no more of both its outputs than the limit, and
-judges by the wait status. Standard library only.
+judges by the wait status.
 """
 
 import contextlib
@@ -48,10 +48,7 @@ class Supervisor:
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
 
     def serve(self, request: dict[str, Any], replies: int) -> dict[str, Any]:
-        """Runs one request in a child; the reply holds its output and how it ended.
-
-        Raises `OSError` for a failure of ours.
-        """
+        """Runs one request in a child; the reply says how it ended. Raises `OSError` of our own."""
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(scratch.empty, self.confinement.scratch)
             out_read, out_write = os.pipe()

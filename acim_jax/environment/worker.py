@@ -1,7 +1,7 @@
 """A fork server: started by exec, confined, preloaded; forks one child per request.
 
-It never runs a program itself and never imports jax. Standard library only; `preload.py` loads the
-modules of its job, `supervisor.py` watches one child.
+It never runs a program itself and never imports jax: what it imports of this package uses the
+standard library only. `preload.py` loads the modules of its job, `supervisor.py` watches one child.
 """
 
 import contextlib
@@ -20,10 +20,7 @@ _NICE = 5
 
 
 def main() -> None:
-    """Serves requests from standard input until it closes.
-
-    First reports which layers of protection hold, then that it is ready, then answers requests.
-    """
+    """Says which layers of protection hold, then that it is ready, then answers requests."""
     requests, replies = _take_control_fds()
     setup = protocol.receive(requests)
     if setup is None:

@@ -1,10 +1,9 @@
 """Unit tests in a process that never sees the program under test, only what it claims.
 
 `judge_all` is the job of servers of its own (`Grader.judges`). A test runs with the answers of the
-program under test as the results of its calls (`remote_calls.py` has their form). Where a test
-makes calls that have no answer yet, the result is a stand-in that agrees with any comparison, and
-the list of operations is given in the verdict's place: the caller has them answered and asks
-again. With an empty list of answers, a test so says what it calls.
+program under test as the results of its calls (`remote_calls.py` has their form). A call that has
+no answer yet gives a stand-in that agrees with any comparison; the operations then stand in the
+verdict's place, and the caller has them answered and asks again.
 """
 
 import ast

@@ -61,9 +61,8 @@ def score(
 def model_text(episode: Episode, markup: Markup) -> str:
     """A response without the interpreter's output.
 
-    First the outputs are removed as they were rendered, whatever they contain; then any block that
-    looks like an output (the model may have made one up); then an output at the end that was cut
-    off by the length limit.
+    Removed are outputs as they were rendered, whatever they contain; then any block that looks like
+    one (the model may have made it up); then one at the end that the length limit cut off.
     """
     kept = [episode.text]
     for execution in episode.executions:

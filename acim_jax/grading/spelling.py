@@ -1,7 +1,4 @@
-"""Spelling of answers: LaTeX markup removed, units and percent signs split from numbers.
-
-Strings in, strings out; `answers.py` compares.
-"""
+"""Spelling of answers: LaTeX markup removed, units and percent signs split from numbers."""
 
 import functools
 import re

@@ -5,9 +5,8 @@ never where the program can see it:
 
 - tests that call functions (`assert f(1) == 2`, HumanEval's `check(candidate)`) run in a child of
   the judges' servers (`judging.py`), which sees the program's answers as plain data. The program
-  runs in a child of the executor, one per test, which is told the calls and nothing else. Printing
-  made up answers, ending early, patching built-ins or returning an object that equals everything
-  gains nothing: an answer is a claim, and the claim is compared elsewhere;
+  runs in a child of the executor, one per test, which is told the calls and nothing else. Made up
+  answers and objects that equal everything gain nothing: a claim is compared elsewhere;
 - tests that give standard input and output compare what was printed, here.
 """
 

@@ -126,10 +126,7 @@ def _readable(folders: Sequence[str]) -> list[str]:
 
 
 def _test(wanted: Confinement, folders: Sequence[str]) -> Confinement:
-    """Leaves out the layers that do not hold when a child is put under each of them alone.
-
-    Raises `OSError` if those that hold alone do not hold together.
-    """
+    """Leaves out layers that do not hold alone. Raises `OSError` if the others fail together."""
     missing = dict(wanted.missing)
     for layer in _OF_EACH_CHILD:
         if layer not in missing:

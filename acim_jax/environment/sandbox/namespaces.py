@@ -45,8 +45,7 @@ def _unshare(flags: int) -> None:
 def become_first_process(at_end: Callable[[], None]) -> None:
     """Forks the first process of the new namespace and returns in it.
 
-    The calling process waits for it, then calls `at_end` and ends; if it is killed, so is the new
-    one.
+    The calling process waits for it, calls `at_end` and ends; if it is killed, so is the new one.
     """
     pid = os.fork()
     if pid == 0:

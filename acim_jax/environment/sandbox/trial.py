@@ -9,10 +9,7 @@ _USERS = ((1_879_048_192, 1 << 22), (60_578, 600))
 
 
 def failure(action: Callable[[], str | None]) -> str:
-    """What went wrong when a forked child performed `action`; "" if nothing did.
-
-    action: returns a reason of its own for a failure, or nothing.
-    """
+    """What a forked child that performed `action` gave or failed with; "" if nothing is wrong."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
