@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from acim_jax.environment import child, measurements
 from acim_jax.environment.config import ExecutorConfig
@@ -25,7 +25,6 @@ from acim_jax.records import Status
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Opened = TypeVar("Opened", bound="ConfinedFunction")
 
 
 class Ending(NamedTuple):
@@ -64,7 +63,7 @@ class ConfinedFunction:
             self.close()
             raise
 
-    def __enter__(self: Opened) -> Opened:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -170,6 +169,4 @@ def _folder(module: str) -> str:
             f"executor.modules names {module!r}, which is not installed for {sys.executable}; "
             "install it or take it off the list."
         )
-    if spec.submodule_search_locations:
-        return str(Path(next(iter(spec.submodule_search_locations))).parent)
-    return str(Path(spec.origin or ".").parent)
+    return str(Path(next(iter(spec.submodule_search_locations or ()), spec.origin or ".")).parent)

@@ -74,14 +74,14 @@ class Supervisor:
             self._kill_rest(pid)
             out.drain()
             err.drain()
-        stdout, stderr = out.text(), err.text()
+        (stdout, out_is_cut), (stderr, err_is_cut) = out.text(), err.text()
         return {
             **ended,
             "confined": out.marked,
             "wall_s": wall,
-            "stdout": stdout.text,
-            "stderr": stderr.text,
-            "truncated": stdout.truncated or stderr.truncated,
+            "stdout": stdout,
+            "stderr": stderr,
+            "truncated": out_is_cut or err_is_cut,
         }
 
     def _call(self, arguments: Sequence[Any]) -> int:

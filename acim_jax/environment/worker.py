@@ -21,7 +21,12 @@ _NICE = 5
 
 def main() -> None:
     """Says which layers of protection hold, then that it is ready, then answers requests."""
-    requests, replies = _take_control_fds()
+    # The two pipes move off 0 and 1, where an import that prints would write into them.
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
     setup = protocol.receive(requests)
     if setup is None:
         return
@@ -61,13 +66,3 @@ def _prepare_and_serve(setup: dict[str, Any], requests: int, replies: int) -> No
             reply = supervisor.serve(request, replies)
         except OSError as error:  # no process, pipe or folder to be had: not the program's
             reply = {"infra": f"{type(error).__name__}: {error}"}
-
-
-def _take_control_fds() -> tuple[int, int]:
-    """Moves the two pipes off 0 and 1, where an import that prints would write into them."""
-    requests, replies = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(2, 1)
-    os.close(null)
-    return requests, replies

@@ -28,14 +28,11 @@ class _Log:
     def perform(self, *operation: Any) -> Any:
         """What the operation gives. Answers that the test does not ask for are skipped."""
         wanted = json.dumps(operation)
-        if not self.asked and wanted in self.texts[self.at :]:
-            index = self.texts.index(wanted, self.at)
-            self.at = index + 1
-            return self._known(index)
-        self.asked.append(operation)
-        return _Unknown(self, {"result": self.at + len(self.asked) - 1}, True)
-
-    def _known(self, index: int) -> Any:
+        if self.asked or wanted not in self.texts[self.at :]:
+            self.asked.append(operation)
+            return _Unknown(self, {"result": self.at + len(self.asked) - 1}, True)
+        index = self.texts.index(wanted, self.at)
+        self.at = index + 1
         answer = json.loads(self.answers[index])
         if "raised" in answer:
             kind = getattr(builtins, answer["raised"], RuntimeError)
