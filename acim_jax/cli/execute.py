@@ -10,7 +10,7 @@ from pathlib import Path
 from acim_jax import bad_input
 from acim_jax.cli import checks, console, input_records
 from acim_jax.environment.executor import Executor
-from acim_jax.environment.server_pool import ExecutorFailure
+from acim_jax.environment.server import ExecutorFailure
 from acim_jax.files import jsonl
 from acim_jax.records import ExecutionResult
 

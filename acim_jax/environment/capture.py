@@ -1,17 +1,11 @@
 """Bounded capture of one output pipe: head and tail are kept, the middle is counted."""
 
 import os
-from typing import NamedTuple
 
 _CHUNK = 1 << 16
 _DRAIN_READS = 32
 #: Bytes that continue a UTF-8 character; all others begin one.
 _CONTINUATION = bytes(range(0x80, 0xC0))
-
-
-class CapturedText(NamedTuple):
-    text: str
-    truncated: bool
 
 
 class Capture:
@@ -22,16 +16,11 @@ class Capture:
 
     def __init__(self, fd: int, limit: int, marker: bytes = b"") -> None:
         os.set_blocking(fd, False)
-        self.fd = fd
-        self.marked = not marker
-        self._marker = marker
-        self._half = max(limit // 2, 1)
-        self._limit = limit
+        self.fd, self.marked = fd, not marker
+        self._marker, self._limit, self._half = marker, limit, max(limit // 2, 1)
         # A character takes up to 4 bytes; one more keeps a cut inside a character out of the text.
         self._room = 4 * (self._half + 1)
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._dropped_chars = 0
+        self._head, self._tail, self._dropped_chars = bytearray(), bytearray(), 0
 
     def read(self) -> bool:
         """Takes what is there; False when the pipe is empty or closed."""
@@ -52,20 +41,18 @@ class Capture:
             if not self.read():
                 return
 
-    def text(self) -> CapturedText:
-        """What was written, cut in the middle if it is longer than the limit."""
-        if not self._dropped_chars:
-            whole = (self._head + self._tail).decode("utf-8", "replace")
-            if len(whole) <= self._limit:
-                return CapturedText(whole, False)
-            head, tail, count = whole, whole, len(whole)
+    def text(self) -> tuple[str, bool]:
+        """What was written, cut in the middle if it is longer than the limit; whether it was."""
+        if self._dropped_chars:
+            head, tail = (part.decode("utf-8", "replace") for part in (self._head, self._tail))
+            count = self._dropped_chars + _count_chars(self._head + self._tail)
         else:
-            head = self._head.decode("utf-8", "replace")
-            tail = self._tail.decode("utf-8", "replace")
-            count = _count_chars(self._head) + self._dropped_chars + _count_chars(self._tail)
+            head = tail = (self._head + self._tail).decode("utf-8", "replace")
+            count = len(head)
+            if count <= self._limit:
+                return head, False
         cut = count - 2 * self._half
-        text = f"{head[: self._half]}[{cut} characters cut]{tail[-self._half :]}"
-        return CapturedText(text, True)
+        return f"{head[: self._half]}[{cut} characters cut]{tail[-self._half :]}", True
 
     def _keep(self, chunk: bytes) -> None:
         space = self._room - len(self._head)

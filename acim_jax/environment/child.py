@@ -1,8 +1,8 @@
 """What happens in a forked child, from the fork to `_exit`.
 
-Runs inside a fork server (`worker.py`): standard library only. A child has no channel back but its
-standard output, its standard error and its wait status. The first byte on standard output is
-written before the job's function is called, and tells the server that confinement stood.
+A child has no channel back but its standard output, its standard error and its wait status. The
+first byte on standard output is written before the job's function is called, and tells the server
+that confinement stood.
 """
 
 import os
@@ -31,8 +31,7 @@ def run(
     """
     code, leave = 1, os._exit  # a program may take it away
     try:
-        _take_streams(stdout, stderr)
-        _settle(confinement.scratch)
+        _settle(stdout, stderr, confinement.scratch)
         confinements.confine(confinement, server)
         os.closerange(3, 4096)
         os.write(1, READY)
@@ -45,22 +44,18 @@ def run(
         leave(code)
 
 
-def _take_streams(stdout: int, stderr: int) -> None:
-    """Puts `/dev/null` on 0 and the pipes on 1 and 2, with fresh text streams on them."""
-    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (stdout, 1), (stderr, 2)):
-        os.dup2(source, target)
-    sys.stdin = text_stream(0, "r")
-    sys.stdout = text_stream(1, "w")
-    sys.stderr = text_stream(2, "w")
-
-
 def text_stream(fd: int, mode: str) -> IO[str]:
     """A stream that flushes every line: a killed program loses at most its last, unfinished one."""
     return open(fd, mode, encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
 
 
-def _settle(scratch: str) -> None:
-    """A process group of its own, the usual signal handlers, and the scratch folder as home."""
+def _settle(stdout: int, stderr: int, scratch: str) -> None:
+    """Fresh text streams on `/dev/null` and the pipes, a process group of its own, the usual signal
+    handlers, and the scratch folder as home."""
+    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (stdout, 1), (stderr, 2)):
+        os.dup2(source, target)
+    sys.stdin, sys.stdout = text_stream(0, "r"), text_stream(1, "w")
+    sys.stderr = text_stream(2, "w")
     os.setpgid(0, 0)  # the server kills all of it; a session costs a scheduling group, too
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPROF, signal.SIGXCPU, signal.SIGTERM):

@@ -1,46 +1,51 @@
-"""A function that runs in confined children of fork servers.
-
-Nothing here knows what the function does. `executor.py` has programs run; whoever needs another
-function in confinement brings a `Job` of its own.
-"""
+"""A function, whatever it does, that runs in confined children of fork servers."""
 
 import concurrent.futures
 import dataclasses
-import functools
 import importlib.util
 import logging
 import math
 import shutil
+import signal
 import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
-from acim_jax.environment import ending, measurements
+from acim_jax.environment import child, measurements
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.ending import Ending
-from acim_jax.environment.job import Job
+from acim_jax.environment.protocol import Job
 from acim_jax.environment.sandbox import protection
 from acim_jax.environment.sandbox.limits import Limits
 from acim_jax.environment.server_pool import ServerPool
+from acim_jax.records import Status
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Opened = TypeVar("Opened", bound="ConfinedFunction")
+
+
+class Ending(NamedTuple):
+    """How a child ended. exit_code: of the job's function; negative for a signal, None for a
+    failure of ours."""
+
+    status: Status
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    truncated: bool
+    wall_s: float
 
 
 class ConfinedFunction:
     """The function of a job on `config.workers` fork servers. Close it, or use it in a `with`.
 
     leave_out: layers of protection not to use, as if the host lacked them. `missing` gives the
-    reason for each layer that is not in force.
-
-    The servers start now, in the background; the first call waits for one. Raises `ValueError` if a
-    module of the job is not installed or the host offers less than `min_protection`, and
-    `ExecutorFailure` if no server can be started.
+    reason for each layer that is not in force. The servers start now, in the background. Raises
+    `ValueError` if a module of the job is not installed or the host offers less than
+    `min_protection`, and `ExecutorFailure` if no server can be started.
     """
 
     def __init__(
@@ -49,8 +54,7 @@ class ConfinedFunction:
         self.config = config
         setup = _server_setup(job, config, leave_out)
         self.scratch = Path(tempfile.mkdtemp(prefix="acim-executor-"))
-        self._ledger = measurements.Ledger()
-        self._pool = ServerPool(setup, self.scratch, config, self._ledger)
+        self._pool = ServerPool(setup, self.scratch, config)
         self._finalizer = weakref.finalize(self, _remove, self._pool, self.scratch)
         try:
             self.missing: Mapping[protection.Layer, str] = self._pool.missing()
@@ -59,7 +63,7 @@ class ConfinedFunction:
             self.close()
             raise
 
-    def __enter__(self: Opened) -> Opened:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,17 +86,14 @@ class ConfinedFunction:
         timeout_s = self.config.timeout_s if timeout_s is None else timeout_s
         if not (math.isfinite(timeout_s) and timeout_s > 0):
             raise ValueError(f"A program's timeout must be a positive number, got {timeout_s}.")
-        request = {
-            "arguments": arguments,
-            "timeout_s": timeout_s,
-            "output_chars": self.config.output_chars if output_chars is None else output_chars,
-        }
-        read = functools.partial(ending.of_reply, self.config.cpu_seconds)
-        return self._pool.submit(request, lambda reply: convert(read(reply)))
+        output_chars = self.config.output_chars if output_chars is None else output_chars
+        request = {"arguments": arguments, "timeout_s": timeout_s, "output_chars": output_chars}
+        cpu_seconds = self.config.cpu_seconds
+        return self._pool.submit(request, lambda reply: convert(_ending(cpu_seconds, reply)))
 
     def take_measurements(self) -> measurements.Measurements:
         """Latency, wait in the queue and failures of ours since the last call."""
-        return self._ledger.take()
+        return self._pool.ledger.take()
 
     def close(self) -> None:
         """Cancels what waits, kills what runs, and removes every process and scratch folder."""
@@ -103,6 +104,24 @@ class ConfinedFunction:
 def _remove(pool: ServerPool, scratch: Path) -> None:
     pool.stop_servers()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _ending(cpu_seconds: float, reply: Mapping[str, Any]) -> Ending:
+    """What a server's reply says of a child under a limit of `cpu_seconds`: from its wait status
+    and the server's clock alone."""
+    if "infra" in reply:
+        return Ending(Status.INFRA, None, "", reply["infra"], False, 0.0)
+    stderr, code = reply["stderr"], reply["exit"]
+    if reply["reason"] == "disk":
+        stderr += "killed: its files took too much room, or were too many\n"
+    spent = code == -signal.SIGKILL and reply["cpu_s"] >= cpu_seconds  # RLIMIT_CPU's last word
+    if reply["reason"] == "timeout" or -code in (signal.SIGPROF, signal.SIGXCPU) or spent:
+        status = Status.TIMEOUT
+    elif code < 0:
+        status = Status.BLOCKED if code == -signal.SIGSYS else Status.KILLED
+    else:
+        status = {0: Status.OK, child.MEMORY_EXIT: Status.MEMORY}.get(code, Status.ERROR)
+    return Ending(status, code, reply["stdout"], stderr, reply["truncated"], reply["wall_s"])
 
 
 def _check_protection(missing: Mapping[protection.Layer, str], wanted: protection.Level) -> None:
@@ -150,6 +169,4 @@ def _folder(module: str) -> str:
             f"executor.modules names {module!r}, which is not installed for {sys.executable}; "
             "install it or take it off the list."
         )
-    if spec.submodule_search_locations:
-        return str(Path(next(iter(spec.submodule_search_locations))).parent)
-    return str(Path(spec.origin or ".").parent)
+    return str(Path(next(iter(spec.submodule_search_locations or ()), spec.origin or ".")).parent)

@@ -15,22 +15,36 @@ that each layer holds, `acim doctor` prints which layers are in force here, and
 virtual machine.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Sequence
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
-from acim_jax.environment import capabilities
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.confined import ConfinedFunction
-from acim_jax.environment.ending import Ending
-from acim_jax.environment.job import Job
-from acim_jax.environment.sandbox import protection
+from acim_jax.environment.confined import ConfinedFunction, Ending
+from acim_jax.environment.protocol import Job
+from acim_jax.environment.sandbox import kernel, protection
 from acim_jax.records import ExecutionResult, Status
 
 #: A longer program is refused before it runs.
-MAX_CODE_CHARS = 1 << 20
+_MAX_CODE_CHARS = 1 << 20
+#: What stops the threats of a layer where the layer is missing.
+_INSTEAD: Mapping[protection.Layer, str] = {
+    "namespaces": "seccomp and Landlock refuse network, processes and signals; a subreaper ends "
+    "what escapes; programs see process ids of the host",
+    "private_files": "Landlock holds files; the scratch folder lies on the host's disk and is "
+    "measured ten times a second",
+    "user_change": "programs run as this user: seccomp and Landlock keep them from its files and "
+    "processes",
+    "no_capabilities": "none",
+    "no_new_privileges": "none: Landlock and seccomp need it",
+    "landlock": "file permissions, and the file view of a namespace where there is one",
+    "seccomp": "Landlock holds files and TCP; sub-processes are ended with the program",
+}
 
 
 class Executor(ConfinedFunction):
@@ -50,15 +64,15 @@ class Executor(ConfinedFunction):
         *,
         output_chars: int | None = None,
         earlier: Sequence[str] = (),
-    ) -> concurrent.futures.Future[ExecutionResult]:
+    ) -> Future[ExecutionResult]:
         """Runs a program; timeouts, output, blocking and errors are those of `call`.
 
         earlier: programs of the same episode that ended well. They run first, in the same module
         and within the same limits, and what they print is discarded.
         """
-        if len(code) + sum(map(len, earlier)) > MAX_CODE_CHARS:
-            reason = f"a program may have {MAX_CODE_CHARS} characters"
-            refused: concurrent.futures.Future[ExecutionResult] = concurrent.futures.Future()
+        if len(code) + sum(map(len, earlier)) > _MAX_CODE_CHARS:
+            reason = f"a program may have {_MAX_CODE_CHARS} characters"
+            refused: Future[ExecutionResult] = Future()
             refused.set_result(ExecutionResult(code, "", reason, Status.BLOCKED, 0.0))
             return refused
         convert = functools.partial(_result, code)
@@ -71,8 +85,8 @@ class Executor(ConfinedFunction):
         return [future.result() for future in [self.submit(code) for code in codes]]
 
     def capabilities(self) -> dict[str, Any]:
-        """What protects this machine from the programs."""
-        return capabilities.report(self.config.modules, self.config.workers, self.missing)
+        """What protects this machine from the programs, as `acim doctor` reports it."""
+        return _capabilities(self.config, self.missing)
 
 
 def probe(config: ExecutorConfig) -> dict[str, Any]:
@@ -80,9 +94,41 @@ def probe(config: ExecutorConfig) -> dict[str, Any]:
 
     Raises `ValueError` if the host offers less than `min_protection`, and `ExecutorFailure`.
     """
-    bare = dataclasses.replace(config, workers=1, modules=())
-    with Executor(bare) as running:
-        return capabilities.report(config.modules, config.workers, running.missing)
+    with Executor(dataclasses.replace(config, workers=1, modules=())) as running:
+        return _capabilities(config, running.missing)
+
+
+def _capabilities(
+    config: ExecutorConfig, missing: Mapping[protection.Layer, str]
+) -> dict[str, Any]:
+    """The layers of protection, each true if it is in force. missing: reason by layer not held."""
+    held = {name: name not in missing for name in protection.LAYERS}
+    return {
+        "protection": protection.level(held),
+        "layers": {
+            "cpu_and_wall_time": True,
+            "process_group": True,
+            "clean_environment": True,
+            "scratch_folder": True,
+            "file_size_and_count_of_open_files": True,
+            "memory": kernel.IS_LINUX,
+            "adoption_of_escaped_processes": kernel.IS_LINUX,
+            **held,
+        },
+        "missing": dict(missing),
+        "instead": {name: _INSTEAD[name] for name in missing},
+        "root": os.geteuid() == 0,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "modules": {name: _version(name) for name in config.modules},
+        "workers": config.workers,
+    }
+
+
+def _version(module: str) -> str:
+    """The installed version of the package that holds a top-level module."""
+    names = importlib.metadata.packages_distributions().get(module)
+    return importlib.metadata.version(names[0]) if names else "unknown"
 
 
 def _result(code: str, end: Ending) -> ExecutionResult:

@@ -1,7 +1,4 @@
-"""What a fork server loads before its first child, and what its children may import.
-
-Standard library only; runs inside a fork server (`worker.py`).
-"""
+"""What a fork server loads before its first child, and what its children may import."""
 
 import gc
 import importlib
@@ -13,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from acim_jax.environment.job import Job
+from acim_jax.environment.protocol import Job
 
 _PACKAGE = "acim_jax"
 
@@ -69,8 +66,9 @@ class ModuleList(importlib.metadata.DistributionFinder):
         return importlib.metadata.MetadataPathFinder.find_distributions(everywhere)
 
 
-def load(job: Job, folders: Sequence[str]) -> Callable[..., int]:
-    """Imports and warms up what children will need, and returns the job's function.
+def load(job: Job, folders: Sequence[str]) -> tuple[Callable[..., int], list[str]]:
+    """Imports and warms up what children will need. Returns the job's function, and the loaded
+    modules to take away from children: this package's.
 
     folders: hold the job's modules. Everything is imported under the list of modules that the
     children will see.
@@ -93,14 +91,9 @@ def load(job: Job, folders: Sequence[str]) -> Callable[..., int]:
     finder.is_loading = False
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, every inherited page
-    return function
-
-
-def hidden(job: Job) -> list[str]:
-    """Modules that are loaded here and taken away from children: this package's."""
     if _PACKAGE in job.modules:
-        return []
-    return [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]
+        return function, []
+    return function, [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]
 
 
 def _named(function: str) -> Callable[..., Any]:

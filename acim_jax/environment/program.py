@@ -1,7 +1,4 @@
-"""Running a model-written program in a confined child: the job of the executor's servers.
-
-Standard library only.
-"""
+"""Running a model-written program in a confined child: the job of the executor's servers."""
 
 import __future__
 
@@ -36,7 +33,12 @@ def run(code: str, earlier: Sequence[str] = ()) -> int:
     main.__dict__["__builtins__"] = builtins
     sys.modules["__main__"] = main
     for number, cell in enumerate(earlier, start=1):
-        exit_code = _run_muted(cell, f"<cell {number}>", main.__dict__)
+        kept, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        exit_code = _run(cell, f"<cell {number}>", main.__dict__)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(null)
         if exit_code:
             return exit_code
     return _run(code, _NAME, main.__dict__)
@@ -49,17 +51,6 @@ def make_repeatable() -> None:
     random.seed(0)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed(0)
-
-
-def _run_muted(code: str, name: str, namespace: dict[str, object]) -> int:
-    kept, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 1)
-        return _run(code, name, namespace)
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(null)
 
 
 def _run(code: str, name: str, namespace: dict[str, object]) -> int:
@@ -78,7 +69,11 @@ def _run(code: str, name: str, namespace: dict[str, object]) -> int:
         os.write(2, b"MemoryError\n")
         exit_code = child.MEMORY_EXIT
     except BaseException as error:
-        _print_error(error, name)
+        frame = error.__traceback__
+        while frame is not None and frame.tb_frame.f_code.co_filename != name:
+            frame = frame.tb_next  # without the frames of this module
+        # A program that replaced or closed sys.stderr still gets its traceback.
+        traceback.print_exception(type(error), error, frame, file=child.text_stream(2, "w"))
         exit_code = 1
     for stream in (sys.stdout, sys.stderr, out, err):
         try:
@@ -100,20 +95,7 @@ def _execute(code: str, name: str, namespace: dict[str, object]) -> None:
 
 
 def _system_exit_code(stop: SystemExit) -> int:
-    match stop.code:
-        case None:
-            return 0
-        case int():
-            return stop.code & 0xFF
-        case _:
-            print(stop.code, file=sys.stderr)
-            return 1
-
-
-def _print_error(error: BaseException, name: str) -> None:
-    """Prints the traceback without the frames of this module."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code.co_filename != name:
-        frame = frame.tb_next
-    # A program that replaced or closed sys.stderr still gets its traceback.
-    traceback.print_exception(type(error), error, frame, file=child.text_stream(2, "w"))
+    if stop.code is None or isinstance(stop.code, int):
+        return (stop.code or 0) & 0xFF
+    print(stop.code, file=sys.stderr)
+    return 1

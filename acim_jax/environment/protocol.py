@@ -1,8 +1,9 @@
-"""Length-prefixed JSON over pipes, between the executor and its fork servers.
+"""What the executor and its fork servers say to each other: length-prefixed JSON over pipes.
 
 JSON, never pickle: text that a program wrote passes through here.
 """
 
+import dataclasses
 import json
 import os
 import select
@@ -11,6 +12,22 @@ import time
 from typing import Any
 
 _HEADER = struct.Struct("!I")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a fork server is started for: modules that it loads, a function that its children call.
+
+    function: `module:name` of this package. Each request calls it once, in a fresh confined child,
+    with arguments that are JSON. It returns the child's exit code; what it prints is captured.
+    modules: top-level modules that the server loads. Children may import these and the standard
+    library, nothing else: this package is hidden from them, too.
+    warm_up: `module:name`, called once in the server, so that children inherit filled caches.
+    """
+
+    function: str
+    modules: tuple[str, ...] = ()
+    warm_up: str = ""
 
 
 def send(fd: int, message: dict[str, Any]) -> None:
@@ -23,10 +40,7 @@ def send(fd: int, message: dict[str, Any]) -> None:
 
 
 def receive(fd: int, deadline: float | None = None) -> dict[str, Any] | None:
-    """Reads one message; None when the other side is gone.
-
-    deadline: `time.monotonic()` value after which `TimeoutError` is raised; None waits forever.
-    """
+    """Reads one message; None when the other side is gone. Raises `TimeoutError` at `deadline`."""
     header = _read_exactly(fd, _HEADER.size, deadline)
     if header is None:
         return None

@@ -1,7 +1,4 @@
-"""The folder that a program may write to: emptied after each program, whatever it left there.
-
-Standard library only; runs inside a fork server (`worker.py`).
-"""
+"""The folder that a program may write to: emptied after each program, whatever it left there."""
 
 import contextlib
 import os

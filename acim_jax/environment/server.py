@@ -20,6 +20,8 @@ from acim_jax.environment.sandbox import protection
 _START_S = 120.0
 #: The server answers at its child's deadline; this much later it counts as hung.
 _GRACE_S = 30.0
+#: How long the process that forks may take to end after the server was killed.
+_PATIENCE_S = 10.0
 
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); "
@@ -32,25 +34,23 @@ class ServerDied(Exception):
     """The server ended or hung; the request it was given has no result."""
 
 
-class ServerFailedToStart(RuntimeError):
-    """The server could not load what it needs; another one would fail in the same way."""
+class ExecutorFailure(RuntimeError):
+    """Servers cannot start, fail too often, or are closed: a fault of ours, of no program."""
 
 
 class Server:
-    """A running fork server. Starts at once in the background; `request` waits until it is ready.
+    """A fork server that starts at once, in the background. setup: what `worker.main` expects.
 
-    setup: what `worker.main` expects first. root: folder that holds the server's scratch folder.
+    root: folder that holds the server's scratch folder.
     """
 
     def __init__(self, setup: Mapping[str, Any], root: Path) -> None:
         self._scratch = _new_folder(root)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `stop`)
-        self._ready = False
         self._missing: Mapping[protection.Layer, str] | None = None
         self._ending = -1  # readable when the process that forks has ended
-        self._reading = threading.Lock()
-        self._writing = threading.Lock()
-        self._serial = 0
+        self._reading, self._writing = threading.Lock(), threading.Lock()
+        self._ready, self._serial = False, 0
         # -S and -P keep everything but the standard library off the import path; the environment
         # is made from nothing, so that a program finds no secret in it.
         self._process = subprocess.Popen(
@@ -70,27 +70,22 @@ class Server:
             protocol.send(self._requests, {**setup, "scratch": str(self._scratch)})
 
     def missing(self) -> Mapping[protection.Layer, str]:
-        """Reason by layer of protection not in force; known before the server is ready.
-
-        Raises `ServerFailedToStart`.
-        """
+        """Reason by layer not in force, known before it is ready. Raises `ExecutorFailure`."""
         with self._reading:
-            if self._missing is not None:
-                return self._missing
-            reply = self._read_start()
-            if hasattr(os, "pidfd_open"):
-                with contextlib.suppress(OSError):  # it has ended already
-                    self._ending = os.pidfd_open(reply["pid"])
-            missing: Mapping[protection.Layer, str] = reply["missing"]
-            self._missing = missing
-            return missing
+            if self._missing is None:
+                reply = self._read_start()
+                if hasattr(os, "pidfd_open"):
+                    with contextlib.suppress(OSError):  # it has ended already
+                        self._ending = os.pidfd_open(reply["pid"])
+                self._missing = reply["missing"]
+            return self._missing or {}
 
     def request(
         self, message: Mapping[str, Any], is_wanted: Callable[[], bool]
     ) -> dict[str, Any] | None:
         """Has one child run and returns the server's reply; None if it was not wanted any more.
 
-        Raises `ServerDied`, and `ServerFailedToStart` if the server was never ready.
+        Raises `ServerDied`, and `ExecutorFailure` if the server was never ready.
         """
         self.missing()
         if not self._ready:
@@ -98,6 +93,7 @@ class Server:
             self._ready = True
         child_pid = 0
         deadline = time.monotonic() + message["timeout_s"] + _GRACE_S
+        reason = "it closed its pipe"
         try:
             with self._writing:
                 if not is_wanted():
@@ -110,8 +106,6 @@ class Server:
                 child_pid = reply["pid"]
         except (OSError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-        else:
-            reason = "it closed its pipe"
         if child_pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child_pid, signal.SIGKILL)
@@ -126,13 +120,13 @@ class Server:
         try:
             reply = protocol.receive(self._replies, time.monotonic() + _START_S)
         except (TimeoutError, ValueError) as error:
-            raise ServerFailedToStart(f"executor server did not get ready: {error}") from error
+            raise ExecutorFailure(f"executor server did not get ready: {error}") from error
         if reply is None:
             self._stderr.seek(0)
             text = self._stderr.read().decode("utf-8", "replace")
-            raise ServerFailedToStart(f"executor server ended while it started:\n{text}")
+            raise ExecutorFailure(f"executor server ended while it started:\n{text}")
         if "error" in reply:
-            raise ServerFailedToStart(f"executor server could not start:\n{reply['error']}")
+            raise ExecutorFailure(f"executor server could not start:\n{reply['error']}")
         return reply
 
     def kill(self) -> None:
@@ -144,21 +138,17 @@ class Server:
         """Ends the server, reaps it, and removes its scratch folder."""
         self.kill()
         self._process.wait()
-        self._wait_for_forking_process()
+        if self._ending >= 0:  # with namespaces it is the killed process's child, and dies after it
+            poll = select.poll()
+            poll.register(self._ending, select.POLLIN)
+            poll.poll(_PATIENCE_S * 1000)
+            os.close(self._ending)
+            self._ending = -1
         with self._writing:
             for stream in (self._process.stdin, self._process.stdout, self._stderr):
                 if stream is not None:
                     stream.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def _wait_for_forking_process(self, patience_s: float = 10.0) -> None:
-        """With namespaces it is a child of the killed process, and dies just after it."""
-        if self._ending >= 0:
-            poll = select.poll()
-            poll.register(self._ending, select.POLLIN)
-            poll.poll(patience_s * 1000)
-            os.close(self._ending)
-            self._ending = -1
 
 
 def _new_folder(root: Path) -> Path:
@@ -170,7 +160,8 @@ def _new_folder(root: Path) -> Path:
 
 
 def _clean_environment(home: Path) -> dict[str, str]:
-    environment = {
+    kept = ("LD_LIBRARY_PATH",)  # some interpreters find libpython through it
+    return {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
@@ -181,7 +172,5 @@ def _clean_environment(home: Path) -> dict[str, str]:
         "PYTHONHASHSEED": "0",  # the order of a set of strings is part of a program's result
         "VECLIB_MAXIMUM_THREADS": "1",
         **{f"{library}_NUM_THREADS": "1" for library in _ONE_THREAD_EACH},
+        **{name: os.environ[name] for name in kept if name in os.environ},
     }
-    if "LD_LIBRARY_PATH" in os.environ:  # some interpreters find libpython through it
-        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    return environment

@@ -11,16 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from acim_jax.environment import measurements
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.measurements import Ledger
 from acim_jax.environment.sandbox import protection
-from acim_jax.environment.server import Server, ServerDied, ServerFailedToStart
+from acim_jax.environment.server import ExecutorFailure, Server, ServerDied
 
 Reply = dict[str, Any]
 T = TypeVar("T")
-
-
-class ExecutorFailure(RuntimeError):
-    """Servers cannot start, fail too often, or are closed: a fault of ours, of no program."""
 
 
 class Ticket(concurrent.futures.Future[T]):
@@ -32,13 +27,10 @@ class Ticket(concurrent.futures.Future[T]):
 
     def cancel(self) -> bool:
         """Drops the request, and ends its child if it runs; False if it is done."""
-        if self.cancelled():
-            return True
-        if not super().cancel():
-            return False
-        self.set_running_or_notify_cancel()  # wakes the threads that wait for the result
-        self._end(self)
-        return True
+        if not self.cancelled() and super().cancel():
+            self.set_running_or_notify_cancel()  # wakes the threads that wait for the result
+            self._end(self)
+        return self.cancelled()
 
 
 class _Task(NamedTuple):
@@ -49,15 +41,10 @@ class _Task(NamedTuple):
 
 
 class ServerPool:
-    """Sends requests to `workers` servers, which start at once, in the background.
+    """Sends requests to `workers` servers, each made with `setup` and `root`."""
 
-    setup: the message that each server starts with. root: folder for their scratch folders.
-    """
-
-    def __init__(
-        self, setup: Mapping[str, Any], root: Path, config: ExecutorConfig, ledger: Ledger
-    ) -> None:
-        self._setup, self._root, self._ledger = setup, root, ledger
+    def __init__(self, setup: Mapping[str, Any], root: Path, config: ExecutorConfig) -> None:
+        self._setup, self._root, self.ledger = setup, root, measurements.Ledger()
         self._max_infra = config.max_infra_rate * measurements.WINDOW
         self._queue: queue.Queue[_Task | None] = queue.Queue(config.waiting)
         self._lock = threading.Lock()
@@ -72,11 +59,8 @@ class ServerPool:
             thread.start()
 
     def missing(self) -> Mapping[protection.Layer, str]:
-        """Reason by layer of protection that is not in force. Raises `ExecutorFailure`."""
-        try:
-            return self._servers[0].missing()
-        except ServerFailedToStart as error:
-            raise ExecutorFailure(str(error)) from error
+        """`Server.missing` of one of them."""
+        return self._servers[0].missing()
 
     def submit(self, request: Mapping[str, Any], convert: Callable[[Reply], T]) -> Ticket[T]:
         """Puts a request into the queue; blocks while the queue is full.
@@ -97,21 +81,19 @@ class ServerPool:
                 return ticket
 
     def close(self) -> None:
-        """Kills what runs, cancels what waits, and ends servers and threads."""
+        """Kills what runs, cancels what waits, and ends the threads."""
         self._closed = True
         with self._lock:
             for server in self._servers:
                 server.kill()  # the threads that wait for them return at once
         with contextlib.suppress(queue.Empty):
             while True:
-                task = self._queue.get_nowait()
-                if task is not None:
+                if task := self._queue.get_nowait():
                     task.ticket.cancel()
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
             thread.join()
-        self.stop_servers()
 
     def stop_servers(self) -> None:
         """Ends the servers, removes their folders, and lets idle threads end."""
@@ -129,7 +111,7 @@ class ServerPool:
             server = self._running.get(ticket)
         if server is not None:
             server.cancel()
-        self._ledger.count("cancelled")
+        self.ledger.count("cancelled")
 
     def _work(self, slot: int) -> None:
         while (task := self._queue.get()) is not None:
@@ -145,13 +127,13 @@ class ServerPool:
                     continue
                 if reply is not None:
                     wait, latency = begin - task.submitted, time.monotonic() - begin
-                    self._ledger.note(wait_s=wait, latency_s=latency, infra="infra" in reply)
+                    self.ledger.note(wait_s=wait, latency_s=latency, infra="infra" in reply)
                     task.ticket.set_result(task.convert(reply))
 
     def _serve(self, slot: int, task: _Task) -> Reply | None:
         """One request on this thread's server. If that fails by a fault of ours, once more on a
         fresh one."""
-        if self._ledger.recent_infra() > self._max_infra:
+        if self.ledger.recent_infra() > self._max_infra:
             raise ExecutorFailure(
                 "too many programs failed on the executor's side; look at its capability report "
                 "(`acim doctor`), or raise executor.max_infra_rate."
@@ -165,27 +147,19 @@ class ServerPool:
                 reply = server.request(task.request, lambda: not task.ticket.cancelled())
             except ServerDied as error:
                 reply = {"infra": str(error)}
-            except ServerFailedToStart as error:
-                raise ExecutorFailure(str(error)) from error
             finally:
                 with self._lock:
                     del self._running[task.ticket]
-            if reply is not None and "infra" not in reply and not _is_trusted(reply):
+            if reply is None:
+                return None
+            if "infra" not in reply:
+                if reply["confined"] or reply["reason"] == "cancelled":  # perhaps before it was
+                    return reply
                 reply = {"infra": f"a child could not be confined: {reply['stderr']}"}
-            if reply is None or "infra" not in reply:
-                return reply
-            self._replace(slot, server)
-            self._ledger.count("restarts")
+            server.stop()
+            with self._lock:
+                if self._closed:
+                    raise ExecutorFailure("The executor was closed while the program ran.")
+                self._servers[slot] = Server(self._setup, self._root)
+            self.ledger.count("restarts")
         return reply
-
-    def _replace(self, slot: int, server: Server) -> None:
-        server.stop()
-        with self._lock:
-            if self._closed:
-                raise ExecutorFailure("The executor was closed while the program ran.")
-            self._servers[slot] = Server(self._setup, self._root)
-
-
-def _is_trusted(reply: Reply) -> bool:
-    """The child was confined. A cancelled one may have been ended before that."""
-    return reply["confined"] or reply["reason"] == "cancelled"

@@ -1,18 +1,19 @@
 """One child at a time: forked, watched, ended, and its end reported. Runs inside a fork server.
 
 The server keeps the wall clock of its child, holds no more of both its outputs than the limit, and
-judges by the wait status. Standard library only.
+judges by the wait status.
 """
 
 import contextlib
 import functools
+import math
 import os
 import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from acim_jax.environment import child, protocol, scratch
 from acim_jax.environment.capture import Capture
@@ -21,14 +22,6 @@ from acim_jax.environment.sandbox.confinement import Confinement
 
 #: How often the scratch folder is measured where no file system of its own bounds it.
 _DISK_TICK_S = 0.1
-
-
-class _End(NamedTuple):
-    """exit_code: negative for a signal. reason: why it was killed; "" if it ended by itself."""
-
-    exit_code: int
-    cpu_s: float
-    reason: str
 
 
 class Supervisor:
@@ -47,7 +40,7 @@ class Supervisor:
         self.control, self.confinement = control, confinement
         self.function, self.hidden = function, hidden
         self.alone = "namespaces" in confinement.layers
-        self.measured = "private_files" not in confinement.layers
+        self.disk_tick_s = math.inf if "private_files" in confinement.layers else _DISK_TICK_S
         self.wake_read, wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
         os.set_blocking(wake_write, False)
@@ -55,10 +48,7 @@ class Supervisor:
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
 
     def serve(self, request: dict[str, Any], replies: int) -> dict[str, Any]:
-        """Runs one request in a child; the reply holds its output and how it ended.
-
-        Raises `OSError` for a failure of ours.
-        """
+        """Runs one request in a child; the reply says how it ended. Raises `OSError` of our own."""
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(scratch.empty, self.confinement.scratch)
             out_read, out_write = os.pipe()
@@ -79,21 +69,19 @@ class Supervisor:
             if not self.alone:  # in a namespace of its own it dies with the server
                 with contextlib.suppress(BrokenPipeError):  # `_watch` sees that nobody reads it
                     protocol.send(replies, {"pid": pid})
-            end = self._watch(pid, (out, err), begin + request["timeout_s"], request["serial"])
+            ended = self._watch(pid, (out, err), begin + request["timeout_s"], request["serial"])
             wall = time.monotonic() - begin
             self._kill_rest(pid)
             out.drain()
             err.drain()
-        stdout, stderr = out.text(), err.text()
+        (stdout, out_is_cut), (stderr, err_is_cut) = out.text(), err.text()
         return {
+            **ended,
             "confined": out.marked,
-            "reason": end.reason,
-            "exit": end.exit_code,
-            "cpu_s": end.cpu_s,
             "wall_s": wall,
-            "stdout": stdout.text,
-            "stderr": stderr.text,
-            "truncated": stdout.truncated or stderr.truncated,
+            "stdout": stdout,
+            "stderr": stderr,
+            "truncated": out_is_cut or err_is_cut,
         }
 
     def _call(self, arguments: Sequence[Any]) -> int:
@@ -101,27 +89,34 @@ class Supervisor:
             sys.modules.pop(name, None)
         return self.function(*arguments)
 
-    def _watch(self, pid: int, captures: Sequence[Capture], deadline: float, serial: int) -> _End:
-        """Reads output until the child has ended or must end, and reaps it."""
+    def _watch(
+        self, pid: int, captures: Sequence[Capture], deadline: float, serial: int
+    ) -> dict[str, Any]:
+        """Reads output until the child has ended or must end, and reaps it.
+
+        exit: negative for a signal. reason: why it was killed; "" if it ended by itself.
+        """
         poll = select.poll()
         for fd in (self.wake_read, self.control, *(capture.fd for capture in captures)):
             poll.register(fd, select.POLLIN)
         by_fd = {capture.fd: capture for capture in captures}
         reason = ""
-        tick = time.monotonic() + _DISK_TICK_S
+        tick = time.monotonic() + self.disk_tick_s
         while True:
             ended, status, usage = os.wait4(pid, 0 if reason else os.WNOHANG)
             if ended:
-                seconds = usage.ru_utime + usage.ru_stime
-                return _End(os.waitstatus_to_exitcode(status), seconds, reason)
+                seconds, code = usage.ru_utime + usage.ru_stime, os.waitstatus_to_exitcode(status)
+                return {"exit": code, "cpu_s": seconds, "reason": reason}
             now = time.monotonic()
-            until = min(deadline, tick) if self.measured else deadline
+            until = min(deadline, tick)
             events = poll.poll((until - now) * 1000 + 1) if until > now else []
             if now >= deadline:
                 reason = "timeout"
-            elif self.measured and now >= tick:
-                tick = now + _DISK_TICK_S
-                reason = self._disk_reason()
+            elif now >= tick:
+                tick = now + self.disk_tick_s
+                limits = self.confinement.limits
+                used, files = scratch.size(self.confinement.scratch, limits.files)
+                reason = "disk" if used > limits.disk_bytes or files > limits.files else ""
             for fd, _ in events:
                 if fd == self.wake_read:
                     os.read(fd, 512)
@@ -139,11 +134,6 @@ class Supervisor:
         if message is None:
             return "gone"
         return "cancelled" if message["cancel"] == serial else ""
-
-    def _disk_reason(self) -> str:
-        limits = self.confinement.limits
-        used, files = scratch.size(self.confinement.scratch, limits.files)
-        return "disk" if used > limits.disk_bytes or files > limits.files else ""
 
     def _kill_rest(self, pid: int) -> None:
         """Kills and reaps every process that the child may have left."""

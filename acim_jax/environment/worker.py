@@ -1,7 +1,7 @@
 """A fork server: started by exec, confined, preloaded; forks one child per request.
 
-It never runs a program itself and never imports jax. Standard library only; `preload.py` loads the
-modules of its job, `supervisor.py` watches one child.
+It never runs a program itself and never imports jax: what it imports of this package uses the
+standard library only. `preload.py` loads the modules of its job, `supervisor.py` watches one child.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import traceback
 from typing import Any
 
 from acim_jax.environment import preload, protocol, scratch
-from acim_jax.environment.job import Job
+from acim_jax.environment.protocol import Job
 from acim_jax.environment.sandbox import confinement, limits, memory
 from acim_jax.environment.supervisor import Supervisor
 
@@ -20,11 +20,13 @@ _NICE = 5
 
 
 def main() -> None:
-    """Serves requests from standard input until it closes.
-
-    First reports which layers of protection hold, then that it is ready, then answers requests.
-    """
-    requests, replies = _take_control_fds()
+    """Says which layers of protection hold, then that it is ready, then answers requests."""
+    # The two pipes move off 0 and 1, where an import that prints would write into them.
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
     setup = protocol.receive(requests)
     if setup is None:
         return
@@ -39,15 +41,10 @@ def main() -> None:
 
 def _prepare_and_serve(setup: dict[str, Any], requests: int, replies: int) -> None:
     try:
-        entered = confinement.enter(
-            limits.Limits(**setup["limits"]),
-            setup["scratch"],
-            setup["folders"],
-            setup["leave_out"],
-        )
+        most = limits.Limits(**setup["limits"])
+        entered = confinement.enter(most, setup["scratch"], setup["folders"], setup["leave_out"])
         protocol.send(replies, {"pid": entered.server, "missing": dict(entered.missing)})
-        job = Job(**setup["job"])
-        function = preload.load(job, setup["folders"])
+        function, hidden = preload.load(Job(**setup["job"]), setup["folders"])
     except Exception:
         protocol.send(replies, {"error": traceback.format_exc()})
         return
@@ -56,7 +53,7 @@ def _prepare_and_serve(setup: dict[str, Any], requests: int, replies: int) -> No
         used = memory.address_space(entered.memory)
         grown = dataclasses.replace(entered.limits, base_bytes=used)
         entered = dataclasses.replace(entered, limits=grown)
-    supervisor = Supervisor(requests, entered, function, preload.hidden(job))
+    supervisor = Supervisor(requests, entered, function, hidden)
     reply: dict[str, Any] = {"ready": True}
     while True:
         protocol.send(replies, reply)
@@ -69,13 +66,3 @@ def _prepare_and_serve(setup: dict[str, Any], requests: int, replies: int) -> No
             reply = supervisor.serve(request, replies)
         except OSError as error:  # no process, pipe or folder to be had: not the program's
             reply = {"infra": f"{type(error).__name__}: {error}"}
-
-
-def _take_control_fds() -> tuple[int, int]:
-    """Moves the two pipes off 0 and 1, where an import that prints would write into them."""
-    requests, replies = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(2, 1)
-    os.close(null)
-    return requests, replies

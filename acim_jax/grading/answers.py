@@ -15,6 +15,7 @@ from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.extraction import PLAIN_NUMBER
 
 Method = Literal["exact", "numeric", "symbolic", "timeout", "none"]
+Verdict = tuple[Method, bool]
 
 DECIMAL_TOLERANCE = Fraction(1, 10**6)
 
@@ -34,8 +35,7 @@ _DEFAULTS = GraderConfig()
 @dataclasses.dataclass(frozen=True)
 class Grade:
     """method: what decided. `timeout`: the symbolic comparison ran out of time (not correct).
-    `none`: nothing to grade, or too large to be compared. wall_s: seconds spent. infra: the
-    comparison failed on our side."""
+    `none`: nothing to grade, or too large to compare. infra: the comparison failed on our side."""
 
     correct: bool
     extracted: str | None
@@ -44,15 +44,13 @@ class Grade:
     infra: bool = False
 
 
-def decide(
-    extracted: str | None, answer: str, policy: GraderConfig = _DEFAULTS
-) -> tuple[Method, bool] | None:
+def decide(extracted: str | None, answer: str, policy: GraderConfig = _DEFAULTS) -> Verdict | None:
     """What needs no symbolic computation: (method, correct); else None."""
-    if not extracted:
-        return "none", False
-    if extracted == answer:
+    if extracted and extracted == answer:
         return "exact", True
-    if len(extracted) > guards.MAX_CHARS and not PLAIN_NUMBER.fullmatch(extracted):
+    if not extracted or (
+        len(extracted) > guards.MAX_CHARS and not PLAIN_NUMBER.fullmatch(extracted)
+    ):
         return "none", False
     mine, gold = spelling.clean(extracted), spelling.clean(answer)
     if not mine or not gold:
@@ -75,11 +73,11 @@ def decide(
     return verdict
 
 
-def _decide_form(mine: str, gold: str) -> tuple[Method, bool] | None:
+def _decide_form(mine: str, gold: str) -> Verdict | None:
     """Choices by their letter; texts that are no answer, or that end in dots."""
     if (letter := spelling.choice(gold)) and (chosen := spelling.choice(mine)):
         return "exact", letter == chosen
-    if (_ENDLESS.search(mine) is None) != (_ENDLESS.search(gold) is None):
+    if bool(_ENDLESS.search(mine)) != bool(_ENDLESS.search(gold)):
         return "exact", False
     left, equals, _ = mine.partition("=")
     if equals and "=" not in gold and not _LETTERS.search(left):
@@ -87,39 +85,39 @@ def _decide_form(mine: str, gold: str) -> tuple[Method, bool] | None:
     return None
 
 
-def _decide_numbers(mine: str, gold: str, policy: GraderConfig) -> tuple[Method, bool] | None:
+def _decide_numbers(mine: str, gold: str, policy: GraderConfig) -> Verdict | None:
     a, b = spelling.quantity(mine), spelling.quantity(gold)
-    if a is not None and b is not None:
-        one_is_share = (a.is_percent and b.unit) or (b.is_percent and a.unit)
-        unit = None if one_is_share else units.ratio(a.unit, b.unit)
-        if unit is None:
-            return "exact", False
-        scales = [unit * scale for scale in _scales(a, b, policy)]
-        if any(a.value * scale == b.value for scale in scales):
-            return "exact", True
-        if b.decimals is None or policy.rounding == "exact":
-            return "exact", False
-        room = DECIMAL_TOLERANCE * abs(b.value)
-        if policy.rounding == "digits":
-            room = Fraction(1, 2) / Fraction(10) ** b.decimals
-        return "numeric", any(abs(a.value * scale - b.value) <= room for scale in scales)
+    if a and b:
+        return _compare(a, b, policy)
     if (first := _WITH_BASE.fullmatch(mine)) and (second := _WITH_BASE.fullmatch(gold)):
         return "exact", _in_base(*first.groups()) == _in_base(*second.groups())
-    # A number is never equal to something with free letters, a list, or a base as index.
-    number, other = (a, gold) if a is not None else (b, mine)
-    if number is not None and (_has_lone_letters(other) or _NO_NUMBER.search(other)):
+    if not a and not b:
+        return None
+    # A number is never equal to something with free letters, a list, or a base as index, nor to
+    # what looks like one and is not read: 5/0, 1.2.3, too many digits.
+    other = gold if a else mine
+    is_none = _has_lone_letters(other) or _NO_NUMBER.search(other) or _ONLY_DIGITS.fullmatch(other)
+    return ("exact", False) if is_none else None
+
+
+def _compare(a: spelling.Quantity, b: spelling.Quantity, policy: GraderConfig) -> Verdict:
+    """The prediction `a` may be rounded, or scaled by a percent sign that only one of them has."""
+    one_is_share = (a.is_percent and b.unit) or (b.is_percent and a.unit)
+    ratio = None if one_is_share else units.ratio(a.unit, b.unit)
+    if ratio is None:
         return "exact", False
-    if number is not None and _ONLY_DIGITS.fullmatch(other):
-        return "exact", False  # 5/0, 1.2.3, or too many digits to be equal to what was read
-    return None
-
-
-def _scales(a: spelling.Quantity, b: spelling.Quantity, policy: GraderConfig) -> list[Fraction]:
-    """Factors that the prediction `a` may be multiplied with before it is compared with `b`."""
-    if a.is_percent == b.is_percent or policy.percent == "unit":
-        return [Fraction(1)]
-    value = Fraction(1, 100) if a.is_percent else Fraction(100)
-    return [value] if policy.percent == "value" else [Fraction(1), value]
+    values = [a.value * ratio]
+    if a.is_percent != b.is_percent and policy.percent != "unit":
+        scaled = values[0] * (Fraction(1, 100) if a.is_percent else 100)
+        values = [scaled] if policy.percent == "value" else [*values, scaled]
+    if b.value in values:
+        return "exact", True
+    if b.decimals is None or policy.rounding == "exact":
+        return "exact", False
+    room = DECIMAL_TOLERANCE * abs(b.value)
+    if policy.rounding == "digits":
+        room = Fraction(1, 2) / Fraction(10) ** b.decimals
+    return "numeric", any(abs(value - b.value) <= room for value in values)
 
 
 def _in_base(digits: str, base: str) -> int | str:
@@ -129,7 +127,7 @@ def _in_base(digits: str, base: str) -> int | str:
         return f"{digits}_{base}"
 
 
-def _decide_lists(mine: str, gold: str) -> tuple[Method, bool] | None:
+def _decide_lists(mine: str, gold: str) -> Verdict | None:
     a, b = _items(mine), _items(gold)
     if a is None or b is None:
         return None
@@ -138,9 +136,7 @@ def _decide_lists(mine: str, gold: str) -> tuple[Method, bool] | None:
         return "exact", set(a_values) == set(b_values)
     if {a_begin, b_begin} == {"", "("} and a_end in ("", ")") and b_end in ("", ")"):
         return "exact", a_values == b_values
-    if a_begin and b_begin:
-        return "exact", (a_begin, a_end) == (b_begin, b_end) and a_values == b_values
-    return None
+    return ("exact", a == b) if a_begin and b_begin else None
 
 
 def _items(text: str) -> tuple[str, list[Fraction], str] | None:
@@ -149,21 +145,18 @@ def _items(text: str) -> tuple[str, list[Fraction], str] | None:
     for opening, closing in _BRACKETS:
         if text.startswith(opening) and text.endswith(closing):
             begin, end = opening, closing
-    inner = text[len(begin) : len(text) - len(end)]
-    parts = _LIST.split(inner)
+    parts = _LIST.split(text[len(begin) : len(text) - len(end)])
     if not 2 <= len(parts) <= 50:
         return None
-    values = [exact.rational(part) for part in parts]
-    known = [value for value in values if value is not None]
-    return (begin, known, end) if len(known) == len(values) else None
+    values = [value for part in parts if (value := exact.rational(part)) is not None]
+    return (begin, values, end) if len(values) == len(parts) else None
 
 
-def _decide_words(mine: str, gold: str) -> tuple[Method, bool] | None:
+def _decide_words(mine: str, gold: str) -> Verdict | None:
     """Their keys differ, so words and single letters do, too."""
     are_letters = _ONE_LETTER.fullmatch(mine) and _ONE_LETTER.fullmatch(gold)
-    if are_letters or spelling.is_words(gold) or spelling.is_words(mine):
-        return "exact", False
-    return None
+    is_wrong = are_letters or spelling.is_words(gold) or spelling.is_words(mine)
+    return ("exact", False) if is_wrong else None
 
 
 def _has_lone_letters(text: str) -> bool:

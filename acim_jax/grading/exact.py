@@ -7,7 +7,6 @@ evaluated as code, and the size of every number is bounded before it is computed
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 MAX_CHARS = 400
@@ -32,11 +31,8 @@ _TOKEN = re.compile(
 )
 
 _END = ("end", "")
-_OPERATORS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
-    "times": operator.mul,
-    "modulo": operator.mod,
-    "divide": operator.truediv,
-}
+_SUMS = {"+": operator.add, "-": operator.sub}
+_PRODUCTS = {"times": operator.mul, "modulo": operator.mod, "divide": operator.truediv}
 
 
 class _NotExactError(Exception):
@@ -56,14 +52,12 @@ def rational(text: str) -> Fraction | None:
         return Fraction(int(text)) if len(text) <= MAX_DIGITS else None
     if not text or len(text) > MAX_CHARS:
         return None
-    if mixed := _MIXED.fullmatch(text):
-        sign, whole, top, bottom = mixed.groups()
-        if int(bottom) == 0:
-            return None
-        value = int(whole) + Fraction(int(top), int(bottom))
-        return -value if sign else value
     try:
-        parser = _Parser(_tokens(text))
+        if mixed := _MIXED.fullmatch(text):
+            sign, whole, top, bottom = mixed.groups()
+            value = int(whole) + Fraction(int(top), int(bottom))
+            return -value if sign else value
+        parser = _Parser(text)
         value = parser.sum(0)
         return value if parser.peek() == _END else None
     except (_NotExactError, ZeroDivisionError):
@@ -73,27 +67,20 @@ def rational(text: str) -> Fraction | None:
 def decimals(text: str) -> int | None:
     """Digits behind the decimal point of a number that is written with one or with an exponent, so
     possibly rounded; else None. In an expression, those of its last decimal."""
-    if "\\overline" in text:
-        return None
     found = re.findall(r"\d*\.(\d+)(?:[eE]([+-]?\d{1,3}))?|\d[eE]([+-]?\d{1,3})", text)
-    if not found:
+    if not found or "\\overline" in text:
         return None
     digits, exponent, other = found[-1]
     return len(digits) - int(exponent or other or "0")
 
 
-def _tokens(text: str) -> list[tuple[str, str]]:
-    tokens = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]
-    _require(all(kind != "unknown" for kind, _ in tokens))
-    return [*tokens, _END]
-
-
 class _Parser:
     """sum → product → signed → power → atom, each one method."""
 
-    def __init__(self, tokens: list[tuple[str, str]]) -> None:
-        self._tokens = tokens
-        self._next = 0
+    def __init__(self, text: str) -> None:
+        tokens = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]
+        _require(all(kind != "unknown" for kind, _ in tokens))
+        self._tokens, self._next = [*tokens, _END], 0
 
     def peek(self) -> tuple[str, str]:
         return self._tokens[self._next]
@@ -112,22 +99,19 @@ class _Parser:
     def sum(self, depth: int) -> Fraction:
         _require(depth <= _MAX_DEPTH)
         value = self._product(depth)
-        while True:
-            if self._take("+"):
-                value = _bounded(value + self._product(depth))
-            elif self._take("-"):
-                value = _bounded(value - self._product(depth))
-            else:
-                return value
+        while (sign := self.peek()[1]) in _SUMS:
+            self._next += 1
+            value = _bounded(_SUMS[sign](value, self._product(depth)))
+        return value
 
     def _product(self, depth: int) -> Fraction:
         value = self._signed(depth)
         divided = False
         while True:
             kind, text = self.peek()
-            if kind in _OPERATORS:
+            if kind in _PRODUCTS:
                 self._next += 1
-                value = _bounded(_OPERATORS[kind](value, self._signed(depth)))
+                value = _bounded(_PRODUCTS[kind](value, self._signed(depth)))
                 divided = divided or kind == "divide"
             elif text == "(" or kind in ("command", "root"):
                 _require(not divided)  # 1/2(3) can be read in two ways
@@ -156,19 +140,20 @@ class _Parser:
 
     def _atom(self, depth: int) -> Fraction:
         kind, text = self.peek()
-        _require((kind, text) != _END)
         self._next += 1
         match kind, text:
             case "number", _:
                 return self._with_fraction(text, depth)
             case "repeating", _:
                 return _repeating(text)
-            case "symbol", "(" | "{":
-                return self._group(")" if text == "(" else "}", depth)
-            case "command", "\\frac":
+            case _, "(":
+                return self._group(")", depth)
+            case _, "{":
+                return self._group("}", depth)
+            case _, "\\frac":
                 top = self._argument(depth)
                 return _bounded(top / self._argument(depth))
-            case "command", _:
+            case _, "\\sqrt":
                 return _exact_root(self._argument(depth), 2)
             case "root", _:
                 degree = int(text.partition("[")[2].rstrip("]"))

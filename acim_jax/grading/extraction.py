@@ -26,16 +26,13 @@ def extract_answer(text: str, unboxed: Unboxed = "stated") -> str | None:
             return content.strip()
     if boxes or unboxed == "never":
         return None
-    marked = list(_MARKED.finditer(text))
-    if marked:
-        found = next(group for group in marked[-1].groups() if group is not None)
+    if marked := list(_MARKED.finditer(text)):
+        found = marked[-1][1] or marked[-1][2]
         return _STATEMENT_END.split(found.strip().strip("*"), maxsplit=1)[0].strip() or None
     bare = text.strip()
     words = re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", bare)
-    if bare and len(bare) <= _MAX_BARE_CHARS and "\n" not in bare and len(words) <= 3:
-        return bare
-    # A long number is short in words.
-    return bare if PLAIN_NUMBER.fullmatch(bare) else None
+    is_short = bare and len(bare) <= _MAX_BARE_CHARS and "\n" not in bare and len(words) <= 3
+    return bare if is_short or PLAIN_NUMBER.fullmatch(bare) else None
 
 
 def _braced(text: str, start: int) -> str | None:
@@ -43,10 +40,9 @@ def _braced(text: str, start: int) -> str | None:
     if not text.startswith("{", start):
         token = re.match(r"[-+]?[\d.,/]*\d", text[start : start + 100])
         return token.group() if token else None
-    depth, position = 0, start
+    depth = 0
     for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start):
         depth += {"{": 1, "}": -1}.get(match.group(), 0)
-        position = match.end()
         if depth == 0:
-            return text[start + 1 : position - 1]
+            return text[start + 1 : match.start()]
     return None

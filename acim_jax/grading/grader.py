@@ -5,16 +5,15 @@ forked child inherits the memory of its server, and reference answers pass throu
 """
 
 import collections
-import concurrent.futures
 import dataclasses
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.confined import ConfinedFunction
-from acim_jax.environment.ending import Ending
-from acim_jax.environment.job import Job
+from acim_jax.environment.confined import ConfinedFunction, Ending
+from acim_jax.environment.protocol import Job
 from acim_jax.grading import answers, extraction, spelling, symbolic_job
 from acim_jax.grading.answers import Grade
 from acim_jax.grading.config import GraderConfig
@@ -73,7 +72,7 @@ class Grader:
         comparison that ran out of time is not remembered: the machine may have been busy.
         """
         grades: list[Grade] = []
-        waiting: dict[_Question, concurrent.futures.Future[Ending]] = {}
+        waiting: dict[_Question, Future[Ending]] = {}
         questions: dict[int, _Question] = {}
         for index, (prediction, answer) in enumerate(pairs):
             begin = time.perf_counter()
@@ -86,37 +85,29 @@ class Grader:
                     self._known.move_to_end(question)
                 else:
                     questions[index] = question
-                    if question not in waiting:
-                        waiting[question] = self._compare(question)
+                    waiting[question] = waiting.get(question) or self._compare(question)
             method, correct = verdict
             grades.append(Grade(correct, extracted, method, time.perf_counter() - begin))
         for index, question in questions.items():
-            end = waiting[question].result()
-            self._remember(question, end)
-            grades[index] = _with_comparison(grades[index], end)
+            grades[index] = self._with_comparison(grades[index], question, waiting[question])
         return grades
 
-    def _compare(self, question: _Question) -> concurrent.futures.Future[Ending]:
+    def _compare(self, question: _Question) -> Future[Ending]:
         return self._open(symbolic_job.JOB).call(*question, convert=lambda end: end)
 
-    def _remember(self, question: _Question, end: Ending) -> None:
-        if _has_verdict(end):
-            self._known[question] = end.exit_code == symbolic_job.EQUAL
+    def _with_comparison(self, first: Grade, question: _Question, future: Future[Ending]) -> Grade:
+        """A child that failed, for whatever reason, has not found the answers equal."""
+        end = future.result()
+        correct = end.exit_code == symbolic_job.EQUAL
+        has_verdict = correct or end.exit_code == symbolic_job.DIFFERENT
+        if has_verdict:
+            self._known[question] = correct
             if len(self._known) > _CACHE_SIZE:
                 self._known.popitem(last=False)
-
-
-def _has_verdict(end: Ending) -> bool:
-    return end.exit_code in (symbolic_job.EQUAL, symbolic_job.DIFFERENT)
-
-
-def _with_comparison(first: Grade, end: Ending) -> Grade:
-    """A child that failed, for whatever reason, has not found the answers equal."""
-    ran_out = end.status is Status.TIMEOUT and not _has_verdict(end)
-    return dataclasses.replace(
-        first,
-        correct=end.exit_code == symbolic_job.EQUAL,
-        method="timeout" if ran_out else "symbolic",
-        wall_s=first.wall_s + end.wall_s,
-        infra=end.status is Status.INFRA,
-    )
+        return dataclasses.replace(
+            first,
+            correct=correct,
+            method="timeout" if end.status is Status.TIMEOUT and not has_verdict else "symbolic",
+            wall_s=first.wall_s + end.wall_s,
+            infra=end.status is Status.INFRA,
+        )

@@ -3,6 +3,7 @@
 The cost is estimated from the text; what is missed here still meets the deadline of the child.
 """
 
+import itertools
 import re
 
 from acim_jax.grading import exact
@@ -24,7 +25,7 @@ def is_too_large(text: str) -> bool:
     """Whether a cleaned answer is refused without being compared."""
     return (
         len(text) > MAX_CHARS
-        or nesting(text) > _MAX_NESTING
+        or _nesting(text) > _MAX_NESTING
         or _TOWER.search(text) is not None
         or any(_is_large_power(match) for match in _EXPONENT.finditer(text))
         or any(_exceeds(top, _MAX_COMBINATORIAL) for top in _FACTORIAL.findall(text))
@@ -32,19 +33,15 @@ def is_too_large(text: str) -> bool:
     )
 
 
-def nesting(text: str) -> int:
+def _nesting(text: str) -> int:
     """The depth of nested brackets of any kind."""
-    deepest = depth = 0
-    for bracket in re.findall(r"[(\[{)\]}]", text):
-        depth += 1 if bracket in "([{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+    steps = (1 if bracket in "([{" else -1 for bracket in re.findall(r"[(\[{)\]}]", text))
+    return max(itertools.accumulate(steps), default=0)
 
 
 def _is_large_power(match: re.Match[str]) -> bool:
-    exponent = match["group"] if match["group"] is not None else match["one"]
     limit = _MAX_EXPONENT_OF_SUM if match["base"] in ")}]" else _MAX_EXPONENT
-    return _exceeds(exponent, limit)
+    return _exceeds(match["group"] or match["one"] or "", limit)
 
 
 def _exceeds(text: str, limit: int) -> bool:

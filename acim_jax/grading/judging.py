@@ -1,10 +1,9 @@
 """Unit tests in a process that never sees the program under test, only what it claims.
 
 `judge_all` is the job of servers of its own (`Grader.judges`). A test runs with the answers of the
-program under test as the results of its calls (`remote_calls.py` has their form). Where a test
-makes calls that have no answer yet, the result is a stand-in that agrees with any comparison, and
-the list of operations is given in the verdict's place: the caller has them answered and asks
-again. With an empty list of answers, a test so says what it calls.
+program under test as the results of its calls (`remote_calls.py` has their form). A call that has
+no answer yet gives a stand-in that agrees with any comparison; the operations then stand in the
+verdict's place, and the caller has them answered and asks again.
 """
 
 import ast
@@ -22,26 +21,18 @@ class _Log:
     """Operations that have answers, and those that a test asked for after them."""
 
     def __init__(self, operations: list[Any], answers: list[str]) -> None:
-        self.operations = operations
-        self.answers = answers
+        self.operations, self.answers = operations, answers
         self.texts = [json.dumps(operation) for operation in operations]
-        self.at = 0
-        self.asked: list[Any] = []
+        self.at, self.asked = 0, list[Any]()
 
     def perform(self, *operation: Any) -> Any:
         """What the operation gives. Answers that the test does not ask for are skipped."""
         wanted = json.dumps(operation)
-        if not self.asked and wanted in self.texts[self.at :]:
-            index = self.texts.index(wanted, self.at)
-            self.at = index + 1
-            return self._known(index)
-        self.asked.append(operation)
-        return _Unknown(self, {"result": self.at + len(self.asked) - 1}, True)
-
-    def script(self) -> list[Any]:
-        return [*self.operations[: self.at], *self.asked]
-
-    def _known(self, index: int) -> Any:
+        if self.asked or wanted not in self.texts[self.at :]:
+            self.asked.append(operation)
+            return _Unknown(self, {"result": self.at + len(self.asked) - 1}, True)
+        index = self.texts.index(wanted, self.at)
+        self.at = index + 1
         answer = json.loads(self.answers[index])
         if "raised" in answer:
             kind = getattr(builtins, answer["raised"], RuntimeError)
@@ -72,8 +63,7 @@ class _Remote:
         return target
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        named_data = {"dict": [[key, encode(value)] for key, value in named.items()]}
-        return self._perform("call", [encode(value) for value in arguments], named_data)
+        return self._perform("call", encode(list(arguments)), encode(named))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -96,28 +86,23 @@ class _Unknown(_Remote):
     def __float__(self) -> float:
         return 1.0
 
-    __index__ = __len__ = __int__
+    def __hash__(self) -> int:
+        return 0
 
     def __iter__(self) -> Any:
         return iter(())
 
-    def __contains__(self, _: object) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        return 0
-
     def _nowhere(self, *_: object) -> Any:
         return _Unknown(object.__getattribute__(self, "_state")[0], None, True)
-
-    __getitem__ = __abs__ = __neg__ = __round__ = _nowhere
-    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _nowhere
-    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = _nowhere
 
     def _agrees(self, _: object) -> Any:
         return True
 
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _agrees
+    __index__ = __len__ = __int__
+    __getitem__ = __abs__ = __neg__ = __round__ = _nowhere
+    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _nowhere
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = _nowhere
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __contains__ = _agrees
 
 
 class _Asserts(ast.NodeTransformer):
@@ -155,7 +140,9 @@ def judge(
         passed = True
     except Exception:
         passed = False
-    return {"operations": log.script()} if log.asked else {"passed": passed}
+    if log.asked:
+        return {"operations": [*log.operations[: log.at], *log.asked]}
+    return {"passed": passed}
 
 
 def _asked_of_program(tree: ast.AST, entry_point: str, namespace: dict[str, Any]) -> set[str]:

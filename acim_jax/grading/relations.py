@@ -2,13 +2,15 @@ r"""Inequalities in one variable, as the sets of numbers that they describe."""
 
 import re
 
-_RELATION = r"(<|>|\\le(?![A-Za-z])|\\ge(?![A-Za-z])|\\lt(?![A-Za-z])|\\gt(?![A-Za-z]))"
-_SPLIT = re.compile(_RELATION)
+#: Relation -> (whether the larger side stands on the left, whether both may be equal).
+_RELATIONS = {
+    "<": (False, False), "\\lt": (False, False), "\\le": (False, True),
+    ">": (True, False), "\\gt": (True, False), "\\ge": (True, True),
+}  # fmt: skip
+_SPLIT = re.compile(r"(<|>|\\(?:le|ge|lt|gt)(?![A-Za-z]))")
 _VARIABLE = re.compile(r"[A-Za-z](?:_\{?\w\}?)?|\\[a-z]+")
 _ALTERNATIVE = re.compile(r"\s+or\s+|\s*\\cup\s*|\s*\\vee\s*")
 _SETS = ("(", "[")
-_LESS = {"<": False, "\\lt": False, "\\le": True}
-_GREATER = {">": False, "\\gt": False, "\\ge": True}
 
 
 def comparable(mine: str, gold: str) -> tuple[str, str]:
@@ -27,39 +29,31 @@ def comparable(mine: str, gold: str) -> tuple[str, str]:
 def as_interval(text: str) -> tuple[str, str] | None:
     r"""(variable, interval in LaTeX) of a cleaned `x>5`, `1<x\le 3` or `x<1 or x>3`, else None."""
     parts = [_single(part.strip()) for part in _ALTERNATIVE.split(text)]
-    if len(parts) > 10 or any(part is None for part in parts):
-        return None
     known = [part for part in parts if part is not None]
-    if len({variable for variable, _ in known}) != 1:
+    if not len(known) == len(parts) <= 10 or len({variable for variable, _ in known}) != 1:
         return None
     return known[0][0], "\\cup".join(interval for _, interval in known)
 
 
 def _single(text: str) -> tuple[str, str] | None:
-    pieces = [piece.strip() for piece in _SPLIT.split(text)]
-    match pieces:
-        case [left, relation, right] if _VARIABLE.fullmatch(left):
-            return _ray(left, relation, right)
-        case [left, relation, right] if _VARIABLE.fullmatch(right):
-            return _ray(right, _turned(relation), left)
+    match [piece.strip() for piece in _SPLIT.split(text)]:
+        case [left, relation, right] if _VARIABLE.fullmatch(left) or _VARIABLE.fullmatch(right):
+            is_left = _VARIABLE.fullmatch(left) is not None
+            variable, bound = (left, right) if is_left else (right, left)
+            left_is_larger, closed = _RELATIONS[relation]
+            if left_is_larger == is_left:
+                return variable, _interval(bound, closed, "\\infty", False)
+            return variable, _interval("-\\infty", False, bound, closed)
         case [low, first, variable, second, high] if _VARIABLE.fullmatch(variable):
-            if first in _GREATER and second in _GREATER:
-                low, first, second, high = high, _turned(second), _turned(first), low
-            if first not in _LESS or second not in _LESS:
+            (falls, closed_low), (falls_again, closed_high) = _RELATIONS[first], _RELATIONS[second]
+            if falls != falls_again:
                 return None
-            opening = "[" if _LESS[first] else "("
-            closing = "]" if _LESS[second] else ")"
-            return variable, f"{opening}{low},{high}{closing}"
+            if falls:
+                return variable, _interval(high, closed_high, low, closed_low)
+            return variable, _interval(low, closed_low, high, closed_high)
         case _:
             return None
 
 
-def _ray(variable: str, relation: str, bound: str) -> tuple[str, str]:
-    if relation in _GREATER:
-        return variable, f"{'[' if _GREATER[relation] else '('}{bound},\\infty)"
-    return variable, f"(-\\infty,{bound}{']' if _LESS[relation] else ')'}"
-
-
-def _turned(relation: str) -> str:
-    pairs = (("<", ">"), ("\\le", "\\ge"), ("\\lt", "\\gt"))
-    return (dict(pairs) | {greater: less for less, greater in pairs})[relation]
+def _interval(low: str, closed_low: bool, high: str, closed_high: bool) -> str:
+    return f"{'[' if closed_low else '('}{low},{high}{']' if closed_high else ')'}"

@@ -12,7 +12,6 @@ An operation is `["call", target, arguments, named]`, `["get", target, name]` or
 import builtins
 import decimal
 import fractions
-import io
 import itertools
 import json
 import numbers
@@ -96,21 +95,12 @@ def decode(data: Any, resolve: Any) -> Any:
             return resolve(tag, content)
 
 
-class _Discard(io.RawIOBase):
-    """Standard output of the program under test: what it prints on the way does not count."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        return len(data)
-
-
 def answer_calls(sources: list[str], operations: list[Any], mark: str) -> None:
     """Runs the sources as one module, then the operations; prints `mark` and each answer."""
     module = types.ModuleType("candidate")
     sys.modules["candidate"] = module
-    output, sys.stdout = sys.stdout, io.TextIOWrapper(io.BufferedWriter(_Discard()))
+    output = sys.stdout
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (what it prints on the way)
     for source in sources:
         exec(compile(source, "<candidate>", "exec", dont_inherit=True), module.__dict__)
     results: list[Any] = []

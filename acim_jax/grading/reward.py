@@ -32,49 +32,43 @@ def score(
     if missing:
         raise ValueError(f"Episodes of problems that were not given: {sorted(missing)[:3]}.")
     asked = [problems[episode.problem_id] for episode in episodes]
-    scored = [
-        dataclasses.replace(episode, answer=None, reward=0.0, graded="") for episode in episodes
-    ]
     live = [i for i, episode in enumerate(episodes) if episode.stop is not Stop.INFRA]
     texts = {i: model_text(episodes[i], markup) for i in live}
+    verdicts: dict[int, tuple[str | None, float, str]] = {}  # (answer, reward, graded)
     math = [i for i in live if asked[i].kind == "math"]
     grades = grader.grade([(texts[i], asked[i].answer) for i in math])
     for i, grade in zip(math, grades, strict=True):
-        reward = float(grade.correct)
-        scored[i] = _graded(scored[i], grade.extracted, reward, grade.method, infra=grade.infra)
+        if not grade.infra:
+            verdicts[i] = grade.extracted, float(grade.correct), grade.method
     code = {i: unit_tests.candidate(texts[i], markup) for i in live if asked[i].kind == "code"}
     if code:
         pairs = [(program, asked[i]) for i, program in code.items()]
         results = unit_tests.score_all(pairs, executor, grader.judges)
+        whole = grader.config.code_reward == "all"
         for (i, program), result in zip(code.items(), results, strict=True):
-            whole = grader.config.code_reward == "all"
-            reward = float(result.all_passed) if whole else result.share
-            scored[i] = _graded(scored[i], program, reward, "tests", infra=result.infra)
+            if not result.infra:
+                verdicts[i] = program, float(result.all_passed if whole else result.share), "tests"
+    scored: list[Episode] = []
+    for i, episode in enumerate(episodes):
+        answer, reward, graded = verdicts.get(i, (None, 0.0, ""))
+        stop = episode.stop if i in verdicts else Stop.INFRA
+        scored.append(
+            dataclasses.replace(episode, stop=stop, answer=answer, reward=reward, graded=graded)
+        )
     return scored
-
-
-def _graded(
-    episode: Episode, answer: str | None, reward: float, method: str, *, infra: bool
-) -> Episode:
-    if infra:
-        return dataclasses.replace(episode, stop=Stop.INFRA)
-    return dataclasses.replace(episode, answer=answer, reward=reward, graded=method)
 
 
 def model_text(episode: Episode, markup: Markup) -> str:
     """A response without the interpreter's output.
 
-    First the outputs are removed as they were rendered, whatever they contain; then any block that
-    looks like an output (the model may have made one up); then an output at the end that was cut
-    off by the length limit.
+    Removed are outputs as they were rendered, whatever they contain; then any block that looks like
+    one (the model may have made it up); then one at the end that the length limit cut off.
     """
-    kept: list[str] = []
-    rest = episode.text
+    kept = [episode.text]
     for execution in episode.executions:
-        before, found, after = rest.partition(outputs.render_output(execution, markup))
+        before, found, after = kept[-1].partition(outputs.render_output(execution, markup))
         if not found:
             break
-        kept.append(before)
-        rest = after
-    text = outputs.strip_outputs("\n".join([*kept, rest]), markup)
+        kept[-1:] = [before, after]
+    text = outputs.strip_outputs("\n".join(kept), markup)
     return text.partition(markup.output_open)[0]

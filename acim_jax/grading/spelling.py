@@ -1,7 +1,4 @@
-"""Spelling of answers: LaTeX markup removed, units and percent signs split from numbers.
-
-Strings in, strings out; `answers.py` compares.
-"""
+"""Spelling of answers: LaTeX markup removed, units and percent signs split from numbers."""
 
 import functools
 import re
@@ -18,39 +15,36 @@ _CHARACTERS = str.maketrans({
 })  # fmt: skip
 _DEGREE = r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|°"
 _FONTS = "text|textbf|textit|textrm|mbox|mathrm|mathbf|underline|operatorname"
-_REWRITES = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\\(?:left|right|displaystyle|limits|big|Big|bigl|bigr|Bigl|Bigr)(?![A-Za-z])", ""),
-        (r",\\!\s*", ","),
-        # Not behind a backslash: two of them end a row of a matrix.
-        (r"(?<!\\)\\[!,;:>]|\\(?:quad|qquad|thinspace)(?![A-Za-z])", ""),
-        (r"(?<!\\)\\ |~", " "),
-        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-        (rf"\\(?:{_FONTS})\s*\{{([^{{}}]*)\}}", r" \1 "),
-        (r"\\overline\s*\{([A-Z]{2})\}", r"\1"),
-        (r"\\(?:text)?color\s*\{[a-z]{1,20}\}", ""),
-        (r"(?<=\S)\s*\\tag\{[^{}]*\}\s*$", ""),
-        (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
-        (r"(?i:^\s*infinity\s*$)", r"\\infty "),
-        (r"(?i:^\s*all real numbers\s*$)", r"\\mathbb{R}"),
-        (r"(?<=\S)\s+\^", "^"),
-        (r"√\s*(\d{1,50}|[a-z])", r"\\sqrt{\1}"),
-        (r"√\s*[({]([^(){}]{1,100})[)}]", r"\\sqrt{\1}"),
-        (rf"(?<=[\d}}])\s*(?:{_DEGREE})\s*[CF]?\s*$", " degrees"),
-        (_DEGREE, " "),
-        (r"\\(?:leq|le|leqslant)(?![A-Za-z])", r"\\le "),
-        (r"\\(?:geq|ge|geqslant)(?![A-Za-z])", r"\\ge "),
-        (r"^\s*\\?\$\s*([\d,]{1,50}(?:\.\d{1,20})?)[.,]?\s*$", r"\1 dollars"),
-        (r"\\[$€£]|[$€£]", ""),
-        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
-        (r"^\s*(?:\\approx(?![A-Za-z])|approximately\s|about\s|=)", ""),
-        (r"(?i:^\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*:)\s)", ""),
-        (r"\\%", "%"),
-        (r"\{,\}", ","),
-        (r"\*\*", "^"),
-    )
-]
+_REWRITES = (
+    (r"\\(?:left|right|displaystyle|limits|big|Big|bigl|bigr|Bigl|Bigr)(?![A-Za-z])", ""),
+    (r",\\!\s*", ","),
+    # Not behind a backslash: two of them end a row of a matrix.
+    (r"(?<!\\)\\[!,;:>]|\\(?:quad|qquad|thinspace)(?![A-Za-z])", ""),
+    (r"(?<!\\)\\ |~", " "),
+    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+    (rf"\\(?:{_FONTS})\s*\{{([^{{}}]*)\}}", r" \1 "),
+    (r"\\overline\s*\{([A-Z]{2})\}", r"\1"),
+    (r"\\(?:text)?color\s*\{[a-z]{1,20}\}", ""),
+    (r"(?<=\S)\s*\\tag\{[^{}]*\}\s*$", ""),
+    (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
+    (r"(?i:^\s*infinity\s*$)", r"\\infty "),
+    (r"(?i:^\s*all real numbers\s*$)", r"\\mathbb{R}"),
+    (r"(?<=\S)\s+\^", "^"),
+    (r"√\s*(\d{1,50}|[a-z])", r"\\sqrt{\1}"),
+    (r"√\s*[({]([^(){}]{1,100})[)}]", r"\\sqrt{\1}"),
+    (rf"(?<=[\d}}])\s*(?:{_DEGREE})\s*[CF]?\s*$", " degrees"),
+    (_DEGREE, " "),
+    (r"\\(?:leq|le|leqslant)(?![A-Za-z])", r"\\le "),
+    (r"\\(?:geq|ge|geqslant)(?![A-Za-z])", r"\\ge "),
+    (r"^\s*\\?\$\s*([\d,]{1,50}(?:\.\d{1,20})?)[.,]?\s*$", r"\1 dollars"),
+    (r"\\[$€£]|[$€£]", ""),
+    (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
+    (r"^\s*(?:\\approx(?![A-Za-z])|approximately\s|about\s|=)", ""),
+    (r"(?i:^\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*:)\s)", ""),
+    (r"\\%", "%"),
+    (r"\{,\}", ","),
+    (r"\*\*", "^"),
+)
 _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _ANGLE = re.compile(rf"(\d{{1,10}})\s*(?:{_DEGREE})")
 _FENCES = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
@@ -71,8 +65,6 @@ _UNIT_WORD = r"[A-Za-z]{1,20}\.?(?:\^\{?[23]\}?)?"
 _WITH_UNIT = re.compile(
     rf"(?P<number>.*?[\d}}).!])(?P<gap>\s*)(?P<unit>{_UNIT_WORD}(?:(?:\s*/\s*|\s+){_UNIT_WORD}){{0,4}})"
 )
-
-
 _CHOICE = re.compile(r"(?:[Oo]ption |[Cc]hoice )?\(?([A-J])(?:(\)|\.|:)(?:\s*(.*))?)?")
 _OTHER_CHOICE = re.compile(r"\b[A-J]\b|\b(?:and|or)\b")
 
@@ -91,18 +83,18 @@ class Quantity(NamedTuple):
 def clean(text: str) -> str:
     """An answer without delimiters, spacing, fonts, money and degree signs."""
     text = text.translate(_CHARACTERS).strip()
-    trimmed = True
-    while trimmed:
-        trimmed = False
+    before = ""
+    while text != before:
+        before = text
         for begin, end in _FENCES:
             if text.startswith(begin) and text.endswith(end) and len(text) > len(begin + end):
                 inner = text[len(begin) : -len(end)]
                 if begin not in inner and end not in inner:
-                    text, trimmed = inner.strip(), True
+                    text = inner.strip()
     if _ANGLE_FUNCTION.search(text):
         text = _ANGLE.sub(r"{\\frac{\1\\pi}{180}}", text)
     for pattern, replacement in _REWRITES:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text)
     text = _SHORT_GROUP.sub(r"\1\2", text.strip().rstrip(".,;:").strip())
     if _SPACED_THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")
@@ -124,10 +116,7 @@ def key(text: str) -> str:
 def choice(text: str) -> str | None:
     """The letter of a cleaned answer to a multiple choice: `B`, `(B)`, `(B) 32`, `B. 32`."""
     match = _CHOICE.fullmatch(text)
-    if match is None:
-        return None
-    letter, _, rest = match.groups()
-    return None if rest and _OTHER_CHOICE.search(rest) else letter
+    return match[1] if match and not _OTHER_CHOICE.search(match[3] or "") else None
 
 
 def is_words(text: str) -> bool:
@@ -145,19 +134,14 @@ def unassigned(text: str) -> str:
 
 def quantity(text: str) -> Quantity | None:
     """The number that a cleaned answer states, with its unit or percent sign, else None."""
-    is_percent = text.endswith("%")
-    number = text.removesuffix("%").rstrip()
+    number, unit = text.removesuffix("%").rstrip(), "%" if text.endswith("%") else ""
     value = exact.rational(number)
-    unit = ""
-    if value is None and len(text) <= exact.MAX_CHARS:
-        match = _WITH_UNIT.fullmatch(text)
-        if match is None:
-            return None
+    match = _WITH_UNIT.fullmatch(text) if value is None and len(text) <= exact.MAX_CHARS else None
+    if match:
         number = match["number"].strip()
         unit = units.canonical(match["unit"], is_apart=bool(match["gap"]))
         value = exact.rational(number) if unit else None
-        is_percent = unit in ("percent", "percentage")
-        unit = "" if is_percent else unit
     if value is None:
         return None
-    return Quantity(value, unit, is_percent, exact.decimals(number))
+    is_percent = unit in ("%", "percent", "percentage")
+    return Quantity(value, "" if is_percent else unit, is_percent, exact.decimals(number))

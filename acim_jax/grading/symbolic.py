@@ -25,11 +25,6 @@ _DIGITS = 40
 _LATEX = (parser.LatexExtractionConfig(boxed_match_priority=0),)
 
 
-def compare(prediction: str, answer: str) -> int:
-    """The exit code of a child that compares two answers."""
-    return symbolic_job.EQUAL if equal(prediction, answer) else symbolic_job.DIFFERENT
-
-
 def warm_up() -> None:
     """Has grammars and caches loaded that most comparisons need."""
     for prediction, answer in (
@@ -39,42 +34,40 @@ def warm_up() -> None:
         (r"\begin{pmatrix}1\\2\end{pmatrix}", "3"),
         ("x=5", "5"),
     ):
-        equal(prediction, answer)
+        compare(prediction, answer)
 
 
-def equal(prediction: str, answer: str) -> bool:
-    """Whether `prediction` is mathematically the reference `answer`. Both are LaTeX, unboxed."""
-    gold = _parse(answer)
-    mine = _parse(prediction)
+def compare(prediction: str, answer: str) -> int:
+    """Compares `prediction` with the reference `answer`, both LaTeX, unboxed; the exit code."""
+    return symbolic_job.EQUAL if _are_equal(prediction, answer) else symbolic_job.DIFFERENT
+
+
+def _are_equal(prediction: str, answer: str) -> bool:
+    gold, mine = (
+        math_verify.parse(rf"\boxed{{{text}}}", _LATEX, parsing_timeout=0)
+        for text in (answer, prediction)
+    )
     if not gold or not mine:
         return False
-    if not _has_floats(gold[0]) and isinstance(mine[0], sympy.Basic | sympy.MatrixBase):
+    gold_is_exact = isinstance(gold[0], str) or not gold[0].has(sympy.Float)
+    if gold_is_exact and not isinstance(mine[0], str):
         mine[0] = _without_floats(mine[0])
-    verdict = _numbers_agree(*_with_imaginary_unit(mine[0], gold[0]))
-    if verdict is not None:
-        return verdict
+    if isinstance(mine[0], sympy.Expr) and isinstance(gold[0], sympy.Expr):
+        verdict = _numbers_agree(mine[0], gold[0])
+        if verdict is not None:
+            return verdict
     return math_verify.verify(gold, mine, timeout_seconds=0)
 
 
-def _parse(text: str) -> list[Parsed]:
-    return math_verify.parse(rf"\boxed{{{text}}}", _LATEX, parsing_timeout=0)
+def _numbers_agree(mine: sympy.Expr, gold: sympy.Expr) -> bool | None:
+    """Compares two closed numbers by value; None if either is something else.
 
-
-def _with_imaginary_unit(mine: Parsed, gold: Parsed) -> tuple[Parsed, Parsed]:
-    """A lone `i` among numbers is the imaginary unit; beside other variables it is an index."""
-    if not (isinstance(mine, sympy.Expr) and isinstance(gold, sympy.Expr)):
-        return mine, gold
+    A lone `i` among numbers is the imaginary unit; beside other variables it is an index.
+    """
     free = mine.free_symbols | gold.free_symbols
-    if {str(symbol) for symbol in free} != {"i"}:
-        return mine, gold
-    units: dict[Any, Any] = dict.fromkeys(free, sympy.I)
-    return mine.xreplace(units), gold.xreplace(units)
-
-
-def _numbers_agree(mine: Parsed, gold: Parsed) -> bool | None:
-    """Compares two closed numbers by value; None if either is something else."""
-    if not (isinstance(mine, sympy.Expr) and isinstance(gold, sympy.Expr)):
-        return None
+    if {str(symbol) for symbol in free} == {"i"}:
+        units: dict[Any, Any] = dict.fromkeys(free, sympy.I)
+        mine, gold = mine.xreplace(units), gold.xreplace(units)
     if mine.free_symbols or gold.free_symbols or not (mine.is_number and gold.is_number):
         return None
     tolerance = DECIMAL_TOLERANCE if gold.has(sympy.Float) else EXACT_TOLERANCE
@@ -84,10 +77,6 @@ def _numbers_agree(mine: Parsed, gold: Parsed) -> bool | None:
     if not (gap.is_Float or gap.is_zero) or not (size.is_Float or size.is_zero):
         return None
     return bool(gap <= tolerance * size)
-
-
-def _has_floats(thing: Parsed) -> bool:
-    return not isinstance(thing, str) and thing.has(sympy.Float)
 
 
 def _without_floats(thing: Any) -> Any:

@@ -4,7 +4,7 @@
 file, which imports none.
 """
 
-from acim_jax.environment.job import Job
+from acim_jax.environment.protocol import Job
 
 JOB = Job(
     function="acim_jax.grading.symbolic:compare",

@@ -5,25 +5,25 @@ never where the program can see it:
 
 - tests that call functions (`assert f(1) == 2`, HumanEval's `check(candidate)`) run in a child of
   the judges' servers (`judging.py`), which sees the program's answers as plain data. The program
-  runs in a child of the executor, one per test, which is told the calls and nothing else. Printing
-  made up answers, ending early, patching built-ins or returning an object that equals everything
-  gains nothing: an answer is a claim, and the claim is compared elsewhere;
+  runs in a child of the executor, one per test, which is told the calls and nothing else. Made up
+  answers and objects that equal everything gain nothing: a claim is compared elsewhere;
 - tests that give standard input and output compare what was printed, here.
 """
 
 import ast
+import collections
 import dataclasses
-import functools
+import inspect
 import json
 import re
 import secrets
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import NamedTuple
 
-from acim_jax.environment.confined import ConfinedFunction
-from acim_jax.environment.ending import Ending
+from acim_jax.environment.confined import ConfinedFunction, Ending
 from acim_jax.environment.executor import Executor
+from acim_jax.grading import remote_calls
 from acim_jax.markup import Markup
 from acim_jax.records import ExecutionResult, InputOutput, Problem, Status
 
@@ -62,10 +62,10 @@ class _Case:
 
     program: int
     sources: tuple[str, ...]
-    printed: InputOutput | None
-    preface: str
-    test: str
-    entry_point: str
+    printed: InputOutput | None = None
+    preface: str = ""
+    test: str = ""
+    entry_point: str = ""
     operations: list[object] = dataclasses.field(default_factory=list[object])
     answers: list[str] = dataclasses.field(default_factory=list[str])
     verdict: bool | None = None
@@ -74,10 +74,8 @@ class _Case:
 
 def candidate(response: str, markup: Markup) -> str | None:
     """The last complete program of a response, in the markup's fences or in Markdown's."""
-    own = re.compile(
-        re.escape(markup.code_open) + r"(.*?)" + re.escape(markup.code_close), re.DOTALL
-    )
-    found = own.findall(response) or _FENCED.findall(response)
+    own = re.escape(markup.code_open) + r"(.*?)" + re.escape(markup.code_close)
+    found = re.findall(own, response, re.DOTALL) or _FENCED.findall(response)
     return found[-1] if found else None
 
 
@@ -94,26 +92,20 @@ def score_all(
         if code is not None
         for test in problem.tests
     ]
-    _judge_prints([case for case in cases if case.printed is not None], programs)
+    _judge_prints(cases, programs)
     _judge_calls([case for case in cases if case.printed is None], programs, judges)
-    results: list[Score] = []
-    for index, (_, problem) in enumerate(pairs):
-        own = [case for case in cases if case.program == index]
-        passed, infra = sum(bool(case.verdict) for case in own), any(case.infra for case in own)
-        results.append(Score(passed, len(problem.tests), infra))
-    return results
+    passed = collections.Counter(case.program for case in cases if case.verdict)
+    failed = {case.program for case in cases if case.infra}
+    return [
+        Score(passed[index], len(problem.tests), index in failed)
+        for index, (_, problem) in enumerate(pairs)
+    ]
 
 
 def _judge_prints(cases: Sequence[_Case], programs: Executor) -> None:
     pairs = [(case, case.printed) for case in cases if case.printed is not None]
-    futures = [
-        programs.submit(
-            _harness("run_with_input", case.sources[0], printed.stdin), output_chars=_MAX_CHARS
-        )
-        for case, printed in pairs
-    ]
-    for (case, printed), future in zip(pairs, futures, strict=True):
-        result = future.result()
+    calls = [("run_with_input", case.sources[0], printed.stdin) for case, printed in pairs]
+    for (case, printed), result in zip(pairs, _run(calls, programs), strict=True):
         ended_well = result.status is Status.OK and not result.truncated
         case.verdict = ended_well and _lines(result.stdout) == _lines(printed.stdout)
         case.infra = result.status is Status.INFRA
@@ -130,67 +122,48 @@ def _case(index: int, code: str, problem: Problem, test: str | InputOutput) -> _
     The program is given the imports of the set-up, and the question's own imports and helpers.
     """
     if isinstance(test, InputOutput):
-        return _Case(index, (code,), test, "", "", "")
+        return _Case(index, (code,), printed=test)
     name, question = problem.entry_point, problem.question
-    preface = question if name and _is_python(question) else ""
+    preface = question if name and _statements(question) is not None else ""
     if name and not re.search(rf"\bdef\s+{re.escape(name)}\b", code):
         sources = (f"{question}\n{code}",)
     else:
         sources = (preface, code)
     whole = f"{problem.test_setup}\n{test}" if problem.test_setup else test
-    sources = (_imports(problem.test_setup), *sources)
-    return _Case(index, tuple(filter(None, sources)), None, preface, whole, name)
+    setup = _statements(problem.test_setup) or []
+    imports = [ast.unparse(one) for one in setup if isinstance(one, ast.Import | ast.ImportFrom)]
+    sources = tuple(filter(None, ("\n".join(imports), *sources)))
+    return _Case(index, sources, preface=preface, test=whole, entry_point=name)
 
 
-def _is_python(text: str) -> bool:
+def _statements(text: str) -> list[ast.stmt] | None:
+    """Of a piece of Python; None if it is none."""
     try:
-        ast.parse(text)
+        return ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
-
-
-def _imports(code: str) -> str:
-    """The import statements of a piece of code, alone."""
-    if not _is_python(code):
-        return ""
-    imports = [one for one in ast.parse(code).body if isinstance(one, ast.Import | ast.ImportFrom)]
-    return "\n".join(ast.unparse(one) for one in imports)
+        return None
 
 
 def _judge_calls(cases: Sequence[_Case], programs: Executor, judges: ConfinedFunction) -> None:
     """Fills in the verdicts: asks the judges what to call, the programs, and the judges again."""
-    _find_calls(cases, judges)
+    # What each test calls first; equal tests are asked once.
+    first: dict[tuple[str, str, str], _Case] = {}
+    for case in cases:
+        first.setdefault((case.preface, case.test, case.entry_point), case)
+    _ask_judges(list(first.values()), judges)
+    for case in cases:
+        asked = first[case.preface, case.test, case.entry_point]
+        case.operations, case.verdict, case.infra = asked.operations, asked.verdict, asked.infra
     for _ in range(_MAX_ROUNDS):
         waiting = [case for case in cases if case.verdict is None]
         _ask_programs(waiting, programs)
         _ask_judges([case for case in waiting if case.verdict is None], judges)
 
 
-def _find_calls(cases: Iterable[_Case], judges: ConfinedFunction) -> None:
-    """What each test calls first; equal tests are asked once."""
-    equal: dict[tuple[str, str, str], list[_Case]] = {}
-    for case in cases:
-        equal.setdefault((case.preface, case.test, case.entry_point), []).append(case)
-    first = [group[0] for group in equal.values()]
-    _ask_judges(first, judges)
-    for leader, group in zip(first, equal.values(), strict=True):
-        for case in group[1:]:
-            case.operations = leader.operations
-            case.verdict, case.infra = leader.verdict, leader.infra
-
-
 def _ask_programs(cases: Sequence[_Case], programs: Executor) -> None:
     mark = secrets.token_hex(8)
-    futures = [
-        programs.submit(
-            _harness("answer_calls", list(case.sources), case.operations, mark),
-            output_chars=_MAX_CHARS,
-        )
-        for case in cases
-    ]
-    for case, future in zip(cases, futures, strict=True):
-        result = future.result()
+    calls = [("answer_calls", case.sources, case.operations, mark) for case in cases]
+    for case, result in zip(cases, _run(calls, programs), strict=True):
         case.answers = _marked(result, mark)
         case.infra = result.status is Status.INFRA
         if len(case.answers) != len(case.operations):
@@ -217,11 +190,9 @@ def _ask_judges(cases: Sequence[_Case], judges: ConfinedFunction) -> None:
         lines = _marked(result, mark)
         for case, line in zip(group, lines, strict=False):
             reply = json.loads(line)
-            case.verdict = reply.get("passed")
-            case.operations = reply.get("operations", [])
+            case.verdict, case.operations = reply.get("passed"), reply.get("operations", [])
         for case in group[len(lines) :]:
-            case.verdict = False
-            case.infra = result.status is Status.INFRA
+            case.verdict, case.infra = False, result.status is Status.INFRA
 
 
 def _marked(result: ExecutionResult | Ending, mark: str) -> list[str]:
@@ -231,12 +202,12 @@ def _marked(result: ExecutionResult | Ending, mark: str) -> list[str]:
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
 
 
-@functools.cache
-def _source() -> str:
-    return Path(__file__).with_name("remote_calls.py").read_text(encoding="utf-8")
-
-
-def _harness(function: str, *arguments: object) -> str:
-    """The text that calls one function of `remote_calls.py` where programs run."""
-    # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
-    return f"exec({_source()!a})\n{function}(*json.loads({json.dumps(arguments)!a}))\n"
+def _run(calls: Sequence[tuple[object, ...]], programs: Executor) -> list[ExecutionResult]:
+    """Calls functions of `remote_calls.py`, given with their arguments, where programs run."""
+    source = inspect.getsource(remote_calls)
+    futures: list[Future[ExecutionResult]] = []
+    for function, *arguments in calls:
+        # A nested `exec` compiles without building syntax trees as Python objects: 2 ms less.
+        code = f"exec({source!a})\n{function}(*json.loads({json.dumps(arguments)!a}))\n"
+        futures.append(programs.submit(code, output_chars=_MAX_CHARS))
+    return [future.result() for future in futures]

@@ -2,7 +2,6 @@
 
 import re
 from fractions import Fraction
-from typing import NamedTuple
 
 #: dimension: unit, size, other spellings; … without a plural s. Other words are taken as
 #: names of what is counted.
@@ -25,14 +24,8 @@ _SIZES = {unit: (dimension, Fraction(size)) for dimension, unit, size, *_ in _EN
 _NAMES = {name: unit for _, unit, _, *others in _ENTRIES for name in (unit, *others)}
 #: Letters behind a number that are mathematics, not a unit.
 _MATHEMATICS = re.compile(r"(?:or|and|to|mod|pi|sqrt|sin|cos|tan|log|ln|exp|infty|in|if|[xyznkie])")
-_POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3}
+_POWERS = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cubed": "3"}
 _UNIT = re.compile(r"([a-z]+)(?:\^(\d))?")
-
-
-class _Size(NamedTuple):
-    dimension: str
-    power: int
-    factor: Fraction
 
 
 def canonical(text: str, *, is_apart: bool) -> str:
@@ -43,12 +36,9 @@ def canonical(text: str, *, is_apart: bool) -> str:
     words = re.sub(r"[\s.{}]+", " ", text.lower()).strip().split(" ")
     if any(_MATHEMATICS.fullmatch(word.partition("^")[0]) for word in words):
         return ""
-    power = 1
-    for word in words[:1] + words[1:][-1:]:
-        power = _POWERS.get(word, power)
     plain = [word for word in words if word not in _POWERS]
     match = _UNIT.fullmatch(plain[0]) if plain else None
-    name = match.group(1) if match else ""
+    name, exponent = match.groups() if match else ("", None)
     known = _NAMES.get(name.removesuffix("s"), _NAMES.get(name, ""))
     if not is_apart and (not known or len(name) == 1):
         return ""  # 4ab is a product, and 5m may be five times m
@@ -56,8 +46,8 @@ def canonical(text: str, *, is_apart: bool) -> str:
         return ""
     if not known or len(plain) > 1:
         return " ".join(words)
-    power = int(match.group(2)) if match and match.group(2) else power
-    return known if power == 1 else f"{known}^{power}"
+    power = exponent or _POWERS.get(words[-1], _POWERS.get(words[0], "1"))
+    return known if power == "1" else f"{known}^{power}"
 
 
 def ratio(one: str, other: str) -> Fraction | None:
@@ -69,14 +59,14 @@ def ratio(one: str, other: str) -> Fraction | None:
     first, second = _size(one), _size(other)
     if first is None or second is None:
         return Fraction(1)
-    if (first.dimension, first.power) != (second.dimension, second.power):
-        return None
-    return first.factor / second.factor
+    return first[1] / second[1] if first[0] == second[0] else None
 
 
-def _size(unit: str) -> _Size | None:
-    name, _, power = unit.partition("^")
-    if name not in _SIZES:
+def _size(unit: str) -> tuple[str, Fraction] | None:
+    """What a unit measures, and how much of it; None where that is not known."""
+    match = _UNIT.fullmatch(unit)
+    if match is None or match[1] not in _SIZES:
         return None
-    dimension, size = _SIZES[name]
-    return _Size(dimension, int(power or 1), size ** int(power or 1))
+    dimension, size = _SIZES[match[1]]
+    power = int(match[2] or 1)
+    return f"{dimension}^{power}", size**power

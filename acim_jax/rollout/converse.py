@@ -17,7 +17,7 @@ import jax
 
 from acim_jax import rng
 from acim_jax.environment.executor import Executor
-from acim_jax.environment.server_pool import ExecutorFailure
+from acim_jax.environment.server import ExecutorFailure
 from acim_jax.markup import fences, outputs
 from acim_jax.model import transformer
 from acim_jax.records import (

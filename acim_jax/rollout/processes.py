@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from acim_jax.environment.executor import Executor
-from acim_jax.environment.server_pool import ExecutorFailure
+from acim_jax.environment.server import ExecutorFailure
 from acim_jax.model import transformer
 from acim_jax.records import Episode, RolloutRequest, SamplingParams
 from acim_jax.rollout import converse as one_process

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.confined import ConfinedFunction
-from acim_jax.environment.ending import Ending
-from acim_jax.environment.job import Job
-from acim_jax.environment.server_pool import ExecutorFailure
+from acim_jax.environment.confined import ConfinedFunction, Ending
+from acim_jax.environment.protocol import Job
+from acim_jax.environment.server import ExecutorFailure
 from acim_jax.records import Status
 
 CONFIG = ExecutorConfig(workers=1, timeout_s=20.0, cpu_seconds=1.0, modules=())

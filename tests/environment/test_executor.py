@@ -13,7 +13,7 @@ import pytest
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.environment.sandbox import protection
-from acim_jax.environment.server_pool import ExecutorFailure
+from acim_jax.environment.server import ExecutorFailure
 from acim_jax.records import Status
 from tests.support import fork_servers
 

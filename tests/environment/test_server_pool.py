@@ -10,7 +10,7 @@ from acim_jax.environment import measurements
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.environment.sandbox import protection
-from acim_jax.environment.server_pool import ExecutorFailure
+from acim_jax.environment.server import ExecutorFailure
 from acim_jax.records import Status
 
 CONFIG = ExecutorConfig(workers=1, timeout_s=60.0, cpu_seconds=20.0, modules=(), waiting=2)

@@ -105,3 +105,13 @@ def test_hostile_responses_cost_little(text: str) -> None:
     verdict = answers.decide(extract_answer(text), "5")
     assert verdict is None or not verdict[1]
     assert time.process_time() - begin < 2.0  # quadratic work would take minutes
+
+
+@pytest.mark.parametrize(
+    ("extracted", "answer", "correct"),
+    [("5 m^2/s", "6 m^2/s", False), ("5 m^2/s", "5 m", True), ("500 cm^2", "0.05 m^2", True)],
+)
+def test_units_that_no_table_knows_name_what_is_counted(
+    extracted: str, answer: str, correct: bool
+) -> None:
+    assert answers.decide(extracted, answer) == ("exact", correct)

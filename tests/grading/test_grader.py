@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from acim_jax.environment.confined import ConfinedFunction
-from acim_jax.environment.ending import Ending
+from acim_jax.environment.confined import ConfinedFunction, Ending
 from acim_jax.environment.executor import Executor
 from acim_jax.grading import reward, symbolic_job
 from acim_jax.grading.answers import Grade

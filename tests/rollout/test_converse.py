@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax.environment.server_pool import ExecutorFailure
+from acim_jax.environment.server import ExecutorFailure
 from acim_jax.model import scoring, transformer
 from acim_jax.records import (
     Author,

@@ -5,6 +5,7 @@ pointer (8), six 64-bit arguments (16 …). All offsets assume a little-endian m
 """
 
 import ctypes
+import itertools
 import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -85,16 +86,11 @@ def dispatch(actions: Mapping[int, Code], default: Code) -> Code:
     Every leaf must end the filter. It is a tree, not a list, since the kernel runs the filter on
     every number when it is installed, which happens once per program.
     """
-    starts: list[tuple[int, Code]] = [(0, default)]
+    starts = {0: default}
     for number in sorted(actions):
-        if starts[-1][0] == number:
-            starts.pop()
-        starts += [(number, actions[number]), (number + 1, default)]
-    merged = starts[:1]
-    for start, code in starts[1:]:
-        if code != merged[-1][1]:
-            merged.append((start, code))
-    return _tree(merged)
+        starts |= {number: actions[number], number + 1: default}
+    ranges = itertools.groupby(starts.items(), key=lambda start: start[1])
+    return _tree([next(same) for _, same in ranges])
 
 
 def _tree(ranges: Sequence[tuple[int, Code]]) -> Code:
@@ -108,14 +104,19 @@ def _tree(ranges: Sequence[tuple[int, Code]]) -> Code:
 
 
 class Filter:
-    """A filter as the kernel takes it. address: of its `struct sock_fprog`, while it lives."""
+    """A filter as the kernel takes it. address: of its `struct sock_fprog`, while it lives.
 
-    def __init__(self, code: Code) -> None:
+    variable: stands in the code for a value that is only known when the filter is installed.
+    """
+
+    def __init__(self, code: Code, variable: int) -> None:
         self._array = bytearray().join(_LAYOUT.pack(*instruction) for instruction in code)
+        self._places = [i for i, instruction in enumerate(code) if instruction.value == variable]
         whole = (ctypes.c_char * len(self._array)).from_buffer(self._array)
         self._header = _Header(len(code), ctypes.addressof(whole))
         self.address = ctypes.cast(ctypes.byref(self._header), ctypes.c_void_p)
 
-    def set_value(self, place: int, value: int) -> None:
-        """Changes the operand of one instruction."""
-        struct.pack_into("=I", self._array, _LAYOUT.size * (place + 1) - 4, value)
+    def fill(self, value: int) -> None:
+        """Puts the value into the variable's places."""
+        for place in self._places:
+            struct.pack_into("=I", self._array, _LAYOUT.size * (place + 1) - 4, value)

@@ -5,6 +5,7 @@ exactly those on every child (`confine`). A layer that held in the trial and fai
 failure, not the program's.
 """
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 from acim_jax.environment import scratch as scratches
 from acim_jax.environment.sandbox import (
-    identity,
+    bpf,
     kernel,
     landlock,
     limits,
@@ -56,7 +57,7 @@ class Confinement:
     memory: MemoryFiles | None = None
     user: int | None = None
     ruleset: int | None = None
-    filter: seccomp.Prepared | None = None
+    filter: bpf.Filter | None = None
 
     @property
     def layers(self) -> frozenset[Layer]:
@@ -76,10 +77,10 @@ def enter(
         return Confinement(limits_, scratch, missing, os.getpid())
     missing = dict.fromkeys(leave_out, "left out on request")
     read = _readable(folders)
-    user = None if "user_change" in missing else identity.unused_user(os.getpid())
-    if user is None and "user_change" not in missing:
-        root = os.geteuid() == 0
-        missing["user_change"] = "root may not change users here" if root else "not run by root"
+    user = None if "user_change" in missing else trial.unused_user(os.getpid())
+    if user is None:
+        reason = "root may not change users here" if os.geteuid() == 0 else "not run by root"
+        missing.setdefault("user_change", reason)
     has_user_namespace = _attempt("namespaces", missing, namespaces.leave_host)
     counted_alone = user is not None or bool(has_user_namespace)
     limits_ = dataclasses.replace(limits_, tasks=limits.task_limit(counted_alone=counted_alone))
@@ -125,67 +126,45 @@ def _readable(folders: Sequence[str]) -> list[str]:
 
 
 def _test(wanted: Confinement, folders: Sequence[str]) -> Confinement:
-    """Leaves out the layers that do not hold when a child is put under each of them alone.
-
-    Raises `OSError` if those that hold alone do not hold together.
-    """
+    """Leaves out layers that do not hold alone. Raises `OSError` if the others fail together."""
     missing = dict(wanted.missing)
     for layer in _OF_EACH_CHILD:
-        if layer in missing:
-            continue
-        needed = {layer, "no_new_privileges"}
-        others: dict[Layer, str] = {
-            name: "" for name in LAYERS if name not in needed or name in missing
-        }
-        reason = _try(dataclasses.replace(wanted, missing=others), folders)
-        if reason:
-            missing[layer] = reason
+        if layer not in missing:
+            needed = {layer, "no_new_privileges"} - missing.keys()
+            alone = dataclasses.replace(wanted, missing=dict.fromkeys({*LAYERS} - needed, ""))
+            if reason := _try(alone, folders):
+                missing[layer] = reason
     proven = dataclasses.replace(wanted, missing=missing)
-    reason = _try(proven, folders)
-    if reason:
+    if reason := _try(proven, folders):
         raise OSError(f"the layers of protection do not work together: {reason}")
     return proven
 
 
 def _try(confinement: Confinement, folders: Sequence[str]) -> str:
     """Has a confined child try what its layers forbid; says what went wrong, "" if nothing."""
-    _give_scratch(confinement)
-    server = os.getpid()
+    held, server = confinement.layers, os.getpid()
+    if os.geteuid() == 0:  # the user that children become owns the scratch folder
+        user = confinement.user or 0 if "user_change" in held else 0
+        os.chown(confinement.scratch, user, user)
 
     def confined() -> str:
         confine(confinement, server)
-        return _what_is_open(confinement, folders)
+        for folder in folders:
+            os.listdir(folder)  # what children import must stay readable
+        with open(os.path.join(confinement.scratch, "trial"), "wb") as file:
+            file.write(b"x")
+        os.remove(file.name)
+        with contextlib.suppress(PermissionError):
+            if "landlock" in held:
+                os.listdir("/")
+                return "the root folder can be listed"
+        with contextlib.suppress(PermissionError):
+            if "seccomp" in held:
+                _ = os.fork() or os._exit(0)
+                return "a process can be started"
+        return ""
 
     return trial.failure(confined)
-
-
-def _what_is_open(confinement: Confinement, folders: Sequence[str]) -> str:
-    held = confinement.layers
-    for folder in folders:
-        os.listdir(folder)  # what children import must stay readable
-    with open(os.path.join(confinement.scratch, "trial"), "wb") as file:
-        file.write(b"x")
-    os.remove(file.name)
-    if "landlock" in held and _works(lambda: os.listdir("/")):
-        return "the root folder can be listed"
-    if "seccomp" in held and _works(lambda: os.fork() or os._exit(0)):
-        return "a process can be started"
-    return ""
-
-
-def _works(action: Callable[[], object]) -> bool:
-    try:
-        action()
-    except PermissionError:
-        return False
-    return True
-
-
-def _give_scratch(confinement: Confinement) -> None:
-    """Makes the user that children become the owner of the scratch folder."""
-    if kernel.IS_LINUX and os.geteuid() == 0:
-        user = confinement.user if "user_change" in confinement.layers else 0
-        os.chown(confinement.scratch, user or 0, user or 0)
 
 
 def confine(confinement: Confinement, server: int) -> None:
@@ -196,7 +175,7 @@ def confine(confinement: Confinement, server: int) -> None:
     limits.impose(confinement.limits)
     held = confinement.layers
     if "user_change" in held:
-        identity.become(confinement.user or 0)
+        trial.become(confinement.user or 0)
     if "no_capabilities" in held:
         kernel.drop_capabilities()
     if kernel.IS_LINUX:  # after the change of user, which undoes it

@@ -1,6 +1,7 @@
 """Linux calls that Python's standard library lacks, through ctypes.
 
-The C library is loaded with this module, in the server: loading it in a child costs 1 ms.
+All of them raise `OSError` if the kernel refuses. The C library is loaded with this module, in the
+server: loading it in a child costs 1 ms.
 """
 
 import ctypes
@@ -23,31 +24,31 @@ _MOUNT_SETATTR = 442  # its number on all architectures; older C libraries have 
 
 
 def prctl(option: int, *arguments: int | ctypes.c_void_p) -> None:
-    """prctl(2); arguments that are left out are 0. Raises `OSError` if the kernel refuses."""
+    """prctl(2); arguments that are left out are 0."""
     values = [a if isinstance(a, ctypes.c_void_p) else ctypes.c_ulong(a) for a in arguments]
     values += [ctypes.c_ulong(0)] * (4 - len(values))
     _check(LIBC.prctl(option, *values), "prctl")
 
 
 def syscall(name: str, number: int, *arguments: object) -> int:
-    """Any call by number; `name` is for the message. Raises `OSError` if the kernel refuses."""
+    """Any call by number; `name` is for the message."""
     return _check(LIBC.syscall(ctypes.c_long(number), *arguments), name)
 
 
 def unshare(flags: int) -> None:
-    """Leaves the shared namespaces that `flags` name. Raises `OSError`."""
+    """Leaves the shared namespaces that `flags` name."""
     _check(LIBC.unshare(flags), "unshare")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """mount(2). Raises `OSError`."""
+    """mount(2)"""
     texts = [os.fsencode(text) or None for text in (source, target, kind, data)]
-    result = LIBC.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3])
+    result = LIBC.mount(*texts[:3], ctypes.c_ulong(flags), texts[3])
     _check(result, f"mount of {kind or source or target} on {target}")
 
 
 def set_mount_read_only(path: str, *, recursive: bool) -> None:
-    """Raises `OSError`, with ENOSYS on kernels before 5.12."""
+    """Fails with ENOSYS on kernels before 5.12."""
     at_fdcwd, at_recursive, rdonly, nosuid = -100, 0x8000, 1, 2
     attributes = (ctypes.c_uint64 * 4)(rdonly | nosuid, 0, 0, 0)
     syscall(
@@ -62,7 +63,7 @@ def set_mount_read_only(path: str, *, recursive: bool) -> None:
 
 
 def pivot_root_here() -> None:
-    """Makes the working folder the root and drops the old root. Raises `OSError`."""
+    """Makes the working folder the root and drops the old root."""
     here = ctypes.c_char_p(b".")
     number = {"x86_64": 155, "aarch64": 41}.get(MACHINE)
     if number is None:
@@ -72,27 +73,20 @@ def pivot_root_here() -> None:
 
 
 def detach(path: str) -> None:
-    """Takes a mount away, at once. Raises `OSError`."""
+    """Takes a mount away, at once."""
     mnt_detach = 2
     _check(LIBC.umount2(os.fsencode(path), mnt_detach), f"umount of {path}")
 
 
 def advise(start: int, length: int, advice: int) -> None:
-    """madvise(2). Raises `OSError`."""
-    _check(
-        LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(advice)),
-        "madvise",
-    )
+    """madvise(2)"""
+    _check(LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), advice), "madvise")
 
 
 def drop_capabilities() -> None:
-    """Empties all capability sets of this process: whoever makes a user namespace is given some.
-
-    Raises `OSError`.
-    """
+    """Empties all capability sets of this process: a user namespace's maker is given some."""
     version_3 = 0x20080522
-    header = (ctypes.c_uint32 * 2)(version_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
+    header, nothing = (ctypes.c_uint32 * 2)(version_3, 0), (ctypes.c_uint32 * 6)()
     _check(LIBC.capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")
 
 

@@ -27,15 +27,6 @@ _READ = _READ_FILE | _READ_DIR
 _NEVER = _EXECUTE | _MAKE_CHAR | _MAKE_SOCK | _MAKE_BLOCK | _IOCTL_DEV
 
 
-def version() -> int:
-    """The kernel's version of the interface; 0 where there is none."""
-    create_ruleset_version = 1
-    try:
-        return _call(_CREATE_RULESET, None, ctypes.c_size_t(0), flags=create_ruleset_version)
-    except OSError:
-        return 0
-
-
 def make_ruleset(read: Sequence[str], write: str, devices: Sequence[str]) -> int:
     """A descriptor of the rules: read below `read`, everything but running below `write`.
 
@@ -43,9 +34,11 @@ def make_ruleset(read: Sequence[str], write: str, devices: Sequence[str]) -> int
     abstract sockets of processes outside are forbidden where the kernel's version can.
     Raises `OSError` if the kernel refuses.
     """
-    known = version()
-    if known < 1:
-        raise OSError("Landlock is not enabled in this kernel")
+    create_ruleset_version = 1
+    try:
+        known = _call(_CREATE_RULESET, None, ctypes.c_size_t(0), flags=create_ruleset_version)
+    except OSError as error:
+        raise OSError("Landlock is not enabled in this kernel") from error
     files = (1 << _FILE_RIGHTS[min(known, len(_FILE_RIGHTS)) - 1]) - 1
     network = _BIND_TCP | _CONNECT_TCP if known >= 4 else 0
     scope = _SCOPE_ABSTRACT_SOCKET | _SCOPE_SIGNAL if known >= 6 else 0

@@ -15,12 +15,10 @@ _TASKS = 64
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one child may use.
+    """What one child may use. disk_bytes, files: of all that lies in the scratch folder.
 
-    cpu_seconds: CPU time of the process. memory_bytes: growth of the address space over
-    `base_bytes`, the fork server's own (Linux). file_bytes: size of one file. disk_bytes: size of
-    the scratch folder. files: files and folders in it. open_files: file descriptors. tasks:
-    threads of the user, None where others of the same user would be counted with them.
+    memory_bytes: growth of the address space over `base_bytes`, the fork server's own (Linux).
+    tasks: threads of the user, None where others of the same user would be counted with them.
     """
 
     cpu_seconds: float

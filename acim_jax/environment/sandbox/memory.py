@@ -36,18 +36,11 @@ def use_huge_pages(files: MemoryFiles) -> None:
     """
     os.lseek(files.maps, 0, os.SEEK_SET)
     with open(os.dup(files.maps), encoding="utf-8", errors="replace") as lines:
-        spans = [span for line in lines if (span := _private_span(line)) is not None]
-    for start, end in spans:
-        first, last = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
-        if last > first:
-            with contextlib.suppress(OSError):
-                kernel.advise(first, last - first, _MADV_COLLAPSE)
-
-
-def _private_span(line: str) -> tuple[int, int] | None:
-    """Start and end of a line of `maps`, if it is writable memory without a file."""
-    span, permissions, _, _, inode, *name = line.split()
-    if not permissions.startswith("rw") or inode != "0" or (name and name[0] != "[heap]"):
-        return None
-    start, end = (int(number, 16) for number in span.split("-"))
-    return start, end
+        entries = [line.split() for line in lines]
+    for span, permissions, _, _, inode, *name in entries:
+        if permissions.startswith("rw") and inode == "0" and name in ([], ["[heap]"]):
+            start, end = (int(number, 16) for number in span.split("-"))
+            first, last = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+            if last > first:
+                with contextlib.suppress(OSError):
+                    kernel.advise(first, last - first, _MADV_COLLAPSE)

@@ -6,6 +6,7 @@ scratch folder of bounded size in memory: no /proc, no /etc, no home, no other r
 """
 
 import os
+import re
 import signal
 from collections.abc import Callable, Sequence
 
@@ -27,28 +28,24 @@ def leave_host() -> bool:
     if with_user and trial.failure(lambda: _unshare(_FLAGS | _NEWUSER)):
         raise PermissionError("the host does not allow new namespaces")
     _unshare(_FLAGS | (_NEWUSER if with_user else 0))
-    return with_user and _kernel_version() >= (5, 14)
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return with_user and release is not None and tuple(map(int, release.groups())) >= (5, 14)
 
 
 def _unshare(flags: int) -> None:
     user, group = os.geteuid(), os.getegid()
     kernel.unshare(flags)
     if flags & _NEWUSER:
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{user} {user} 1")
-        _write("/proc/self/gid_map", f"{group} {group} 1")
-
-
-def _kernel_version() -> tuple[int, int]:
-    major, minor = os.uname().release.split(".")[:2]
-    return int(major), int(minor.partition("-")[0])
+        maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
+        for name, text in maps.items():
+            with open(f"/proc/self/{name}", "wb", buffering=0) as file:
+                file.write(text.encode("ascii"))
 
 
 def become_first_process(at_end: Callable[[], None]) -> None:
     """Forks the first process of the new namespace and returns in it.
 
-    The calling process waits for it, then calls `at_end` and ends; if it is killed, so is the new
-    one.
+    The calling process waits for it, calls `at_end` and ends; if it is killed, so is the new one.
     """
     pid = os.fork()
     if pid == 0:
@@ -92,8 +89,7 @@ def _fill(base: str, read: Sequence[str], devices: Sequence[str]) -> None:
         _mirror(path, base, shown, bind=not _within(os.path.realpath(path), shown))
     for device in devices:
         os.makedirs(base + os.path.dirname(device), exist_ok=True)
-        with open(base + device, "xb"):
-            pass
+        open(base + device, "xb").close()
         kernel.mount(device, base + device, "", _MS_BIND)
 
 
@@ -122,8 +118,3 @@ def _mirror(path: str, base: str, shown: list[str], *, bind: bool) -> None:
 
 def _within(path: str, folders: Sequence[str]) -> bool:
     return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "wb", buffering=0) as file:
-        file.write(text.encode("ascii"))

@@ -6,11 +6,8 @@ a program sees a `PermissionError`; calls that only an attack makes end the prog
 
 import errno
 import os
-from collections.abc import Mapping
-from typing import NamedTuple
 
 from acim_jax.environment.sandbox import bpf, kernel, syscalls
-from acim_jax.environment.sandbox.syscalls import Numbers
 
 #: `AUDIT_ARCH_*` of the architectures that the tables know.
 ARCHITECTURES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
@@ -33,63 +30,48 @@ _ANY_PID = 0x7FFF_FFF1
 
 _ALLOW = bpf.finish(bpf.ALLOW)
 _REFUSE = bpf.finish(bpf.errno(errno.EPERM))
+_KILL = bpf.finish(bpf.KILL)
 
 
 def build(machine: str, pid: int) -> bpf.Code:
     """The filter for a program in process `pid` on `machine` (a key of `ARCHITECTURES`)."""
+    checks = _checks(pid)
     actions: dict[int, bpf.Code] = {}
     for table, action in (
         (syscalls.ALLOWED, _ALLOW),
         (syscalls.REFUSED, _REFUSE),
         (syscalls.PRETENDED, bpf.finish(bpf.errno(0))),
         (syscalls.UNSUPPORTED, bpf.finish(bpf.errno(errno.EOPNOTSUPP))),
-        (syscalls.KILLED, bpf.finish(bpf.KILL)),
+        (syscalls.KILLED, _KILL),
+        (syscalls.CHECKED, None),
     ):
-        actions |= dict.fromkeys(_numbers(table, machine).values(), action)
-    checks = _checks(pid)
-    for name, number in _numbers(syscalls.CHECKED, machine).items():
-        actions[number] = checks[name]
-    unknown = bpf.finish(bpf.errno(errno.ENOSYS))
+        for name, numbers in table.items():
+            if (number := getattr(numbers, machine)) is not None:
+                actions[number] = checks[name] if action is None else action
     return [
         *bpf.load(bpf.ARCHITECTURE),
-        *bpf.unless_equal(ARCHITECTURES[machine], bpf.finish(bpf.KILL)),
+        *bpf.unless_equal(ARCHITECTURES[machine], _KILL),
         *bpf.load(bpf.NUMBER),
-        *(bpf.if_any_bit(_X32_BIT, bpf.finish(bpf.KILL)) if machine == "x86_64" else ()),
-        *bpf.dispatch(actions, unknown),
+        *(bpf.if_any_bit(_X32_BIT, _KILL) if machine == "x86_64" else ()),
+        *bpf.dispatch(actions, bpf.finish(bpf.errno(errno.ENOSYS))),
     ]
 
 
-class Prepared(NamedTuple):
-    """A filter made once per fork server; a child only fills in its process id, at `own_pid`."""
+def prepare() -> bpf.Filter:
+    """The filter for this machine, made once per fork server; a child fills in its process id.
 
-    filter: bpf.Filter
-    own_pid: tuple[int, ...]
-
-
-def prepare() -> Prepared:
-    """The filter for this machine. Raises `OSError` on an architecture without tables."""
-    if kernel.MACHINE not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise OSError(f"no system call tables for {kernel.MACHINE}, only for {known}")
-    code = build(kernel.MACHINE, _ANY_PID)
-    places = tuple(i for i, instruction in enumerate(code) if instruction.value == _ANY_PID)
-    return Prepared(bpf.Filter(code), places)
-
-
-def install(prepared: Prepared) -> None:
-    """Puts the filter on this process, for good. Raises `OSError`.
-
-    `no_new_privs` must be set before.
+    Raises `OSError` on an architecture without tables.
     """
-    for place in prepared.own_pid:
-        prepared.filter.set_value(place, os.getpid())
-    kernel.prctl(kernel.PR_SET_SECCOMP, _MODE_FILTER, prepared.filter.address)
+    machine = kernel.MACHINE
+    if machine not in ARCHITECTURES:
+        raise OSError(f"no system call tables for {machine}, only for {', '.join(ARCHITECTURES)}")
+    return bpf.Filter(build(machine, _ANY_PID), _ANY_PID)
 
 
-def _numbers(table: Mapping[str, Numbers], machine: str) -> dict[str, int]:
-    """Number by name of the calls that the architecture has."""
-    found = {name: getattr(numbers, machine) for name, numbers in table.items()}
-    return {name: number for name, number in found.items() if number is not None}
+def install(prepared: bpf.Filter) -> None:
+    """Puts the filter on this process, for good; `no_new_privs` must be set. Raises `OSError`."""
+    prepared.fill(os.getpid())
+    kernel.prctl(kernel.PR_SET_SECCOMP, _MODE_FILTER, prepared.address)
 
 
 def _checks(pid: int) -> dict[str, bpf.Code]:
@@ -137,7 +119,5 @@ def _open(flags: int) -> bpf.Code:
 def _if_argument_in(
     argument: int, values: tuple[int, ...], otherwise: bpf.Code = _REFUSE
 ) -> bpf.Code:
-    code = [*bpf.load(bpf.low(argument))]
-    for value in values:
-        code += bpf.if_equal(value, _ALLOW)
-    return [*code, *otherwise]
+    among = [step for value in values for step in bpf.if_equal(value, _ALLOW)]
+    return [*bpf.load(bpf.low(argument)), *among, *otherwise]
