@@ -16,7 +16,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 MODEL_HELP = "`tiny`, a Hugging Face folder, a run folder, or a hub name"
 
 #: A parser, or a group of it.
-Container = argparse._ActionsContainer  # pyright: ignore[reportPrivateUsage]
+Container = argparse._ActionsContainer
 
 
 class _Collect(argparse.Action):
@@ -35,12 +35,7 @@ class _Collect(argparse.Action):
 
 
 def add(
-    parser: Container,
-    name: str,
-    kind: Callable[[str], object],
-    metavar: str,
-    text: str,
-    **more: Any,
+    parser: Container, name: str, kind: Callable[[str], Any], metavar: str, text: str, **more: Any
 ) -> None:
     """An argument with a value of a kind. more: argparse's other settings."""
     parser.add_argument(name, type=kind, metavar=metavar, help=text, **more)
