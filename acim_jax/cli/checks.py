@@ -124,21 +124,12 @@ def _input_output(args: argparse.Namespace) -> None:
         )
 
 
-def _report(args: argparse.Namespace) -> None:
-    for run in args.runs:
-        if not run.is_dir():
-            raise FileNotFoundError(f"{run} is not a folder; give run or experiment folders.")
-    if args.out.is_dir():
-        raise ValueError(f"--out {args.out} is a folder; give the name of the HTML file to write.")
-
-
 _CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "experiment": _experiment,
     "evaluate": _evaluate,
     "ask": _ask,
     **dict.fromkeys(("score", "execute", "grade"), _input_output),
-    "report": _report,
 }
 
 
