@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import logging
 
 import rich.text
 
@@ -12,15 +11,14 @@ from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.cli import checks, console, options
 from acim_jax.cli.transcript import Transcript
+from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import episode_records
 from acim_jax.grading import extraction, reward
 from acim_jax.records import Episode, Problem, RolloutRequest, Stop
 from acim_jax.rollout import converse
 from acim_jax.rollout.sampler import Sampler
-from acim_jax.run import compilation, dry_run
-
-log = logging.getLogger(__name__)
+from acim_jax.run import compilation
 
 #: Decode steps between two pieces of what is shown.
 _CHUNK = 8
@@ -32,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
             model, sampler, request = _prepare(args)
-            limits = checks.executor_config(args)
+            limits = checks.section(ExecutorConfig, "executor", args)
             params = model_folder.load_params(model, sampler.layout)
             needed = args.decision != "text"
             executor = stack.enter_context(Executor(limits)) if needed else None
@@ -54,38 +52,24 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         record = episode_records.episode_record(episode, model.tokenizer, file="")
         shown = ("guide", "decision", "stop", "segments", "executions")
-        print(
-            json.dumps(
-                {
-                    "model": model.name,
-                    "question": args.question,
-                    "answer": answer,
-                    "text": episode.text,
-                    **{name: record[name] for name in shown},
-                }
-            )
-        )
+        about = {"model": model.name, "question": args.question, "answer": answer}
+        print(json.dumps({**about, "text": episode.text, **{name: record[name] for name in shown}}))
     return 0
 
 
 def _prepare(args: argparse.Namespace) -> tuple[ModelFolder, Sampler, RolloutRequest]:
     """Checks the input; ValueError or FileNotFoundError."""
     model = options.open_model(args)
-    prefix = "" if args.decision == "native" else model.markup.prefixes(args.decision)[0]
-    problem = Problem("question", args.question, "")
-    given = len(model.tokenizer.prompt_ids(args.question, model.markup))
-    given += len(model.tokenizer.encode(prefix))
-    layout, shares = options.sample_layout()
-    sampling = options.sampling_config(
-        model, given, slots=shares, max_length=args.max_length, chunk=_CHUNK
+    sampler, given = options.make_sampler(
+        model, [args.question], [args.decision], max_length=args.max_length, chunk=_CHUNK
     )
-    if given >= sampling.max_length:
+    if given >= sampler.config.max_length:
         raise ValueError(
             f"The question takes {given} tokens with its prompt, a row holds "
-            f"{sampling.max_length} (--max-length); ask a shorter one or raise it."
+            f"{sampler.config.max_length} (--max-length); ask a shorter one or raise it."
         )
-    sampler = Sampler(model.config, sampling, model.tokenizer, model.markup, layout)
-    log.info(dry_run.check_sampler(sampler))
+    prefix = "" if args.decision == "native" else model.markup.prefixes(args.decision)[0]
+    problem = Problem("question", args.question, "")
     return model, sampler, RolloutRequest(problem, args.decision, 0, prefix)
 
 

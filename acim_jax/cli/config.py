@@ -1,22 +1,20 @@
 """`acim config [SECTION]`: every field of a config with its type, its default and text."""
 
 import argparse
-import difflib
 import json
 
 import rich.text
 
 from acim_jax.bad_input import BadInput
 from acim_jax.cli import console
-from acim_jax.config import describe
+from acim_jax.config import describe, schema
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints two lines a field, or with --json one object by dotted field."""
     sections = [name for name in describe.sections() if name]
     if args.section is not None and args.section not in sections:
-        near = difflib.get_close_matches(args.section, sections, 1)
-        hint = f'did you mean "{near[0]}"?' if near else f"they are {', '.join(sections)}"
+        hint = schema.did_you_mean(args.section, sections) or f"they are {', '.join(sections)}"
         raise BadInput(f"no section is called {args.section!r}; {hint}")
     fields = [one for one in describe.fields() if args.section in (None, one.section)]
     if args.json:

@@ -1,13 +1,14 @@
-"""What people see: log lines and progress bars, all on standard error."""
+"""What people see: log lines, progress bars and tables, all on standard error."""
 
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import rich.console
 import rich.logging
 import rich.progress
+import rich.table
 
 
 @functools.cache
@@ -30,38 +31,38 @@ def set_up_logging(level: int = logging.INFO) -> None:
     logging.getLogger("acim_jax").setLevel(level)
 
 
-def progress() -> rich.progress.Progress:
-    """A progress display to be used as a context manager; silent where there is no terminal."""
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeElapsedColumn(),
-        rich.progress.TimeRemainingColumn(),
-        console=console(),
-        transient=True,
-        disable=not console().is_terminal,
-    )
-
-
-class Display:
-    """Progress bars of a run (`acim_jax.run.open_run.Display`); a context manager."""
+class Display(rich.progress.Progress):
+    """Progress bars (`acim_jax.run.open_run.Display`); silent where there is no terminal."""
 
     def __init__(self) -> None:
-        self._progress = progress()
-
-    def __enter__(self) -> "Display":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        super().__init__(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TimeRemainingColumn(),
+            console=console(),
+            transient=True,
+            disable=not console().is_terminal,
+        )
 
     @contextlib.contextmanager
     def task(self, description: str, total: int) -> Iterator[Callable[[], None]]:
         """A bar while the `with` lasts; the function given advances it by one."""
-        task = self._progress.add_task(description, total=total)
+        task = self.add_task(description, total=total)
         try:
-            yield lambda: self._progress.advance(task)
+            yield lambda: self.advance(task)
         finally:
-            self._progress.remove_task(task)
+            self.remove_task(task)
+
+
+def print_table(
+    title: str, columns: Sequence[str], lines: Iterable[Sequence[str]], *, names: int = 1
+) -> None:
+    """A table of figures; the first `names` columns hold words and stand to the left."""
+    table = rich.table.Table(title=title)
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position < names else "right")
+    for line in lines:
+        table.add_row(*line)
+    console().print(table)

@@ -2,34 +2,29 @@
 
 import argparse
 import contextlib
-import dataclasses
 import functools
 import json
 import logging
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import rich.table
-
 from acim_jax import bad_input
 from acim_jax.checkpoint import fingerprint, model_folder
-from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.cli import checks, console, options
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import forced_runs, pipeline, results_folder
-from acim_jax.evaluation.pipeline import Settings, Task
+from acim_jax.evaluation.pipeline import Task
 from acim_jax.evaluation.rollouts import Solver
-from acim_jax.evaluation.tables import Judgements
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
-from acim_jax.records import DECISIONS, GUIDES, Guide, Problem
+from acim_jax.records import GUIDES, Guide, Problem
 from acim_jax.rollout.sampler import Sampler
-from acim_jax.run import compilation, dry_run, manifest
+from acim_jax.run import compilation, manifest
 
 log = logging.getLogger(__name__)
 
@@ -37,66 +32,50 @@ log = logging.getLogger(__name__)
 DATA_SEED = 0
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Prepared:
-    """Checked input. settings: what decides the numbers, but for the weights' fingerprint."""
-
-    model: ModelFolder
-    sampler: Sampler
-    task: Task
-    forced: Judgements | None
-    executor: ExecutorConfig
-    grader: GraderConfig
-    settings: Settings
-
-
 def run(args: argparse.Namespace) -> int:
     """Makes the rollouts that are missing, then the tables."""
     compilation.enable_cache()
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
-            prepared = _prepare(args)
-            results_folder.check(args.out, prepared.settings)
-            params = model_folder.load_params(prepared.model, prepared.sampler.layout)
-            settings = {**prepared.settings, "weights": fingerprint.of_params(params)}
-            executor = stack.enter_context(Executor(prepared.executor))
-            grader = stack.enter_context(Grader(prepared.grader, prepared.executor))
+            data = _read_problems(args)
+            forced = None if args.oracle is None else forced_runs.read(args.oracle, data)
+            executor = checks.section(ExecutorConfig, "executor", args)
+            grader = checks.section(GraderConfig, "grader", args)
+            model = options.open_model(args)
+            guides: list[Guide] = [guide for guide in GUIDES if guide in args.decision]
+            questions = (problem.question for problems in data.values() for problem in problems)
+            sampler, _ = options.make_sampler(
+                model, questions, guides, slots=args.slots, max_length=args.max_length
+            )
+            sampling = checks.sampling_params(args)
+            task = Task(data, dict.fromkeys(data, guides), args.samples, sampling, args.seed)
+            settings = pipeline.settings_of(
+                task, sampler, executor, grader, model=model.name, step=model.step
+            )
+            results_folder.check(args.out, settings)
+            params = model_folder.load_params(model, sampler.layout)
+            settings["weights"] = fingerprint.of_params(params)
+            running = stack.enter_context(Executor(executor))
+            solver = Solver(params, sampler, running, stack.enter_context(Grader(grader, executor)))
         display = stack.enter_context(console.Display())
         args.resume_hint = shlex.join(["acim", *sys.argv[1:]])
         results = pipeline.run(
-            Solver(params, prepared.sampler, executor, grader),
-            prepared.task,
+            solver,
+            task,
             args.out,
             settings,
             progress=functools.partial(display.task, "rollouts"),
-            forced=prepared.forced,
+            forced=forced,
             conditions={
                 "oracle": None if args.oracle is None else str(args.oracle),
                 "packages": manifest.package_versions(),
                 "hardware": manifest.hardware(),
             },
         )
-    _report(results, prepared)
+    _report(results, sampler)
     if args.json:
         print(json.dumps(results))
     return 0
-
-
-def _prepare(args: argparse.Namespace) -> _Prepared:
-    """Reads and checks all input; ValueError or FileNotFoundError."""
-    data = _read_problems(args)
-    guides: list[Guide] = [guide for guide in GUIDES if guide in args.decision]
-    forced = None if args.oracle is None else forced_runs.read(args.oracle, data)
-    executor, grader = checks.executor_config(args), checks.grader_config(args)
-    model = options.open_model(args)
-    sampler = _sampler(args, model, [p for problems in data.values() for p in problems], guides)
-    log.info(dry_run.check_sampler(sampler))
-    sampling = checks.sampling_params(args)
-    task = Task(data, dict.fromkeys(data, guides), args.samples, sampling, args.seed)
-    settings = pipeline.settings_of(
-        task, sampler, executor, grader, model=model.name, step=model.step
-    )
-    return _Prepared(model, sampler, task, forced, executor, grader, settings)
 
 
 def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
@@ -118,64 +97,29 @@ def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
     return data
 
 
-def _sampler(
-    args: argparse.Namespace,
-    model: ModelFolder,
-    problems: Sequence[Problem],
-    guides: Sequence[Guide],
-) -> Sampler:
-    """A sampler for the longest prompt with the longest prefix that a guide forces."""
-    forced = [model.markup.prefixes(guide)[0] for guide in guides if guide in DECISIONS]
-    prefix = max((len(model.tokenizer.encode(text)) for text in forced), default=0)
-    prompts = (model.tokenizer.prompt_ids(p.question, model.markup) for p in problems)
-    layout, shares = options.sample_layout()
-    sampling = options.sampling_config(
-        model,
-        max(len(ids) for ids in prompts) + prefix,
-        slots=-(-args.slots // shares) * shares,
-        max_length=args.max_length,
-    )
-    return Sampler(model.config, sampling, model.tokenizer, model.markup, layout)
-
-
-def _report(results: Mapping[str, Any], prepared: _Prepared) -> None:
+def _report(results: Mapping[str, Any], sampler: Sampler) -> None:
     """The figures as a small table, and what a reader of them should know."""
-    table = rich.table.Table(title=f"{prepared.model.name}, {results['seconds']:.0f} s")
-    for column in ("data", "decision", "n", "accuracy", "code rate", "selection"):
-        table.add_column(column, justify="left" if column in ("data", "decision") else "right")
+    lines: list[tuple[str, ...]] = []
     for file, by_guide in results["data"].items():
         decided = by_guide.get("decisions", {}).get("selection_accuracy")
-        for guide in GUIDES:
-            if guide in by_guide:
-                row = by_guide[guide]
-                spread = "" if row["stderr"] is None else f" ± {row['stderr']:.3f}"
-                table.add_row(
-                    Path(file).name,
-                    guide,
-                    str(row["n"]),
-                    f"{row['accuracy']:.3f}{spread}",
-                    f"{row['code_rate']:.2f}",
-                    "" if guide != "native" or decided is None else f"{decided:.3f}",
-                )
-                _warn(Path(file).name, guide, row["stops"], prepared)
-    console.console().print(table)
+        for guide in (guide for guide in GUIDES if guide in by_guide):
+            row, name = by_guide[guide], Path(file).name
+            spread = "" if row["stderr"] is None else f" ± {row['stderr']:.3f}"
+            selection = "" if guide != "native" or decided is None else f"{decided:.3f}"
+            figures = (f"{row['accuracy']:.3f}{spread}", f"{row['code_rate']:.2f}", selection)
+            lines.append((name, guide, str(row["n"]), *figures))
+            _warn(f"{name}, {guide}", row["stops"], sampler)
+    columns = ("data", "decision", "n", "accuracy", "code rate", "selection")
+    console.print_table(f"{results['model']}, {results['seconds']:.0f} s", columns, lines, names=2)
 
 
-def _warn(file: str, guide: str, stops: Mapping[str, int], prepared: _Prepared) -> None:
-    length, total = prepared.sampler.config.max_length, sum(stops.values())
-    if stops.get("prompt"):
-        log.warning(
-            "%s, %s: %d of %d prompts do not fit into %d tokens and count as wrong%s",
-            *(file, guide, stops["prompt"], total, length),
-            "" if length == prepared.model.config.max_positions else "; raise --max-length",
-        )
-    if stops.get("length", 0) > 0.05 * total:
-        log.warning(
-            "%s, %s: %d of %d rollouts were cut off at %d tokens (--max-length)",
-            *(file, guide, stops["length"], total, length),
-        )
-    if stops.get("infra"):
-        log.warning(
-            "%s, %s: %d of %d rollouts failed in the executor itself and count as wrong",
-            *(file, guide, stops["infra"], total),
-        )
+def _warn(what: str, stops: Mapping[str, int], sampler: Sampler) -> None:
+    length, total = sampler.config.max_length, sum(stops.values())
+    longer = "" if length == sampler.model.max_positions else "; raise --max-length"
+    for stop, tolerated, text in (
+        ("prompt", 0.0, f"prompts do not fit into {length} tokens and count as wrong{longer}"),
+        ("length", 0.05, f"rollouts were cut off at {length} tokens (--max-length)"),
+        ("infra", 0.0, "rollouts failed in the executor itself and count as wrong"),
+    ):
+        if stops.get(stop, 0) > tolerated * total:
+            log.warning("%s: %d of %d %s", what, stops[stop], total, text)

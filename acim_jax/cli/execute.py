@@ -2,41 +2,33 @@
 
 import argparse
 import concurrent.futures
-import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from acim_jax import bad_input
 from acim_jax.cli import checks, console, input_records
+from acim_jax.cli.input_records import InputRecord
+from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.environment.server import ExecutorFailure
 from acim_jax.files import jsonl
 from acim_jax.records import ExecutionResult
 
 _Future = concurrent.futures.Future[ExecutionResult]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Program:
-    id: object
-    code: str
-    timeout_s: float | None
+_Program = tuple[str, float | None]  # code, wall seconds if it has its own
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the programs; 1 if the executor itself failed, with what finished written."""
     with bad_input.reading():
-        config = checks.executor_config(
-            args, output_chars="output_chars", min_protection="min_protection"
-        )
-        programs = _read(args.input)
-        executor = Executor(config)
+        records = input_records.read(args.input)
+        programs = [(record.text("code"), _timeout(record)) for record in records]
+        executor = Executor(checks.section(ExecutorConfig, "executor", args))
     with executor:
         futures, failure = _run_all(programs, executor)
         finished = [
-            _row(program.id, future.result())
-            for program, future in zip(programs, futures, strict=True)
+            _row(record.id, future.result())
+            for record, future in zip(records, futures, strict=True)
             if future.done() and not future.cancelled() and future.exception() is None
         ]
     jsonl.write(args.output, finished)
@@ -47,21 +39,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(path: Path) -> list[_Program]:
-    programs: list[_Program] = []
-    for number, row in jsonl.read(path):
-        where = f"{path}:{number}"
-        program_id = input_records.record_id(row, where)
-        timeout = row.get("timeout")
-        if timeout is not None and not (
-            isinstance(timeout, int | float)
-            and not isinstance(timeout, bool)
-            and 0 < timeout < float("inf")
-        ):
-            raise ValueError(f'{where}: field "timeout" must be seconds above 0, got {timeout!r}.')
-        seconds = None if timeout is None else float(timeout)
-        programs.append(_Program(program_id, input_records.text_field(row, "code", where), seconds))
-    return programs
+def _timeout(record: InputRecord) -> float | None:
+    match record.fields.get("timeout"):
+        case None:
+            return None
+        case (int() | float()) as seconds if seconds is not True and 0 < seconds < float("inf"):
+            return float(seconds)
+        case other:
+            where = f'{record.where}: field "timeout"'
+            raise ValueError(f"{where} must be seconds above 0, got {other!r}.")
 
 
 def _run_all(
@@ -69,10 +55,10 @@ def _run_all(
 ) -> tuple[list[_Future], Exception | None]:
     """Runs all under a progress bar; also the failure that ended that, if any."""
     futures: list[_Future] = []
-    with console.progress() as bar:
+    with console.Display() as bar:
         task = bar.add_task("programs", total=len(programs))
         for program in programs:  # waits while many wait already
-            futures.append(executor.submit(program.code, program.timeout_s))
+            futures.append(executor.submit(*program))
             futures[-1].add_done_callback(lambda _: bar.advance(task))
         for future in futures:
             error = future.exception()

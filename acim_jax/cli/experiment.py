@@ -3,12 +3,15 @@
 import argparse
 from pathlib import Path
 
-from acim_jax.cli import console, report, results_table
+from acim_jax.cli import console, report
+from acim_jax.evaluation import over_seeds
 from acim_jax.run import compilation, experiment
+
+_MEASURES = ("accuracy", "selection_accuracy", "stratum_selection_accuracy", "code_rate")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs what is not finished yet and writes results.json and report.html."""
+    """Runs what is not finished yet, writes results.json and report.html, and prints the table."""
     compilation.enable_cache()
     out = args.out or Path("runs") / args.chosen.name
     args.resume_hint = f"acim experiment {args.file} --out {out} --resume"
@@ -17,6 +20,11 @@ def run(args: argparse.Namespace) -> int:
             args.chosen, out, display, resume=args.resume, on_finished=report.write_in_folder
         )
     report.write_in_folder(out)
-    console.console().print(results_table.experiment(out / "results.json"))
+    results = over_seeds.read(out / "results.json")
+    console.print_table(
+        f"{results.problems} test problems, greedy; mean ± standard error over seeds",
+        ("", "rollouts", "seeds", *(over_seeds.MEASURES[key] for key in _MEASURES)),
+        over_seeds.table(results, _MEASURES),
+    )
     console.console().print(f"report: {out / 'report.html'}", soft_wrap=True)
     return 0

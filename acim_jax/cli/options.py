@@ -4,13 +4,16 @@ import argparse
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.markup import Markup, templates
 from acim_jax.markup.form import Body
 from acim_jax.model.config import ModelSource
+from acim_jax.records import DECISIONS, Guide
+from acim_jax.rollout.sampler import Sampler
+from acim_jax.run import dry_run
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import axes, mesh
 from acim_jax.sharding.config import MeshConfig
@@ -85,6 +88,36 @@ def sampling_config(
         max_length = min(-(-wanted // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE, positions)
     buckets = next(b for limit, b in _PREFILL_BUCKETS if limit is None or longest <= limit)
     return SamplingConfig(slots=slots, max_length=max_length, chunk=chunk, prefill_buckets=buckets)
+
+
+def make_sampler(
+    model: ModelFolder,
+    questions: Iterable[str],
+    guides: Sequence[Guide],
+    *,
+    slots: int | None = None,
+    max_length: int | None = None,
+    chunk: int = 32,
+) -> tuple[Sampler, int]:
+    """A sampler, and the tokens of the longest prompt with the longest prefix that a guide forces.
+
+    slots: rounded up to a multiple of the devices' shares of the batch; None is one a share.
+    ValueError as in `sampling_config`, and where the devices' memory does not hold the sampler.
+    """
+    forced = [model.markup.prefixes(guide)[0] for guide in guides if guide in DECISIONS]
+    prefix = max((len(model.tokenizer.encode(text)) for text in forced), default=0)
+    longest = max(len(model.tokenizer.prompt_ids(text, model.markup)) for text in questions)
+    layout, shares = sample_layout()
+    config = sampling_config(
+        model,
+        longest + prefix,
+        slots=shares if slots is None else -(-slots // shares) * shares,
+        max_length=max_length,
+        chunk=chunk,
+    )
+    sampler = Sampler(model.config, config, model.tokenizer, model.markup, layout)
+    log.info(dry_run.check_sampler(sampler))
+    return sampler, longest + prefix
 
 
 def sample_layout() -> tuple[axes.Layout | None, int]:

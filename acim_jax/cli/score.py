@@ -1,7 +1,6 @@
 """`acim score --model M --input F --output G`: log-probabilities of given tokens."""
 
 import argparse
-import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +11,7 @@ from acim_jax import bad_input
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.cli import checks, console, input_records, options
+from acim_jax.cli.input_records import InputRecord
 from acim_jax.files import jsonl
 from acim_jax.model import scoring
 from acim_jax.run import compilation
@@ -24,19 +24,13 @@ _NARROWEST = 32
 _LOGIT_COLUMNS = 256
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Row:
-    id: object
-    token_ids: np.ndarray  # [n] int32
-
-
 def run(args: argparse.Namespace) -> int:
     """Scores all rows and writes them in input order."""
     compilation.enable_cache()
     with bad_input.reading():
-        lines = jsonl.read(args.input)
+        records = input_records.read(args.input)
         model = options.open_model(args)
-        rows = [_row(row, f"{args.input}:{number}", model) for number, row in lines]
+        rows = [_token_ids(record, model) for record in records]
         layout, shares = options.sample_layout()
         params = model_folder.load_params(model, layout)
     score = jax.jit(
@@ -47,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     scored: dict[int, np.ndarray] = {}
     # Accelerators multiply float32 in fewer bits unless they are asked not to.
     exact = "highest" if model.config.dtype == "float32" else None
-    lengths = [len(row.token_ids) for row in rows]
+    lengths = [len(row) for row in rows]
     with (
         jax.default_matmul_precision(exact),
         console.Display() as display,
@@ -56,13 +50,21 @@ def run(args: argparse.Namespace) -> int:
         for chosen, shape in batches(lengths, model.config.max_positions, shares):
             token_ids = np.zeros(shape, np.int32)
             for at, index in enumerate(chosen):
-                token_ids[at, : lengths[index]] = rows[index].token_ids
+                token_ids[at, : lengths[index]] = rows[index]
             placed = token_ids if layout is None else place.put(token_ids, layout, ("batch",))
             logprobs = np.asarray(score(params, token_ids=placed))
             for at, index in enumerate(chosen):
                 scored[index] = logprobs[at, : lengths[index]]
                 advance()
-    jsonl.write(args.output, (_result(row, scored[i]) for i, row in enumerate(rows)))
+    jsonl.write(args.output, (
+        {
+            "id": record.id,
+            "token_ids": row.tolist(),
+            "logprobs": [None, *map(float, scored[index][1:])],
+            "sum": float(np.sum(scored[index][1:], dtype=np.float64)),
+        }
+        for index, (record, row) in enumerate(zip(records, rows, strict=True))
+    ))  # fmt: skip
     return 0
 
 
@@ -84,44 +86,31 @@ def batches(
             yield indices[at : at + count], (count, width)
 
 
-def _row(row: dict[str, object], where: str, model: ModelFolder) -> _Row:
-    """One input row; ValueError with its place for what cannot be scored."""
-    row_id = input_records.record_id(row, where)
-    if ("token_ids" in row) == ("text" in row):
-        raise ValueError(f'{where}: needed either "token_ids" or "text", got {sorted(row)}.')
-    if "text" in row:
-        text = input_records.text_field(row, "text", where)
+def _token_ids(record: InputRecord, model: ModelFolder) -> np.ndarray:
+    """The tokens of a record, [n] int32; ValueError with its place for what cannot be scored."""
+    where, size = record.where, model.config.vocab_size
+    if ("token_ids" in record.fields) == ("text" in record.fields):
+        found = sorted(record.fields)
+        raise ValueError(f'{where}: needed either "token_ids" or "text", got {found}.')
+    if "text" in record.fields:
+        text = record.text("text")
         checks.check_text(text, f'{where}: field "text"')
         token_ids = model.tokenizer.encode(text, begins=True)
     else:
-        token_ids = _token_ids(row["token_ids"], where, model.config.vocab_size)
+        given = record.fields["token_ids"]
+        if not isinstance(given, list):
+            got = type(given).__name__
+            raise ValueError(f'{where}: "token_ids" must be a list of integers, got {got}.')
+        for token in given:
+            if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token < size:
+                raise ValueError(
+                    f'{where}: "token_ids" must be integers from 0 to {size - 1} (the model\'s '
+                    f"vocabulary), got {token!r}."
+                )
+        token_ids = np.array(given, np.int32)
     positions = model.config.max_positions
     if not 0 < len(token_ids) <= positions:
         raise ValueError(
             f"{where}: {len(token_ids)} tokens; the model scores 1 to {positions} at once."
         )
-    return _Row(row_id, token_ids)
-
-
-def _token_ids(value: object, where: str, vocab_size: int) -> np.ndarray:
-    if not isinstance(value, list):
-        raise ValueError(
-            f'{where}: "token_ids" must be a list of integers, got {type(value).__name__}.'
-        )
-    for token in value:
-        if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token < vocab_size:
-            raise ValueError(
-                f'{where}: "token_ids" must be integers from 0 to {vocab_size - 1} (the model\'s '
-                f"vocabulary), got {token!r}."
-            )
-    return np.array(value, np.int32)
-
-
-def _result(row: _Row, logprobs: np.ndarray) -> dict[str, object]:
-    values = [float(value) for value in logprobs[1:]]
-    return {
-        "id": row.id,
-        "token_ids": row.token_ids.tolist(),
-        "logprobs": [None, *values],
-        "sum": float(np.sum(logprobs[1:], dtype=np.float64)),
-    }
+    return token_ids

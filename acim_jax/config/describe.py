@@ -3,12 +3,10 @@
 python -m acim_jax.config.describe > docs/config.md
 """
 
-import inspect
 import json
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from acim_jax.config import kinds, schema
+from acim_jax.config import kinds
 from acim_jax.config.run import RunConfig
 
 _HEAD = """\
@@ -36,33 +34,32 @@ class Field(NamedTuple):
         return f"{self.section}.{self.name}" if self.section else self.name
 
 
+def _kinds() -> dict[str, kinds.Kind]:
+    """Every section by name; the top's name is empty."""
+    top = kinds.of(RunConfig)
+    inner = {name: kinds.without_null(kind) for name, kind in top["properties"].items()}
+    return {"": top, **{name: kind for name, kind in inner.items() if kinds.is_section(kind)}}
+
+
 def sections() -> dict[str, str]:
     """The name of every section, and what it is; the top's name is empty."""
-    found = {"": inspect.getdoc(RunConfig) or ""}
-    for name in kinds.fields(RunConfig):
-        section = kinds.section_of(kinds.at(RunConfig, [name]))
-        if section is not None:
-            found[name] = inspect.getdoc(section) or ""
-    return found
+    return {name: kind["description"] for name, kind in _kinds().items()}
 
 
 def fields() -> list[Field]:
     """All fields: those at the top, then section by section."""
-    found = [Field("", *rest) for rest in _fields(RunConfig)]
-    for name in sections():
-        if name:
-            section = kinds.section_of(kinds.at(RunConfig, [name]))
-            found += [Field(name, *rest) for rest in _fields(section)]
-    return found
-
-
-def _fields(section: Any) -> Iterator[tuple[str, str, Any, str]]:
-    for name, info in section.__pydantic_fields__.items():
-        text = " ".join((info.description or "").split())
-        default = schema.plain(info.get_default(call_default_factory=True))
-        annotation = kinds.at(section, [name])
-        if text:  # a section's own text stands at its class
-            yield name, kinds.words(annotation, bounds=True), default, text
+    return [
+        Field(
+            section,
+            name,
+            kinds.words(kind, bounds=True),
+            kind.get("default", {}),  # a default that is not stated is an empty mapping
+            " ".join(kind["description"].split()),
+        )
+        for section, of in _kinds().items()
+        for name, kind in of["properties"].items()
+        if not kinds.is_section(kind)
+    ]
 
 
 def markdown() -> str:

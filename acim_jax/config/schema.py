@@ -103,6 +103,12 @@ def describe(tree: Tree) -> str:
             return "a mapping"
 
 
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Names the nearest of the known words; empty if none is near."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f'did you mean "{near[0]}"?' if near else ""
+
+
 def _refusal(cls: type, tree: Tree, path: str, error: ErrorDetails) -> Refusal:
     at, names = tree.find(error["loc"])
     where = at.where
@@ -110,8 +116,9 @@ def _refusal(cls: type, tree: Tree, path: str, error: ErrorDetails) -> Refusal:
     if error["type"] == "missing":
         return Refusal(where, _join(path, error["loc"]), "this field is required")
     if error["type"] == "unexpected_keyword_argument":
-        known = kinds.fields(kinds.at(cls, names[:-1]))
-        return Refusal(where, field, f"unknown field; {_did_you_mean(str(names[-1]), known)}")
+        known = kinds.fields(kinds.at(kinds.of(cls), names[:-1]))
+        near = did_you_mean(str(names[-1]), known) or f"the fields here are {', '.join(known)}"
+        return Refusal(where, field, f"unknown field; {near}")
     if error["type"] == "value_error":
         message = str(error.get("ctx", {})["error"])
         if at.children is not None:
@@ -121,12 +128,12 @@ def _refusal(cls: type, tree: Tree, path: str, error: ErrorDetails) -> Refusal:
         bound, words = _BOUNDS[error["type"]]
         limit = error.get("ctx", {})[bound]
         return Refusal(where, field, f"must be {words} {limit:g}, got {describe(at)}")
-    annotation = kinds.at(cls, names)
+    kind = kinds.at(kinds.of(cls), names)
     hint = ""
     if error["type"] in ("literal_error", "enum") and isinstance(at.value, str):
-        near = difflib.get_close_matches(at.value, kinds.choices(annotation), 1)
-        hint = f'; did you mean "{near[0]}"?' if near else ""
-    expected = kinds.words(annotation, article=True)
+        near = did_you_mean(at.value, kinds.choices(kind))
+        hint = f"; {near}" if near else ""
+    expected = kinds.words(kind, article=True)
     return Refusal(where, field, f"expected {expected}, got {describe(at)}{hint}")
 
 
@@ -152,20 +159,15 @@ def _as_written(tree: Tree, error: ErrorDetails) -> Tree:
         return tree
     match error["type"]:
         case "string_type":
-            return config_tree.place(tree, [str(n) for n in names], Tree(leaf.text, leaf.where))
+            value: object = leaf.text
         case "tuple_type" if leaf.children is None:
-            read = config_tree.parse_option(leaf.where.removeprefix("--"), f"[{leaf.text}]")
-            return config_tree.place(tree, [str(n) for n in names], Tree(read.value, leaf.where))
+            value = config_tree.parse_option(leaf.where.removeprefix("--"), f"[{leaf.text}]").value
         case _:
             return tree
+    return config_tree.place(tree, [str(name) for name in names], Tree(value, leaf.where))
 
 
 def _join(path: str, names: Sequence[str | int]) -> str:
     for name in names:
         path += f"[{name}]" if isinstance(name, int) else f".{name}" if path else name
     return path
-
-
-def _did_you_mean(key: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, names, 1)
-    return f'did you mean "{near[0]}"?' if near else f"the fields here are {', '.join(names)}"

@@ -99,9 +99,19 @@ for _class in (CoreLoader, CoreDumper):
         )
 
 
-def load_file(path: Path) -> Tree:
-    """The document at `path`, with what it `extends` merged beneath it. Raises `BadInput`."""
-    return _load_file(path, ())
+def load_file(path: Path, extended_by: tuple[Path, ...] = ()) -> Tree:
+    """The document at `path`, with what it `extends` merged beneath it. Raises `BadInput`.
+
+    extended_by: the files that led here, each extending the next.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from error
+    tree = parse_text(text, str(path))
+    return resolve_extends(tree, path.parent, (*extended_by, path.resolve()))
 
 
 def parse_option(name: str, text: str) -> Tree:
@@ -156,17 +166,7 @@ def resolve_extends(tree: Tree, folder: Path, stack: tuple[Path, ...] = ()) -> T
     if not target.is_file():
         raise BadInput(f"{parent.where}: {EXTENDS}: no such file: {target}")
     own = {key: child for key, child in children.items() if key != EXTENDS}
-    return merge(_load_file(target, stack), Tree(own, tree.where))
-
-
-def _load_file(path: Path, stack: tuple[Path, ...]) -> Tree:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from error
-    return resolve_extends(parse_text(text, str(path)), path.parent, (*stack, path.resolve()))
+    return merge(load_file(target, stack), Tree(own, tree.where))
 
 
 def _parse(text: str, locate: Callable[[int], str]) -> Tree:
@@ -207,23 +207,20 @@ def _from_node(node: Any, locate: Callable[[int], str], above: tuple[object, ...
 
 
 def _scalar(tag: str, text: str, where: str) -> object:
-    match tag:
-        case "null":
-            return None
-        case "bool":
-            return text.lower() == "true"
-        case "int" | "float":
-            return _number(tag, text, where)
-        case "str":
-            return text
-        case _:
-            raise BadInput(f"{where}: the tag {tag} is not allowed")
-
-
-def _number(tag: str, text: str, where: str) -> int | float:
     try:
-        if tag == "int":
-            return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        match tag:
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int":
+                return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+            case "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+            case "str":
+                return text
+            case _:
+                pass
     except ValueError as error:
         raise BadInput(f"{where}: not a number that can be read: {text[:40]}") from error
+    raise BadInput(f"{where}: the tag {tag} is not allowed")

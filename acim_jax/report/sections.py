@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from acim_jax.evaluation import over_seeds
 from acim_jax.report import figures
 from acim_jax.report.episodes import MIN_NATIVE, RunEpisodes
@@ -206,13 +208,12 @@ def _calibration(arm: Arm) -> Panel:
 
 def _counts(runs: Sequence[Run]) -> list[Panel]:
     """Rollouts by what became of them, programs by status, rollouts by stop reason."""
-    wanted = (
+    panels = []
+    for prefix, title, unit in (
         ("curate/", "Kept for training, or dropped, by reason", "rollouts"),
         (metric_names.EXECUTIONS_BY_STATUS, "Programs by how they ended", "programs"),
         (metric_names.ROLLOUTS_BY_STOP, "Why rollouts ended", "rollouts"),
-    )
-    panels = []
-    for prefix, title, unit in wanted:
+    ):
         iterations, series = over_seeds.by_iteration([r.metrics for r in runs], prefix, mean=False)
         series = {name: values for name, values in series.items() if any(values)}
         panels.append(Panel(title, figures.bars(iterations, series, unit), "none recorded"))
@@ -235,14 +236,11 @@ def exclusive_stages(seconds: Series) -> Series:
     """Seconds that add up to the total: explore without its part, and what no stage claims."""
     if not seconds:
         return {}
-    zeros = [0.0] * len(next(iter(seconds.values())))
-    explore = zip(
-        seconds.get(Metric.TIME_EXPLORE, zeros),
-        seconds.get(Metric.TIME_EXECUTE, zeros),
-        strict=True,
-    )
-    stages = {"explore (rest)": [max(whole - part, 0.0) for whole, part in explore]}
-    stages |= {name: seconds[name] for name in _STAGES if name in seconds}
-    claimed = [sum(values) for values in zip(*stages.values(), strict=True)]
-    total = seconds.get(Metric.TIME_TOTAL, claimed)
-    return stages | {"other": [max(t - c, 0.0) for t, c in zip(total, claimed, strict=True)]}
+    found = {name: np.array(values) for name, values in seconds.items()}
+    nothing = np.zeros(len(next(iter(seconds.values()))))
+    explore = found.get(Metric.TIME_EXPLORE, nothing) - found.get(Metric.TIME_EXECUTE, nothing)
+    stages = {"explore (rest)": np.maximum(explore, 0.0)}
+    stages |= {name: found[name] for name in _STAGES if name in found}
+    claimed = sum(stages.values(), nothing)
+    stages["other"] = np.maximum(found.get(Metric.TIME_TOTAL, claimed) - claimed, 0.0)
+    return {name: values.tolist() for name, values in stages.items()}

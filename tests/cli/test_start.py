@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,24 +78,52 @@ def test_what_needs_no_devices_does_not_import_jax(tmp_path: Path) -> None:
 
 
 def parse(*arguments: str) -> argparse.Namespace:
-    return main.build_parser(arguments[0]).parse_args(list(arguments))
-
-
-def parser_of(name: str) -> argparse.ArgumentParser:
-    (subparsers,) = (
-        action
-        for action in main.build_parser(name)._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
-    return subparsers.choices[name]
+    args = argparse.Namespace()
+    assert main.parse(arguments, args) == arguments[0]
+    return args
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_no_option_swallows_a_positional(name: str) -> None:
-    actions = parser_of(name)._actions
+    actions = main.command_parser(name)._actions
     positional = [action for action in actions if not action.option_strings]
     greedy = [action for action in actions if action.option_strings and action.nargs in ("+", "*")]
     assert not (positional and greedy)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (["report", "a", "--out", "x", "b"], {"runs": ["a", "b"], "out": "x"}),
+        (["report", "a", "--out", "x", "b", "--title", "t", "c"], {"runs": ["a", "b", "c"]}),
+        (["report", "--out", "x", "--", "-a", "b"], {"runs": ["-a", "b"], "out": "x"}),
+        (["train", "--dry-run", "c", "--seed", "3", "--out", "x"], {"config": "c", "out": "x"}),
+        (["experiment", "--seeds", "2", "f", "--resume"], {"file": "f", "seeds": 2}),
+        (["export", "--step", "2", "m", "--out", "x"], {"model": "m", "step": 2, "out": "x"}),
+        (["config", "--json", "explore"], {"section": "explore", "json": True}),
+        (["ask", "--model", "m", "--", "-3 + 5?"], {"question": "-3 + 5?"}),
+    ],
+)  # fmt: skip
+def test_positional_arguments_may_stand_on_both_sides_of_options(
+    line: list[str], expected: dict[str, object]
+) -> None:
+    def text(value: object) -> object:
+        return [str(one) for one in value] if isinstance(value, list) else str(value)
+
+    args = vars(parse(*line))
+    assert {name: text(args[name]) for name in expected} == {
+        name: text(value) for name, value in expected.items()
+    }
+
+
+def test_the_usage_of_a_refusal_is_whole_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with pytest.raises(SystemExit):
+        parse("report", "a")
+    said = re.sub("\x1b[^m]*m", "", capsys.readouterr().err)
+    assert said.startswith("Usage: acim report [-h] --out FILE.html")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +140,8 @@ def test_a_question_after_options_is_the_question(options: list[str], expected: 
     args = parse("ask", "--model", "tiny", *options, "What is 2 + 2?")
     assert (args.question, args.markup) == ("What is 2 + 2?", expected)
     args = parse("ask", "What is 2 + 2?", "--modules", "sympy", *options, "--model", "tiny")
-    assert (args.question, args.markup, args.modules) == ("What is 2 + 2?", expected, ["sympy"])
+    assert (args.question, args.markup) == ("What is 2 + 2?", expected)
+    assert vars(args)["executor.modules"] == ["sympy"]
 
 
 @pytest.mark.parametrize(

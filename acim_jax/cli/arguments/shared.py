@@ -2,140 +2,167 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+import typing
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from acim_jax.checkpoint import model_names
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.grading.config import GraderConfig
 
 #: `records.GUIDES`, without the numpy that importing it would take.
 GUIDES = ("native", "text", "code")
 DTYPES = ("float32", "bfloat16", "float16")
 MODEL_HELP = "`tiny`, a Hugging Face folder, a run folder, or a hub name"
-_DATA_FILES = (".jsonl", ".jsonl.gz", ".parquet")
+
+#: A parser, or a group of it.
+Container = argparse._ActionsContainer
 
 
 class _Collect(argparse.Action):
-    """Collects values: comma-separated, from a repeated option, or side by side (`nargs="+"`).
-
-    The first use replaces the default. `among`: the allowed values (None: any). `comma`: the
-    pattern that separates values, for those that may hold commas themselves.
-    """
-
-    def __init__(
-        self,
-        option_strings: Sequence[str],
-        dest: str,
-        *,
-        among: Sequence[str] | None,
-        comma: str,
-        **settings: Any,
-    ) -> None:
-        super().__init__(option_strings, dest, **settings)
-        self._among, self._comma = among, comma
+    """Collects the lists that the values are; the first use replaces the default."""
 
     def __call__(
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
+        values: Any,
         option_string: str | None = None,
     ) -> None:
-        texts = [values] if isinstance(values, str) else cast("Sequence[str]", values)
-        new = [value.strip() for text in texts for value in re.split(self._comma, text)]
-        new = [value for value in new if value]
-        for value in new:
-            if self._among is not None and value not in self._among:
-                choices = ", ".join(self._among)
-                raise argparse.ArgumentError(self, f"invalid choice: {value!r} ({choices})")
+        lists: list[list[str]] = [values] if self.nargs is None else values
         before = getattr(namespace, self.dest)
-        fresh = before is self.default
-        setattr(namespace, self.dest, new if fresh else [*before, *new])
+        setattr(namespace, self.dest, sum(lists, [] if before is self.default else before))
+
+
+def add(
+    parser: Container, name: str, kind: Callable[[str], Any], metavar: str, text: str, **more: Any
+) -> None:
+    """An argument with a value of a kind. more: argparse's other settings."""
+    parser.add_argument(name, type=kind, metavar=metavar, help=text, **more)
 
 
 def add_several(
-    parser: "argparse._ActionsContainer",
+    parser: Container,
     option: str,
+    metavar: str,
+    text: str,
     *,
-    side_by_side: bool,
+    nargs: str | None = "+",
     default: Sequence[str] = (),
     among: Sequence[str] | None = None,
     comma: str = ",",
-    **settings: Any,
+    **more: Any,
 ) -> None:
-    """An option of several values: repeated, comma-separated, or after `=`.
+    """An option of several values: repeated, comma-separated, after `=`, or `--option A B`.
 
-    side_by_side: also `--option A B`. Only for commands without positional arguments: it would
-    swallow them.
+    nargs: None without the last, for commands with positional arguments: it would swallow them.
+    among: the allowed values (None: any). comma: the pattern that separates values, for those that
+    may hold commas themselves.
     """
-    nargs = "+" if side_by_side else None
-    parser.add_argument(
-        option,
-        action=_Collect,
-        nargs=nargs,
-        default=list(default),
-        among=among,
-        comma=comma,
-        **settings,
+
+    def split(text: str) -> list[str]:
+        values = [value.strip() for value in re.split(comma, text) if value.strip()]
+        for value in values:
+            if among is not None and value not in among:
+                message = f"invalid choice: {value!r} ({', '.join(among)})"
+                raise argparse.ArgumentTypeError(message)
+        return values
+
+    more |= {"action": _Collect, "nargs": nargs, "default": list(default)}
+    add(parser, option, split, metavar, text, **more)
+
+
+def option_of(field: str) -> str:
+    """The option of a config's field: its name without the unit."""
+    return f"--{field.removesuffix('_s').replace('_', '-')}"
+
+
+def add_fields(
+    parser: Container, section: str, defaults: object, **fields: tuple[str | None, str]
+) -> None:
+    """Options of a section's fields, kept as `section.field`; fields: metavar and help of each.
+
+    `checks.section` makes the section of them.
+    """
+    kinds = typing.get_type_hints(type(defaults))
+    for field, (metavar, text) in fields.items():
+        default = getattr(defaults, field)
+        parser.add_argument(
+            option_of(field),
+            dest=f"{section}.{field}",
+            type=type(default),
+            choices=typing.get_args(kinds[field]) or None,
+            default=default,
+            metavar=metavar,
+            help=text,
+        )
+
+
+def add_executor(parser: argparse.ArgumentParser, *, nargs: str | None = "+") -> None:
+    """The limits of the programs that a model writes."""
+    defaults = ExecutorConfig()
+    group = parser.add_argument_group("limits of programs")
+    add_fields(
+        group,
+        "executor",
+        defaults,
+        workers=("N", "programs at once"),
+        timeout_s=("S", "wall seconds"),
+        cpu_seconds=("S", "CPU seconds"),
+        memory_mb=("M", "address space"),
+    )
+    modules = f"modules that programs may import (default {','.join(defaults.modules)})"
+    add_several(
+        group, "--modules", "a,b", modules,
+        nargs=nargs, dest="executor.modules", default=defaults.modules,
+    )  # fmt: skip
+
+
+def add_grading(parser: argparse.ArgumentParser) -> None:
+    """What counts as right where graders differ."""
+    unboxed = "without a box: what is stated as the answer, or never"
+    percent = "what 5%% is: 0.05 (value), 5 (unit), or either"
+    rounding = "where the reference is a decimal: 1e-6 of it (tolerance), its digits, or exact"
+    add_fields(
+        parser.add_argument_group("what counts as right"),
+        "grader",
+        GraderConfig(),
+        unboxed=(None, f"{unboxed} (default %(default)s)"),
+        percent=(None, f"{percent} (default %(default)s)"),
+        rounding=(None, f"{rounding} (default %(default)s)"),
     )
 
 
 def add_model(parser: argparse.ArgumentParser, *, dtype: str | None = None) -> None:
     """--model and --dtype (of the computation; `dtype` is its default, None the model's own)."""
-    parser.add_argument("--model", required=True, metavar="M", help=MODEL_HELP)
-    default = dtype or "the model's own"
-    parser.add_argument(
-        "--dtype", choices=DTYPES, default=dtype, help=f"of the computation (default {default})"
-    )
+    add(parser, "--model", str, "M", MODEL_HELP, required=True)
+    text = f"of the computation (default {dtype or 'that of the model'})"
+    parser.add_argument("--dtype", choices=DTYPES, default=dtype, help=text)
 
 
-def add_markup(parser: argparse.ArgumentParser, *, side_by_side: bool) -> None:
+def add_markup(parser: argparse.ArgumentParser, *, nargs: str | None = "+") -> None:
     """--markup: fields that override the model's acim.yaml."""
-    add_several(
-        parser,
-        "--markup",
-        side_by_side=side_by_side,
-        comma=r",(?=\w+=)",
-        metavar="FIELD=VALUE",
-        help="override fields of the model's acim.yaml, e.g. name=qwen2.5-math-tir,max_turns=3",
-    )
+    fields = "override fields of the model's acim.yaml, e.g. name=qwen2.5-math-tir,max_turns=3"
+    add_several(parser, "--markup", "FIELD=VALUE", fields, nargs=nargs, comma=r",(?=\w+=)")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """--temperature and the truncations of the distribution."""
-    for option, kind, default, metavar, text in (
-        ("--temperature", float, 0.0, "T", "0 is greedy (default)"),
-        ("--top-k", int, 0, "K", "the K best tokens only (default 0: all)"),
-        ("--top-p", float, 1.0, "P", "the fewest best tokens that hold P (default 1: all)"),
-        ("--min-p", float, 0.0, "P", "tokens of at least P times the best one's probability"),
-    ):
-        parser.add_argument(option, type=kind, default=default, metavar=metavar, help=text)
+    """--temperature, the truncations of the distribution, and --seed."""
+    top_p = "the fewest best tokens that hold P (default 1: all)"
+    min_p = "tokens of at least P times the best one's probability"
+    add(parser, "--temperature", float, "T", "0 is greedy (default)", default=0.0)
+    add(parser, "--top-k", int, "K", "the K best tokens only (default 0: all)", default=0)
+    add(parser, "--top-p", float, "P", top_p, default=1.0)
+    add(parser, "--min-p", float, "P", min_p, default=0.0)
+    add(parser, "--seed", int, "S", "of sampling (default 0)", default=0)
 
 
 def add_input_output(parser: argparse.ArgumentParser, given: str, made: str) -> None:
     """--input and --output, JSON Lines both; `given` and `made` say what they hold."""
-    parser.add_argument("--input", type=Path, required=True, metavar="F", help=f"{given}, JSONL")
-    parser.add_argument("--output", type=Path, required=True, metavar="G", help=f"{made}, JSONL")
-    parser.set_defaults(files=("input",))
+    add(parser, "--input", Path, "F", f"{given}, JSONL", required=True)
+    add(parser, "--output", Path, "G", f"{made}, JSONL", required=True)
 
 
-def check_files(args: argparse.Namespace) -> None:
-    """FileNotFoundError for a file or a model that the arguments name and that does not exist.
-
-    `args.files` names the arguments that are a file, or sources of problems.
-    """
-    for name in args.files:
-        value: Path | Sequence[str] | None = getattr(args, name)
-        if isinstance(value, Path) and not value.exists():
-            raise FileNotFoundError(f"{value}: no such file")
-        if isinstance(value, list):
-            check_data(value)
-    if "model" in args:
-        model_names.check(args.model)
-
-
-def check_data(sources: Sequence[str]) -> None:
-    """FileNotFoundError for a problem file that does not exist."""
-    for source in sources:
-        if source.endswith(_DATA_FILES) and not Path(source).is_file():
-            raise FileNotFoundError(f"{source}: no such file")
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

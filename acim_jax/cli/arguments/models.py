@@ -1,0 +1,79 @@
+"""The command lines that ask a model: each function declares one, its docstring is the help."""
+
+import argparse
+from pathlib import Path
+
+from acim_jax.cli.arguments import shared
+
+
+def evaluate(parser: argparse.ArgumentParser) -> None:
+    """Solves the problems of the files with the model's own decisions, with text alone, or with
+    code, and says how often each is right and how well it decided.
+
+    examples:
+      acim evaluate --model tiny --data generated:arithmetic --limit 200 \\
+          --decision native text code --out results/tiny
+      acim evaluate --model runs/em --data gsm8k_test.jsonl --samples 4 --temperature 0.7 \\
+          --out results/em
+
+    writes DIR/results.json (the figures) and DIR/episodes.jsonl (every rollout); the same command
+    again goes on after what is there. `text` switches the executor off, `code` forces the code
+    prefix.
+    """
+    shared.add_model(parser)
+    data = ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME (with --limit)"
+    shared.add_several(parser, "--data", "F", data, required=True)
+    shared.add(parser, "--out", Path, "DIR", "folder to write", required=True)
+    decision = f"{', '.join(shared.GUIDES)} (default: native)"
+    shared.add_several(parser, "--decision", "D", decision, among=shared.GUIDES, default=["native"])
+    shared.add(parser, "--samples", int, "N", "rollouts per problem", default=1)
+    shared.add_sampling(parser)
+    shared.add(parser, "--limit", int, "N", "the first N problems of each file")
+    names = "names of fields in the files, e.g. problem=question"
+    shared.add_several(parser, "--map", "OURS=THEIRS", names)
+    shared.add(parser, "--oracle", Path, "DIR", "judge decisions by the forced runs in DIR")
+    parser.add_argument("--json", action="store_true", help="results.json on standard output, too")
+    shared.add_markup(parser)
+    group = parser.add_argument_group("sampler")
+    shared.add(
+        group, "--slots", int, "N", "conversations that decode at once (default 64)", default=64
+    )
+    length = "tokens of prompt, response and outputs (default: fits the longest prompt)"
+    shared.add(group, "--max-length", int, "T", length)
+    shared.add_executor(parser)
+    shared.add_grading(parser)
+
+
+def ask(parser: argparse.ArgumentParser) -> None:
+    """Solves one problem, showing text, code, output and answer as they come.
+
+    examples:
+      acim ask --model tiny "What is 79 times 92?"
+      acim ask --model tiny --decision text "What is 79 times 92?"
+      acim ask --model models/math --markup name=qwen2.5-math-tir "What is 79 times 92?"
+    """
+    shared.add_model(parser)
+    shared.add(parser, "question", str, "QUESTION", "the problem, in quotes")
+    parser.add_argument(
+        "--decision", choices=shared.GUIDES, default="native", help="default: the model's own"
+    )
+    shared.add_sampling(parser)
+    shared.add(parser, "--max-length", int, "T", "tokens of prompt, response and outputs")
+    shared.add_json(parser)
+    shared.add_markup(parser, nargs=None)
+    shared.add_executor(parser, nargs=None)
+
+
+def score(parser: argparse.ArgumentParser) -> None:
+    """Log-probabilities of the given tokens, as they stand, under the model.
+
+    example:
+      echo '{"id": "a", "text": "2 + 2 = 4"}' > texts.jsonl
+      acim score --model tiny --input texts.jsonl --output scores.jsonl
+
+    input:  {"id", "token_ids": [ints]} or {"id", "text"}; no token is added
+    output: {"id", "token_ids", "logprobs": [null, l1, ...], "sum"}, in input order: natural
+            logarithms, each token given those before it
+    """
+    shared.add_model(parser, dtype="float32")
+    shared.add_input_output(parser, "tokens", "results")
