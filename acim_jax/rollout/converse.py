@@ -8,7 +8,6 @@ program returns: a row's numbers are the same, to the last bit, whatever rows ar
 
 import collections
 import concurrent.futures
-import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -30,25 +29,12 @@ from acim_jax.records import (
     Status,
     Stop,
 )
-from acim_jax.rollout.conversation import Conversation
-from acim_jax.rollout.engine import Engine, EngineStats
+from acim_jax.rollout.conversation import Conversation, merge_model_segments
+from acim_jax.rollout.engine import Engine, RolloutStats
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.sampling.decode import Log
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class RolloutStats(EngineStats):
-    """Counts of one `converse` call. calls: decode calls. execute_s: seconds spent waiting for
-    programs with no row to decode. device_s: seconds spent waiting for tokens. infra: programs
-    that the executor lost. refused: those of them that it did not accept."""
-
-    calls: int = 0
-    execute_s: float = 0.0
-    device_s: float = 0.0
-    infra: int = 0
-    refused: int = 0
 
 
 Done = Callable[[], None]
@@ -81,19 +67,28 @@ def converse(
     return [_close(c, sampler, sampling) for c in everyone], loop.stats
 
 
-def _close(conversation: Conversation, sampler: Sampler, sampling: SamplingParams) -> Episode:
-    ids = conversation.response_ids()
-    if conversation.stop is Stop.EOS and sampler.ends[ids[-1]]:
+def _close(one: Conversation, sampler: Sampler, sampling: SamplingParams) -> Episode:
+    assert one.stop is not None
+    ids = one.response_ids()
+    if one.stop is Stop.EOS and sampler.ends[ids[-1]]:
         ids = ids[:-1]
     text = sampler.tokenizer.decode(ids)
-    opened = fences.count_opened(text, sampler.markup)
-    return conversation.finish(text, opened, sampling)
+    return Episode(
+        problem_id=one.request.problem.id,
+        guide=one.request.guide,
+        index=one.request.index,
+        segments=tuple(merge_model_segments(one.segments)),
+        executions=tuple(one.executions),
+        stop=one.stop,
+        sampling=sampling,
+        fences_opened=fences.count_opened(text, sampler.markup),
+        text=text,
+    )
 
 
 def compile_all(params: transformer.Params, sampler: Sampler) -> int:
     """Compiles the sampler's functions in every shape, by calling them on no rows; their number."""
-    loop = _Loop(params, sampler, None, SamplingParams(), lambda: None, None)
-    return loop.engine.compile_all()
+    return Engine(params, sampler, SamplingParams()).compile_all()
 
 
 class _Loop:
@@ -111,7 +106,7 @@ class _Loop:
         self.sampler, self.executor, self.sampling = sampler, executor, sampling
         self.on_done, self.on_segment = on_done, on_segment
         self.engine = Engine(params, sampler, sampling)
-        self.stats = self.engine.stats = RolloutStats()
+        self.stats = self.engine.stats
         self.waiting: collections.deque[Conversation] = collections.deque()
         self.prompts: collections.Counter[bytes] = collections.Counter()
         self.followers = self.prompts.copy()
@@ -140,11 +135,11 @@ class _Loop:
         self.followers = self.prompts.copy()
         engine, pending = self.engine, None
         try:
-            while self.waiting or self.running or engine.has_device_rows or pending is not None:
+            while self.waiting or self.running or engine.by_row or pending is not None:
                 self._collect()
                 self._admit()
                 engine.flush()
-                started = self._decode() if engine.has_device_rows else None
+                started = self._decode() if engine.by_row else None
                 if pending is not None:
                     self._read(pending)
                 elif started is None and self.running:
@@ -228,10 +223,10 @@ class _Loop:
     def _look(self, one: Conversation) -> None:
         """Decides what a stopped row does next: ends, runs its program, or decodes on."""
         tokenizer, markup = self.sampler.tokenizer, self.sampler.markup
-        if self.sampler.ends[one.newest]:
-            self._leave(one, Stop.EOS)
-            return
-        if one.has_text_stops and tokenizer.ends_response(one.newest_model_ids(), markup):
+        stops = one.has_text_stops
+        if self.sampler.ends[one.newest] or (
+            stops and tokenizer.ends_response(one.newest_model_ids(), markup)
+        ):
             self._leave(one, Stop.EOS)
             return
         runs = one.runs_code

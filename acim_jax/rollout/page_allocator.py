@@ -1,7 +1,7 @@
 """Which rows and pages of the cache are free: the host's side of `sampling/state.py`."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -70,13 +70,8 @@ def allocators(config: SamplingConfig, shards: int) -> list[Allocator]:
     ]
 
 
-def table(pages: Iterable[int], width: int) -> np.ndarray:
+def table(pages: Sequence[int], width: int) -> np.ndarray:
     """A row's page table [M] int32, filled up with the trash page."""
     row = np.full((width,), TRASH, np.int32)
-    pages = list(pages)
     row[: len(pages)] = pages
     return row
-
-
-def pages_for(tokens: int, page_size: int) -> int:
-    return -(-tokens // page_size)

@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import numpy as np
+
+from acim_jax.rollout.conversation import Conversation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,13 +35,7 @@ class PageCopy:
     target: int
 
 
-@runtime_checkable
-class OnShard(Protocol):
-    @property
-    def shard(self) -> int: ...
-
-
-T = TypeVar("T", bound=OnShard)
+T = TypeVar("T", Piece, PageCopy, Conversation)
 
 
 def calls(items: Iterable[T], shards: int, rows: int) -> Iterator[list[list[T]]]:
