@@ -105,8 +105,7 @@ ROOMS: dict[str, Room] = {
             "model", "explore", "rollout",
         ),
         without_jax=(
-            "config", "episode_records", "forced_runs", "over_seeds", "results_folder", "selection",
-            "tables",
+            "config", "episode_records", "over_seeds", "results_folder", "selection", "tables",
         ),
     ),
     "config": Room(

@@ -21,10 +21,10 @@ from acim_jax.cli import checks, console, options
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
-from acim_jax.evaluation import forced_runs, pipeline, results_folder
+from acim_jax.evaluation import episode_records, pipeline, results_folder
+from acim_jax.evaluation.episode_records import Judgements
 from acim_jax.evaluation.pipeline import Settings, Task
 from acim_jax.evaluation.rollouts import Solver
-from acim_jax.evaluation.tables import Judgements
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
 from acim_jax.records import DECISIONS, GUIDES, Guide, Problem
@@ -86,7 +86,7 @@ def _prepare(args: argparse.Namespace) -> _Prepared:
     """Reads and checks all input; ValueError or FileNotFoundError."""
     data = _read_problems(args)
     guides: list[Guide] = [guide for guide in GUIDES if guide in args.decision]
-    forced = None if args.oracle is None else forced_runs.read(args.oracle, data)
+    forced = None if args.oracle is None else episode_records.forced_runs(args.oracle, data)
     executor, grader = checks.executor_config(args), checks.grader_config(args)
     model = options.open_model(args)
     sampler = _sampler(args, model, [p for problems in data.values() for p in problems], guides)

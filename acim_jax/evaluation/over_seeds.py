@@ -5,6 +5,7 @@ validation problems at the start (`selection.better_decisions`).
 """
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from acim_jax.evaluation import selection
+from acim_jax.evaluation.selection import Record
 from acim_jax.files import jsonl
+from acim_jax.records import group_by
 
 #: Measures of a finished run, with their titles.
 MEASURES = {
@@ -35,7 +38,6 @@ STARTS = {
 CLEAR_GAP = 0.15
 MISSING = "–"
 
-Record = Mapping[str, Any]
 #: The numbers of a line of metrics.jsonl.
 Metrics = Mapping[str, float]
 
@@ -110,8 +112,8 @@ class Results:
 def start_measures(folder: Path) -> dict[str, Any]:
     """`start` of results.json, from the starting checkpoint's evaluation in `folder`."""
     problems = read_problems(folder / "problems.jsonl")
-    better = selection.better_decisions(*forced(read_problems(folder / "validation.jsonl")))
-    oracle = selection.oracle_rewards(*forced(problems), better)
+    better = selection.better_decisions(read_problems(folder / "validation.jsonl"))
+    oracle = selection.oracle_rewards(problems, better)
     mean = {key: _mean([record[key] for record in problems]) for key in ("native", "text", "code")}
     return {
         "n": len(problems),
@@ -123,7 +125,7 @@ def start_measures(folder: Path) -> dict[str, Any]:
 
 def clear_strata(start: Path) -> dict[str, str]:
     """The better decision of the strata in which the two differ clearly at the start."""
-    gaps = selection.gaps(*forced(read_problems(start / "validation.jsonl")))
+    gaps = selection.gaps(read_problems(start / "validation.jsonl"))
     clear = {stratum: gap for stratum, gap in gaps.items() if abs(gap) > CLEAR_GAP}
     return {stratum: "code" if gap > 0 else "text" for stratum, gap in clear.items()}
 
@@ -244,9 +246,8 @@ def by_iteration(
 
 def mean_strata(tables: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
     """Runs' strata.json, averaged number by number; a number counts where a run has it."""
-    groups: dict[str, list[Record]] = {}
-    for record in (record for table in tables for record in table):
-        groups.setdefault(record["stratum"], []).append(record)
+    records = itertools.chain.from_iterable(tables)
+    groups = group_by(records, lambda record: record["stratum"])
     means = []
     for stratum, group in sorted(groups.items()):
         keys = {key for one in group for key in one if isinstance(one[key], int | float)}
@@ -259,12 +260,6 @@ def mean_strata(tables: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
 def read_problems(path: Path) -> list[Record]:
     """The records of a problems.jsonl or a validation.jsonl."""
     return [record for _, record in jsonl.read(path)]
-
-
-def forced(records: Sequence[Record]) -> tuple[list[str], list[float], list[float]]:
-    """Stratum and rewards of the forced text and code runs, by problem."""
-    return ([r["stratum"] for r in records], [r["text"] for r in records],
-            [r["code"] for r in records])  # fmt: skip
 
 
 def _mean(values: Any) -> float:

@@ -14,10 +14,9 @@ from acim_jax import bad_input
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.evaluation import episode_records, results_folder, rollouts, tables
-from acim_jax.evaluation.episode_records import Judged
+from acim_jax.evaluation.episode_records import Judged, Judgements
 from acim_jax.evaluation.results_folder import ResultsFolder
 from acim_jax.evaluation.rollouts import Solver
-from acim_jax.evaluation.tables import Judgements
 from acim_jax.grading.config import GraderConfig
 from acim_jax.records import GUIDES, Guide, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout.sampler import Sampler
@@ -113,7 +112,7 @@ def run(
             "seed": task.seed,
             "seconds": folder.seconds(),
         }
-        folder.finish(results)
+        results_folder.write_json(path / results_folder.RESULTS, results)
     return results
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from acim_jax.files import atomic
+from acim_jax.files import atomic, jsonl
 
 SETTINGS = "evaluation.json"
 EPISODES = "episodes.jsonl"
@@ -35,9 +35,9 @@ class ResultsFolder:
 
     def append(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
         """Adds a finished batch and the seconds it took; on disk when this returns."""
-        lines = [json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records]
+        lines = "".join(map(jsonl.line, records))
         with (self.path / EPISODES).open("ab") as file:
-            file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+            file.write(lines.encode("utf-8", "replace"))
             file.flush()
             os.fsync(file.fileno())
         _write_settings(self.path, self.settings, self.seconds() + seconds)
@@ -52,10 +52,6 @@ class ResultsFolder:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 yield f"{file}:{number}", json.loads(line)
-
-    def finish(self, results: Mapping[str, Any]) -> None:
-        """Writes results.json."""
-        write_json(self.path / RESULTS, results)
 
 
 def write_json(path: Path, content: object) -> None:
