@@ -40,25 +40,6 @@ def episode_record(episode: Episode, tokenizer: Tokenizer, *, file: str) -> dict
     }
 
 
-def training_record(
-    episode: Episode,
-    tokenizer: Tokenizer,
-    *,
-    iteration: int,
-    problem: Problem,
-    advantage: float | None,
-) -> dict[str, Any]:
-    """A rollout of the E-step; `advantage` is None where the M-step did not use it."""
-    return {
-        **episode_record(episode, tokenizer, file="train"),
-        "iteration": iteration,
-        "question": problem.question,
-        "gold": problem.answer,
-        "stratum": problem.stratum,
-        "advantage": advantage,
-    }
-
-
 @dataclasses.dataclass(frozen=True)
 class Judged:
     """What the tables need of an episode's record."""

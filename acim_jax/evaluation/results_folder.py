@@ -102,11 +102,11 @@ def opened(
     """
     check(path, settings)
     path.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(filelock.FileLock(path / _LOCK, timeout=0))
-        except filelock.Timeout as error:
-            raise ValueError(f"{path} is in use by another process.") from error
+    try:
+        lock = filelock.FileLock(path / _LOCK, timeout=0).acquire()
+    except filelock.Timeout as error:
+        raise ValueError(f"{path} is in use by another process.") from error
+    with lock:
         check(path, settings)  # another process may have been faster
         if not (path / SETTINGS).is_file():
             _write_settings(path, settings, 0.0)

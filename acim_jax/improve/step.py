@@ -29,6 +29,8 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes, place
 
 Scalar = Float[Array, ""]
+#: `scoring.token_logprobs` or `scoring.decision_logprobs` of a model: takes a batch's arrays.
+Score = Callable[..., Array]
 
 
 class PolicyTerm(NamedTuple):
@@ -60,7 +62,7 @@ def zeros(params: transformer.Params, *, layout: axes.Layout | None = None) -> t
 
 
 def _adding_gradient_of(
-    loss_of: Callable[..., tuple[Scalar, Any]], scored_by: Callable[..., Array], *static: str
+    loss_of: Callable[..., tuple[Scalar, Any]], scored_by: Score, *static: str
 ) -> Callable[..., tuple[transformer.Params, Any]]:
     """The compiled function that adds the gradient of a term to `gradients`, in place.
 
@@ -94,7 +96,7 @@ def _adding_gradient_of(
 
 
 def _policy(
-    score: Callable[..., Array],
+    score: Score,
     batch: TokenBatch,
     num_targets: Scalar,
     temperature: Scalar,
@@ -114,7 +116,7 @@ def _policy(
 
 
 def _likelihood(
-    score: Callable[..., Array], batch: TokenBatch, total_weight: Scalar, coefficient: Scalar
+    score: Score, batch: TokenBatch, total_weight: Scalar, coefficient: Scalar
 ) -> tuple[Scalar, Scalar]:
     """coefficient × the demonstrations' negative log-likelihood."""
     logprobs = score(batch.token_ids)
@@ -123,7 +125,7 @@ def _likelihood(
 
 
 def _decision(
-    score: Callable[..., Array],
+    score: Score,
     batch: DecisionBatch,
     num_problems: Scalar,
     coefficient: Scalar,

@@ -61,12 +61,8 @@ class Conversation:
 
     def take(self, sampled: Sampled, *, keep_full: bool) -> Segment:
         """The row's newly sampled tokens as one MODEL segment."""
-        segment = Segment(
-            Author.MODEL,
-            sampled.token_ids,
-            sampled.logprobs,
-            sampled.full_logprobs if keep_full else None,
-        )
+        full = sampled.full_logprobs if keep_full else None
+        segment = Segment(Author.MODEL, sampled.token_ids, sampled.logprobs, full)
         self.append(segment)
         # All but the newest were inputs of a decode step.
         self.cached = self.length - 1

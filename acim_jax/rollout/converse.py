@@ -8,6 +8,7 @@ program returns: a row's numbers are the same, to the last bit, whatever rows ar
 
 import collections
 import concurrent.futures
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -52,7 +53,7 @@ def converse(
     iteration: int,
     sampling: SamplingParams,
     on_done: Done = lambda: None,
-    on_segment: OnSegment | None = None,
+    on_segment: OnSegment = lambda request, segment: None,
 ) -> tuple[list[Episode], RolloutStats]:
     """One episode per request, in the order of the requests.
 
@@ -61,10 +62,11 @@ def converse(
     receives all tokens, prompts included; those of the model after at most `SamplingConfig.chunk`
     steps. Requests with the same prompt should be neighbours: their prompt is computed once.
     """
-    loop = _Loop(params, sampler, executor, sampling, on_done, on_segment)
+    engine = Engine(params, sampler, sampling)
+    loop = _Loop(engine, sampler, executor, sampling, on_done, on_segment)
     everyone = [loop.open(request, seed, iteration) for request in requests]
     loop.run(c for c in everyone if c.stop is None)
-    return [_close(c, sampler, sampling) for c in everyone], loop.stats
+    return [_close(c, sampler, sampling) for c in everyone], engine.stats
 
 
 def _close(one: Conversation, sampler: Sampler, sampling: SamplingParams) -> Episode:
@@ -86,31 +88,23 @@ def _close(one: Conversation, sampler: Sampler, sampling: SamplingParams) -> Epi
     )
 
 
-def compile_all(params: transformer.Params, sampler: Sampler) -> int:
-    """Compiles the sampler's functions in every shape, by calling them on no rows; their number."""
-    return Engine(params, sampler, SamplingParams()).compile_all()
-
-
+@dataclasses.dataclass
 class _Loop:
-    """Who waits for what: a row, tokens, or a program."""
+    """Who waits for what: a row, tokens, or a program.
 
-    def __init__(
-        self,
-        params: transformer.Params,
-        sampler: Sampler,
-        executor: Executor | None,
-        sampling: SamplingParams,
-        on_done: Done,
-        on_segment: OnSegment | None,
-    ) -> None:
-        self.sampler, self.executor, self.sampling = sampler, executor, sampling
-        self.on_done, self.on_segment = on_done, on_segment
-        self.engine = Engine(params, sampler, sampling)
-        self.stats = self.engine.stats
-        self.waiting: collections.deque[Conversation] = collections.deque()
-        self.prompts: collections.Counter[bytes] = collections.Counter()
-        self.followers = self.prompts.copy()
-        self.running: list[Conversation] = []
+    prompts: conversations by their prompt; followers: those of them that have no row yet.
+    """
+
+    engine: Engine
+    sampler: Sampler
+    executor: Executor | None
+    sampling: SamplingParams
+    on_done: Done
+    on_segment: OnSegment
+    waiting: collections.deque[Conversation] = dataclasses.field(default_factory=collections.deque)
+    prompts: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
+    followers: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
+    running: list[Conversation] = dataclasses.field(default_factory=list)
 
     def open(self, request: RolloutRequest, seed: int, iteration: int) -> Conversation:
         tokenizer, markup = self.sampler.tokenizer, self.sampler.markup
@@ -158,7 +152,7 @@ class _Loop:
             shares = self.prompts[key] > 1
             self.engine.admit(one, shares=shares, followers=self.followers[key])
             for segment in one.segments:
-                self._tell(one, segment)
+                self.on_segment(one.request, segment)
             self.engine.seat(one)
 
     def _collect(self) -> None:
@@ -190,11 +184,11 @@ class _Loop:
             return
         segment = Segment(Author.OUTPUT, ids)
         one.append(segment)
-        self._tell(one, segment)
+        self.on_segment(one.request, segment)
         self.engine.seat(one)
 
     def _decode(self) -> Log:
-        self.stats.calls += 1
+        self.engine.stats.calls += 1
         # While others wait for a row, a call returns once an eighth of its slots are empty.
         slots = self.sampler.config.slots
         return self.engine.decode(max(1, slots // 8) if self.waiting else slots)
@@ -204,21 +198,17 @@ class _Loop:
         started = time.perf_counter()
         programs = [one.program for one in self.running if one.program is not None]
         concurrent.futures.wait(programs, return_when=concurrent.futures.FIRST_COMPLETED)
-        self.stats.execute_s += time.perf_counter() - started
+        self.engine.stats.execute_s += time.perf_counter() - started
 
     def _read(self, tokens: Log) -> None:
         started = time.perf_counter()
         jax.block_until_ready(tokens)
-        self.stats.device_s += time.perf_counter() - started
+        self.engine.stats.device_s += time.perf_counter() - started
         is_cut = self.sampling.is_truncated
         for one, sampled in self.engine.read(tokens):
-            self._tell(one, one.take(sampled, keep_full=is_cut))
+            self.on_segment(one.request, one.take(sampled, keep_full=is_cut))
             if sampled.stopped:
                 self._look(one)
-
-    def _tell(self, one: Conversation, segment: Segment) -> None:
-        if self.on_segment is not None:
-            self.on_segment(one.request, segment)
 
     def _look(self, one: Conversation) -> None:
         """Decides what a stopped row does next: ends, runs its program, or decodes on."""
@@ -255,9 +245,9 @@ class _Loop:
 
     def _lose(self, one: Conversation, failure: ExecutorFailure | None = None) -> None:
         """Ends the episode whose program the executor lost."""
-        self.stats.infra += 1
+        self.engine.stats.infra += 1
         if failure is not None:
-            self.stats.refused += 1
+            self.engine.stats.refused += 1
             log.error("a program could not be run: %s", failure)
         self._leave(one, Stop.INFRA)
 

@@ -14,10 +14,9 @@ import numpy as np
 
 from acim_jax.model import transformer
 from acim_jax.records import SamplingParams
-from acim_jax.rollout import page_allocator, pieces
+from acim_jax.rollout import pages
 from acim_jax.rollout.conversation import Conversation, Sampled
-from acim_jax.rollout.page_allocator import Allocator, Prompt
-from acim_jax.rollout.pieces import PageCopy, Piece
+from acim_jax.rollout.pages import Allocator, PageCopy, Piece, Prompt
 from acim_jax.rollout.sampler import END, HALT, Sampler
 from acim_jax.sampling import decode, extend, state
 from acim_jax.sampling.decode import Log
@@ -61,7 +60,10 @@ class Engine:
         self.model, self.config, self.layout = sampler.model, sampler.config, sampler.layout
         layout = self.layout
         self.num_shards = 1 if layout is None else layout.shards("batch")
-        self.shards = page_allocator.allocators(self.config, self.num_shards)
+        # Rows per shard of a call that prepares new conversations, and of one that appends outputs.
+        self._rows = -(-self.config.prefill_rows // self.num_shards)
+        self._few_rows = -(-self._rows // 4)
+        self.shards = pages.allocators(self.config, self.num_shards)
         #: Conversations in the device's rows that are not known to have stopped.
         self.by_row: dict[tuple[int, int], Conversation] = {}
         self.stats = RolloutStats()
@@ -101,7 +103,7 @@ class Engine:
         else:
             conversation.pages = shard.take_pages(needed)
         width = self.config.pages_per_row
-        conversation.table = page_allocator.table([*shared, *conversation.pages], width)
+        conversation.table = pages.table([*shared, *conversation.pages], width)
 
     def _choose_shard(self, key: bytes) -> Allocator:
         free = [shard for shard in self.shards if shard.free_rows]
@@ -110,7 +112,7 @@ class Engine:
     def _fill_prompt(self, shard: Allocator, key: bytes, token_ids: np.ndarray) -> Prompt:
         count = -(-(len(token_ids) - 1) // self.config.page_size)
         prompt = shard.prompts[key] = Prompt(token_ids, shard.take_pages(count))
-        table = page_allocator.table(prompt.pages, self.config.pages_per_row)
+        table = pages.table(prompt.pages, self.config.pages_per_row)
         self._append(self._to_fill, Piece(shard.index, table, 0, token_ids[:-1]))
         return prompt
 
@@ -138,21 +140,23 @@ class Engine:
     def _append(self, rounds: list[list[Piece]], piece: Piece) -> None:
         """Splits a text into pieces of the widest bucket; all n-th pieces are appended together."""
         self.stats.prefill_tokens += len(piece.token_ids)
-        for nth, part in enumerate(piece.split(self.config.prefill_buckets[-1])):
+        widest = self.config.prefill_buckets[-1]
+        for nth, at in enumerate(range(0, len(piece.token_ids), widest)):
             if nth == len(rounds):
                 rounds.append([])
-            rounds[nth].append(part)
+            ids = piece.token_ids[at : at + widest]
+            rounds[nth].append(Piece(piece.shard, piece.table, piece.start + at, ids))
 
     def flush(self) -> None:
         """Starts what prepares rows: prompts, their copies, own tokens, seats."""
         self._extend_all(self._to_fill, self._rows)
-        for batch in pieces.calls(self._to_copy, self.num_shards, self._rows):
+        for batch in pages.calls(self._to_copy, self.num_shards, self._rows):
             self.copy_pages(batch)
         self._extend_all(self._to_begin, self._rows)
         # Outputs arrive a few at a time. The function that appends a text decides the last bit of
         # the result, so the choice must not depend on how many arrive together.
         self._extend_all(self._to_resume, self._few_rows)
-        for batch in pieces.calls(self._to_seat, self.num_shards, self._rows):
+        for batch in pages.calls(self._to_seat, self.num_shards, self._rows):
             self.seat_rows(batch)
         self._to_fill, self._to_copy, self._to_seat = [], [], []
         self._to_begin, self._to_resume = [], []
@@ -162,19 +166,9 @@ class Engine:
             narrower = 0
             for width in self.config.prefill_buckets:
                 fitting = [p for p in nth_pieces if narrower < len(p.token_ids) <= width]
-                for batch in pieces.calls(fitting, self.num_shards, rows):
+                for batch in pages.calls(fitting, self.num_shards, rows):
                     self.extend(rows, width, batch)
                 narrower = width
-
-    @property
-    def _rows(self) -> int:
-        """Rows per shard of a call that prepares new conversations."""
-        return -(-self.config.prefill_rows // self.num_shards)
-
-    @property
-    def _few_rows(self) -> int:
-        """Rows per shard of a call that appends outputs."""
-        return -(-self._rows // 4)
 
     def extend(self, rows: int, width: int, batch: list[list[Piece]]) -> None:
         D, A = self.num_shards, rows
@@ -189,12 +183,12 @@ class Engine:
         self.device = extend.extend(*arrays, config=self.model, layout=self.layout)
 
     def copy_pages(self, batch: list[list[PageCopy]]) -> None:
-        pages = np.zeros((2, self.num_shards, self._rows), np.int32)
+        numbers = np.zeros((2, self.num_shards, self._rows), np.int32)
         for d, copies in enumerate(batch):
             for a, copy in enumerate(copies):
-                pages[:, d, a] = copy.source, copy.target
+                numbers[:, d, a] = copy.source, copy.target
         self.device = extend.copy_pages(
-            self.device, pages[0], pages[1], num_layers=self.model.num_layers, layout=self.layout
+            self.device, *numbers, num_layers=self.model.num_layers, layout=self.layout
         )
 
     def seat_rows(self, batch: list[list[Conversation]]) -> None:

@@ -22,7 +22,7 @@ from acim_jax.model import transformer
 from acim_jax.records import Episode, RolloutRequest, SamplingParams
 from acim_jax.rollout import converse as one_process
 from acim_jax.rollout.converse import Done
-from acim_jax.rollout.engine import RolloutStats
+from acim_jax.rollout.engine import Engine, RolloutStats
 from acim_jax.rollout.sampler import Sampler
 
 #: Bytes that every process sends at once. One size, so that one function serves all messages.
@@ -91,7 +91,7 @@ def share(requests: Sequence[RolloutRequest], processes: int) -> list[int]:
 
 def compile_all(params: transformer.Params, sampler: Sampler) -> int:
     """Compiles the functions of `converse` by calling them on no rows; their number."""
-    count = one_process.compile_all(params, sampler)
+    count = Engine(params, sampler, SamplingParams()).compile_all()
     if jax.process_count() == 1:
         return count
     _gather(b"\0")
