@@ -19,6 +19,7 @@ from acim_jax.evaluation.results_folder import ResultsFolder
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.grading.config import GraderConfig
 from acim_jax.records import GUIDES, Guide, Problem, RolloutRequest, SamplingParams
+from acim_jax.rollout.converse import Done
 from acim_jax.rollout.sampler import Sampler
 
 #: Rollouts of a batch per row slot: enough that rows which finish late idle few of the others.
@@ -28,7 +29,7 @@ Settings = dict[str, Any]
 #: Rollouts that are made together and kept together, with the name of their problems.
 Batch = tuple[str, Sequence[RolloutRequest]]
 #: Opens a progress bar for a number of rollouts, and gives what is called when one is done.
-Progress = Callable[[int], contextlib.AbstractContextManager[Callable[[], None]]]
+Progress = Callable[[int], contextlib.AbstractContextManager[Done]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,11 +128,7 @@ def _plan(task: Task, sampler: Sampler) -> list[Batch]:
 
 
 def _make_missing(
-    solver: Solver,
-    task: Task,
-    batches: Sequence[Batch],
-    folder: ResultsFolder,
-    on_done: Callable[[], None],
+    solver: Solver, task: Task, batches: Sequence[Batch], folder: ResultsFolder, on_done: Done
 ) -> None:
     end = 0
     for file, requests in batches:

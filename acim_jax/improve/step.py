@@ -63,7 +63,7 @@ def zeros(params: transformer.Params, *, layout: axes.Layout | None = None) -> t
 
 def _adding_gradient_of(
     loss_of: Callable[..., tuple[Scalar, Any]], scored_by: Score, *static: str
-) -> Callable[..., tuple[transformer.Params, Any]]:
+) -> jax.stages.Wrapped:
     """The compiled function that adds the gradient of a term to `gradients`, in place.
 
     loss_of(score, batch, *numbers) gives what is differentiated and what is returned beside the
