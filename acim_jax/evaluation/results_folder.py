@@ -62,9 +62,8 @@ def write_json(path: Path, content: object) -> None:
 
 def is_finished(path: Path, settings: Mapping[str, Any]) -> bool:
     """Whether `path` holds a whole evaluation with these settings (those missing may be any)."""
-    return (
-        (path / RESULTS).is_file() and (path / SETTINGS).is_file() and not _changed(path, settings)
-    )
+    is_whole = all((path / name).is_file() for name in (RESULTS, SETTINGS))
+    return is_whole and not _changed(path, settings)
 
 
 def check(path: Path, settings: Mapping[str, Any]) -> None:

@@ -83,10 +83,9 @@ def improve(
                     **learner.shared,
                 )
                 terms[name].append(term)
-            applied = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
-            state = applied.state
+            state, norm = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
             measured.append(terms)
-            norms.append(applied.grad_norm)
+            norms.append(norm)
     return state, _summary(*jax.device_get((measured, norms)), lr)
 
 

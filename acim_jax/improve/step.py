@@ -38,11 +38,6 @@ class PolicyTerm(NamedTuple):
     sums: objectives.PolicySums
 
 
-class Applied(NamedTuple):
-    state: TrainState
-    grad_norm: Scalar
-
-
 def _as_params(tree: transformer.Params, layout: axes.Layout | None) -> transformer.Params:
     """Gradients are sharded as their parameters are: no device ever holds all of one."""
     if layout is None:
@@ -149,8 +144,8 @@ def apply(
     lr: Scalar,
     *,
     optimiser: optax.GradientTransformation,
-) -> Applied:
+) -> tuple[TrainState, Scalar]:
     """One optimiser step; returns the new state and the gradient's norm before clipping."""
     updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(lambda p, u: (p - lr * u).astype(p.dtype), state.params, updates)
-    return Applied(TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradients))
+    return TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradients)
