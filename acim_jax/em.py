@@ -33,7 +33,7 @@ from acim_jax.records import (
     SamplingParams,
 )
 from acim_jax.rollout import processes
-from acim_jax.rollout.converse import RolloutStats
+from acim_jax.rollout.engine import RolloutStats
 from acim_jax.rollout.sampler import Sampler
 
 

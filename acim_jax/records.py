@@ -11,11 +11,12 @@ Invariants (DESIGN: docs/design.md):
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 Guide = Literal["native", "text", "code"]
 DecisionName = Literal["text", "code"]
 Kind = Literal["math", "code"]
@@ -256,9 +257,9 @@ class CurationCounts:
     targets: int
 
 
-def group_by_problem(episodes: Sequence[Episode]) -> dict[str, list[Episode]]:
-    """Episodes by problem id, in order of first appearance."""
-    groups: dict[str, list[Episode]] = {}
-    for episode in episodes:
-        groups.setdefault(episode.problem_id, []).append(episode)
+def group_by(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
+    """Items by their keys, in order of first appearance."""
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
     return groups

@@ -32,7 +32,7 @@ from acim_jax.markup import Markup
 from acim_jax.model import scoring, transformer
 from acim_jax.model.config import Dtype, ModelConfig
 from acim_jax.records import ExecutionResult, Problem, RolloutRequest, SamplingParams, Status
-from acim_jax.rollout import converse
+from acim_jax.rollout import converse, processes
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.sampling.config import SamplingConfig
 from scripts import bench, peer_samplers
@@ -145,7 +145,7 @@ class Ours:
             kv_cache=kv_cache,
         )
         self.sampler = Sampler(config, sampling, Bytes(config.vocab_size), Markup(max_turns=1))
-        converse.compile_all(params, self.sampler)
+        processes.compile_all(params, self.sampler)
 
     def run(self, requests: list[RolloutRequest], executor: Executor | None = None, **sampling):
         drawn = SamplingParams(**sampling)

@@ -91,7 +91,7 @@ ROOMS: dict[str, Room] = {
     "evaluation": Room(
         "from rollouts to results.json; statistics over seeds",
         "bad_input records section files markup environment grading data model explore rollout",
-        without_jax="episode_records forced_runs over_seeds results_folder selection tables",
+        without_jax="episode_records over_seeds results_folder selection tables",
     ),
     "config": Room(
         "the whole config of a run or an experiment: read, checked, written, described",

@@ -17,7 +17,7 @@ from acim_jax.cli import checks, console, options
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
-from acim_jax.evaluation import forced_runs, pipeline, results_folder
+from acim_jax.evaluation import episode_records, pipeline, results_folder
 from acim_jax.evaluation.pipeline import Task
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.grading.config import GraderConfig
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
             data = _read_problems(args)
-            forced = None if args.oracle is None else forced_runs.read(args.oracle, data)
+            forced = None if args.oracle is None else episode_records.forced_runs(args.oracle, data)
             executor = checks.section(ExecutorConfig, "executor", args)
             grader = checks.section(GraderConfig, "grader", args)
             model = options.open_model(args)

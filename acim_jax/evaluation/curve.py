@@ -11,6 +11,7 @@ import numpy as np
 from acim_jax.evaluation import over_seeds, rollouts, selection, tables
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.evaluation.run_evaluation import VALIDATION_PROBLEMS
+from acim_jax.evaluation.selection import Record
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.records import DECISIONS, DecisionName, Problem, SamplingParams
 
@@ -19,16 +20,14 @@ from acim_jax.records import DECISIONS, DecisionName, Problem, SamplingParams
 class Reference:
     """What the starting checkpoint can do on the validation problems.
 
-    rewards: of each problem's forced runs, over `DECISIONS`. better: the decision of each stratum
-    that earns more there.
+    records: of each problem, by its id. better: the decision of each stratum that earns more there.
     """
 
-    rewards: Mapping[str, tuple[float, ...]]
+    records: Mapping[str, Record]
     better: Mapping[str, DecisionName]
 
-    def of(self, problems: Sequence[Problem]) -> np.ndarray:
-        """Rewards [P, C] of the forced runs of `problems`."""
-        return np.array([self.rewards[problem.id] for problem in problems])
+    def of(self, problems: Sequence[Problem]) -> list[Record]:
+        return [self.records[problem.id] for problem in problems]
 
 
 class StartingLines(NamedTuple):
@@ -59,16 +58,16 @@ class CurvePoint(NamedTuple):
 def read_reference(folder: Path) -> Reference:
     """From the folder of the starting checkpoint's evaluation (`run_evaluation`)."""
     records = over_seeds.read_problems(folder / VALIDATION_PROBLEMS)
-    rewards = {record["problem_id"]: tuple(record[d] for d in DECISIONS) for record in records}
-    return Reference(rewards, selection.better_decisions(*over_seeds.forced(records)))
+    by_id = {record["problem_id"]: record for record in records}
+    return Reference(by_id, selection.better_decisions(records))
 
 
 def starting_lines(problems: Sequence[Problem], reference: Reference) -> StartingLines:
     """The lines that a run's curve starts between."""
-    text, code = reference.of(problems).T
-    strata = [problem.stratum for problem in problems]
-    oracle = selection.oracle_rewards(strata, text, code, reference.better)
-    return StartingLines(*(float(np.mean(rewards)) for rewards in (text, code, oracle)))
+    records = reference.of(problems)
+    always = [[record[decision] for record in records] for decision in DECISIONS]
+    oracle = selection.oracle_rewards(records, reference.better)
+    return StartingLines(*(float(np.mean(rewards)) for rewards in (*always, oracle)))
 
 
 def point(
@@ -82,13 +81,12 @@ def point(
 ) -> CurvePoint:
     """policy: pi-hat of the same problems under the same weights."""
     wanted = rollouts.requests(problems, ("native",), solver.sampler.markup, 1)
-    episodes = rollouts.run(
-        solver, wanted, sampling=SamplingParams(0.0), seed=seed, on_done=on_done
-    )
+    greedy = SamplingParams(0.0)
+    episodes = rollouts.run(solver, wanted, sampling=greedy, seed=seed, on_done=on_done)
     rewards = np.array([episode.reward for episode in episodes])
     chose_code = np.array([episode.decision == "code" for episode in episodes])
-    text_solves, code_solves = reference.of(problems).T >= 0.5
-    judged = selection.judge(chose_code, text_solves, code_solves)
+    forced = [[record[d] for record in reference.of(problems)] for d in DECISIONS]
+    judged = selection.judge(chose_code, *(np.array(forced) >= 0.5))
     favours_code = np.array([reference.better.get(p.stratum) == "code" for p in problems])
     return CurvePoint(
         n=float(len(problems)),

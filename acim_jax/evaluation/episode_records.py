@@ -1,20 +1,16 @@
 """Episodes as JSON records: `episodes.jsonl` of evaluations and runs. No jax here."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from acim_jax.records import Author, DecisionName, Episode, Problem
-
-
-@runtime_checkable
-class Decodes(Protocol):
-    def decode(self, token_ids: np.ndarray) -> str: ...
+from acim_jax.files import jsonl
+from acim_jax.markup.tokenizer import Tokenizer
+from acim_jax.records import DECISIONS, Author, DecisionName, Episode, Problem
 
 
-def episode_record(episode: Episode, tokenizer: Decodes, *, file: str) -> dict[str, Any]:
+def episode_record(episode: Episode, tokenizer: Tokenizer, *, file: str) -> dict[str, Any]:
     """One episode as it stands in episodes.jsonl; log-probs are rounded to 6 places."""
     return {
         "file": file,
@@ -41,25 +37,6 @@ def episode_record(episode: Episode, tokenizer: Decodes, *, file: str) -> dict[s
             {**dataclasses.asdict(execution), "status": execution.status.value}
             for execution in episode.executions
         ],
-    }
-
-
-def training_record(
-    episode: Episode,
-    tokenizer: Decodes,
-    *,
-    iteration: int,
-    problem: Problem,
-    advantage: float | None,
-) -> dict[str, Any]:
-    """A rollout of the E-step; `advantage` is None where the M-step did not use it."""
-    return {
-        **episode_record(episode, tokenizer, file="train"),
-        "iteration": iteration,
-        "question": problem.question,
-        "gold": problem.answer,
-        "stratum": problem.stratum,
-        "advantage": advantage,
     }
 
 
@@ -95,3 +72,47 @@ class Judged:
     @property
     def is_code(self) -> bool:
         return self.decision == "code"
+
+
+#: Judged episodes by guide, and those by the name of their problems.
+ByGuide = Mapping[str, Sequence[Judged]]
+Judgements = Mapping[str, ByGuide]
+
+
+def forced_runs(path: Path, data: Mapping[str, Sequence[Problem]]) -> Judgements:
+    """The forced runs in the folder `path`, for the files in `data`: they judge its decisions.
+
+    A file is found by its name as it was given there, else by its last part. FileNotFoundError
+    without episodes.jsonl; ValueError where a problem's text or code run is missing.
+    """
+    judged = _judged(path / "episodes.jsonl")
+    found: dict[str, ByGuide] = {}
+    for file, problems in data.items():
+        same = [name for name in judged if name == file] or [
+            name for name in judged if Path(name).name == Path(file).name
+        ]
+        if len(same) != 1:
+            raise ValueError(
+                f"--oracle {path}: needed the runs of {file!r} once, it has {sorted(judged)}."
+            )
+        found[file] = judged[same[0]]
+        for decision in DECISIONS:
+            have = {one.problem_id for one in found[file].get(decision, ())}
+            lacking = [problem.id for problem in problems if problem.id not in have]
+            if lacking:
+                raise ValueError(
+                    f"--oracle {path}: {file!r} lacks {decision} runs of {len(lacking)} problems, "
+                    f"e.g. {lacking[0]!r}; make them with --decision text code."
+                )
+    return found
+
+
+def _judged(episodes: Path) -> dict[str, dict[str, list[Judged]]]:
+    judged: dict[str, dict[str, list[Judged]]] = {}
+    for number, record in jsonl.read(episodes):
+        try:
+            one = Judged.of_record(record)
+            judged.setdefault(str(record["file"]), {}).setdefault(one.guide, []).append(one)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{episodes}:{number}: not an episode, {error!r}.") from error
+    return judged

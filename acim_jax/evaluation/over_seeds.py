@@ -5,6 +5,7 @@ validation problems at the start (`selection.better_decisions`).
 """
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from acim_jax.evaluation import selection
+from acim_jax.evaluation import selection, tables
+from acim_jax.evaluation.selection import Record
 from acim_jax.files import jsonl
+from acim_jax.records import group_by
 
 #: Measures of a finished run, with their titles.
 MEASURES = {
@@ -35,7 +38,6 @@ STARTS = {
 CLEAR_GAP = 0.15
 MISSING = "–"
 
-Record = Mapping[str, Any]
 #: The numbers of a line of metrics.jsonl.
 Metrics = Mapping[str, float]
 
@@ -110,20 +112,19 @@ class Results:
 def start_measures(folder: Path) -> dict[str, Any]:
     """`start` of results.json, from the starting checkpoint's evaluation in `folder`."""
     problems = read_problems(folder / "problems.jsonl")
-    better = selection.better_decisions(*forced(read_problems(folder / "validation.jsonl")))
-    oracle = selection.oracle_rewards(*forced(problems), better)
-    mean = {key: _mean([record[key] for record in problems]) for key in ("native", "text", "code")}
+    better = selection.better_decisions(read_problems(folder / "validation.jsonl"))
+    rewards = {name: [record[name] for record in problems] for name in ("native", "text", "code")}
+    rewards["oracle"] = selection.oracle_rewards(problems, better)
     return {
         "n": len(problems),
-        "code_prior": _mean([record["policy_code"] for record in problems]),
-        **{name: {"accuracy": value} for name, value in mean.items()},
-        "oracle": {"accuracy": _mean(oracle)},
+        "code_prior": tables.mean([record["policy_code"] for record in problems]),
+        **{name: {"accuracy": tables.mean(of_policy)} for name, of_policy in rewards.items()},
     }
 
 
 def clear_strata(start: Path) -> dict[str, str]:
     """The better decision of the strata in which the two differ clearly at the start."""
-    gaps = selection.gaps(*forced(read_problems(start / "validation.jsonl")))
+    gaps = selection.gaps(read_problems(start / "validation.jsonl"))
     clear = {stratum: gap for stratum, gap in gaps.items() if abs(gap) > CLEAR_GAP}
     return {stratum: "code" if gap > 0 else "text" for stratum, gap in clear.items()}
 
@@ -139,7 +140,7 @@ def final_measures(folder: Path, clear: Mapping[str, str]) -> dict[str, float | 
     measures = {**entry.get("decisions", {}), **entry.get("native", {})}
     records = read_problems(folder / "problems.jsonl") if clear else []
     hits = [r["decision"] == clear[r["stratum"]] for r in records if r["stratum"] in clear]
-    measures["stratum_selection_accuracy"] = _mean(hits) if hits else None
+    measures["stratum_selection_accuracy"] = tables.mean(hits)
     return {key: measures.get(key) for key in (*MEASURES, "n")}
 
 
@@ -201,25 +202,25 @@ def curve(runs: Sequence[Sequence[Metrics]], key: str, rollouts: str) -> Curve |
 
     `<key>_stderr` is its standard error in one run.
     """
-    tables = [{line["iteration"]: line for line in lines if key in line} for lines in runs]
-    tables = [table for table in tables if table]
-    if not tables:
+    by_run = [{line["iteration"]: line for line in lines if key in line} for lines in runs]
+    by_run = [table for table in by_run if table]
+    if not by_run:
         return None
-    shared = sorted(set.intersection(*(set(table) for table in tables)))
+    shared = sorted(set.intersection(*(set(table) for table in by_run)))
 
     def grid(name: str, missing: float) -> np.ndarray:
-        return np.array([[table[i].get(name, missing) for i in shared] for table in tables])
+        return np.array([[table[i].get(name, missing) for i in shared] for table in by_run])
 
     value_SI = grid(key, math.nan)
     low_I, high_I = value_SI.min(axis=0), value_SI.max(axis=0)
-    if len(tables) == 1:
+    if len(by_run) == 1:
         error_I = grid(f"{key}_stderr", math.nan)[0]
         low_I, high_I = low_I - error_I, high_I + error_I
     if np.isnan(low_I).any():
         low_I = high_I = np.array([])
     means = (grid(rollouts, 0.0).mean(axis=0), value_SI.mean(axis=0))
     x_y = [[[line.get(name, 0.0) for line in table.values()] for name in (rollouts, key)]
-           for table in tables]  # fmt: skip
+           for table in by_run]  # fmt: skip
     return Curve([(x, y) for x, y in x_y], *(line.tolist() for line in (*means, low_I, high_I)))
 
 
@@ -242,30 +243,18 @@ def by_iteration(
     }
 
 
-def mean_strata(tables: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
+def mean_strata(runs: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
     """Runs' strata.json, averaged number by number; a number counts where a run has it."""
-    groups: dict[str, list[Record]] = {}
-    for record in (record for table in tables for record in table):
-        groups.setdefault(record["stratum"], []).append(record)
+    records = itertools.chain.from_iterable(runs)
     means = []
-    for stratum, group in sorted(groups.items()):
-        keys = {key for one in group for key in one if isinstance(one[key], int | float)}
-        means.append({"stratum": stratum} | {
-            key: _mean([one[key] for one in group if one.get(key) is not None]) for key in keys
-        })  # fmt: skip
+    for stratum, group in sorted(group_by(records, lambda record: record["stratum"]).items()):
+        found: dict[str, Any] = {"stratum": stratum}
+        for key in {key for one in group for key in one if isinstance(one[key], int | float)}:
+            found[key] = tables.mean([one[key] for one in group if one.get(key) is not None])
+        means.append(found)
     return means
 
 
 def read_problems(path: Path) -> list[Record]:
     """The records of a problems.jsonl or a validation.jsonl."""
     return [record for _, record in jsonl.read(path)]
-
-
-def forced(records: Sequence[Record]) -> tuple[list[str], list[float], list[float]]:
-    """Stratum and rewards of the forced text and code runs, by problem."""
-    return ([r["stratum"] for r in records], [r["text"] for r in records],
-            [r["code"] for r in records])  # fmt: skip
-
-
-def _mean(values: Any) -> float:
-    return float(np.mean(values))

@@ -14,12 +14,12 @@ from acim_jax import bad_input
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.evaluation import episode_records, results_folder, rollouts, tables
-from acim_jax.evaluation.episode_records import Judged
+from acim_jax.evaluation.episode_records import Judged, Judgements
 from acim_jax.evaluation.results_folder import ResultsFolder
 from acim_jax.evaluation.rollouts import Solver
-from acim_jax.evaluation.tables import Judgements
 from acim_jax.grading.config import GraderConfig
 from acim_jax.records import GUIDES, Guide, Problem, RolloutRequest, SamplingParams
+from acim_jax.rollout.converse import Done
 from acim_jax.rollout.sampler import Sampler
 
 #: Rollouts of a batch per row slot: enough that rows which finish late idle few of the others.
@@ -29,7 +29,7 @@ Settings = dict[str, Any]
 #: Rollouts that are made together and kept together, with the name of their problems.
 Batch = tuple[str, Sequence[RolloutRequest]]
 #: Opens a progress bar for a number of rollouts, and gives what is called when one is done.
-Progress = Callable[[int], contextlib.AbstractContextManager[Callable[[], None]]]
+Progress = Callable[[int], contextlib.AbstractContextManager[Done]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def run(
             "seed": task.seed,
             "seconds": folder.seconds(),
         }
-        folder.finish(results)
+        results_folder.write_json(path / results_folder.RESULTS, results)
     return results
 
 
@@ -128,11 +128,7 @@ def _plan(task: Task, sampler: Sampler) -> list[Batch]:
 
 
 def _make_missing(
-    solver: Solver,
-    task: Task,
-    batches: Sequence[Batch],
-    folder: ResultsFolder,
-    on_done: Callable[[], None],
+    solver: Solver, task: Task, batches: Sequence[Batch], folder: ResultsFolder, on_done: Done
 ) -> None:
     end = 0
     for file, requests in batches:

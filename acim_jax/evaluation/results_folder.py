@@ -17,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from acim_jax.files import atomic
+from acim_jax.files import atomic, jsonl
 
 SETTINGS = "evaluation.json"
 EPISODES = "episodes.jsonl"
@@ -35,9 +35,9 @@ class ResultsFolder:
 
     def append(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
         """Adds a finished batch and the seconds it took; on disk when this returns."""
-        lines = [json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records]
+        lines = "".join(map(jsonl.line, records))
         with (self.path / EPISODES).open("ab") as file:
-            file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+            file.write(lines.encode("utf-8", "replace"))
             file.flush()
             os.fsync(file.fileno())
         _write_settings(self.path, self.settings, self.seconds() + seconds)
@@ -53,10 +53,6 @@ class ResultsFolder:
             for number, line in enumerate(lines, start=1):
                 yield f"{file}:{number}", json.loads(line)
 
-    def finish(self, results: Mapping[str, Any]) -> None:
-        """Writes results.json."""
-        write_json(self.path / RESULTS, results)
-
 
 def write_json(path: Path, content: object) -> None:
     """Writes one file, whole or not at all. ValueError for floats that JSON lacks (nan, inf)."""
@@ -66,9 +62,8 @@ def write_json(path: Path, content: object) -> None:
 
 def is_finished(path: Path, settings: Mapping[str, Any]) -> bool:
     """Whether `path` holds a whole evaluation with these settings (those missing may be any)."""
-    return (
-        (path / RESULTS).is_file() and (path / SETTINGS).is_file() and not _changed(path, settings)
-    )
+    is_whole = all((path / name).is_file() for name in (RESULTS, SETTINGS))
+    return is_whole and not _changed(path, settings)
 
 
 def check(path: Path, settings: Mapping[str, Any]) -> None:
@@ -106,11 +101,11 @@ def opened(
     """
     check(path, settings)
     path.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(filelock.FileLock(path / _LOCK, timeout=0))
-        except filelock.Timeout as error:
-            raise ValueError(f"{path} is in use by another process.") from error
+    try:
+        lock = filelock.FileLock(path / _LOCK, timeout=0).acquire()
+    except filelock.Timeout as error:
+        raise ValueError(f"{path} is in use by another process.") from error
+    with lock:
         check(path, settings)  # another process may have been faster
         if not (path / SETTINGS).is_file():
             _write_settings(path, settings, 0.0)

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from acim_jax.evaluation import pipeline, results_folder
+from acim_jax.evaluation.episode_records import ByGuide, Judgements
 from acim_jax.evaluation.pipeline import Progress, Settings, Task
 from acim_jax.evaluation.rollouts import Solver
-from acim_jax.evaluation.tables import ByGuide, Judgements
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.files import jsonl
-from acim_jax.records import DECISIONS, GUIDES, Problem, SamplingParams
+from acim_jax.records import DECISIONS, GUIDES, Problem, SamplingParams, group_by
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +113,7 @@ def strata(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     The standard error is the binomial one: rewards of math problems are 0 or 1.
     """
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
-        groups.setdefault(record["stratum"], []).append(record)
+    groups = group_by(records, lambda record: record["stratum"])
     return [_stratum(name, group) for name, group in sorted(groups.items())]
 
 

@@ -8,10 +8,14 @@ both work. MisAlign: the rest. All are shares of the queries that either decisio
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from acim_jax.records import DecisionName
+from acim_jax.records import DecisionName, group_by
+
+#: Of one problem: its `stratum`, and the rewards of its forced `text` and `code` runs, at least.
+Record = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,30 +48,19 @@ def judge(chose_code: np.ndarray, text_solves: np.ndarray, code_solves: np.ndarr
     )
 
 
-def gaps(
-    strata: Sequence[str], text_rewards: Sequence[float], code_rewards: Sequence[float]
-) -> dict[str, float]:
+def gaps(records: Sequence[Record]) -> dict[str, float]:
     """Mean code reward minus mean text reward of the problems in each stratum."""
-    differences: dict[str, list[float]] = {}
-    for stratum, text, code in zip(strata, text_rewards, code_rewards, strict=True):
-        differences.setdefault(stratum, []).append(code - text)
-    return {stratum: math.fsum(found) / len(found) for stratum, found in differences.items()}
+    return {
+        stratum: math.fsum(record["code"] - record["text"] for record in group) / len(group)
+        for stratum, group in group_by(records, lambda record: record["stratum"]).items()
+    }
 
 
-def better_decisions(
-    strata: Sequence[str], text_rewards: Sequence[float], code_rewards: Sequence[float]
-) -> dict[str, DecisionName]:
+def better_decisions(records: Sequence[Record]) -> dict[str, DecisionName]:
     """The decision with the higher mean reward in each stratum; ties go to text."""
-    found = gaps(strata, text_rewards, code_rewards)
-    return {stratum: "code" if gap > 0 else "text" for stratum, gap in found.items()}
+    return {stratum: "code" if gap > 0 else "text" for stratum, gap in gaps(records).items()}
 
 
-def oracle_rewards(
-    strata: Sequence[str],
-    text_rewards: Sequence[float] | np.ndarray,
-    code_rewards: Sequence[float] | np.ndarray,
-    better: Mapping[str, DecisionName],
-) -> np.ndarray:
+def oracle_rewards(records: Sequence[Record], better: Mapping[str, DecisionName]) -> list[float]:
     """The oracle's reward on each problem; text in a stratum that `better` lacks."""
-    takes_code = [better.get(stratum) == "code" for stratum in strata]
-    return np.where(takes_code, code_rewards, text_rewards)
+    return [record[better.get(record["stratum"], "text")] for record in records]

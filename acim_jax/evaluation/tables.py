@@ -3,18 +3,14 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from acim_jax.evaluation import selection
-from acim_jax.evaluation.episode_records import Judged
-from acim_jax.records import DECISIONS, GUIDES
-
-#: Judged episodes by guide, and those by the name of their problems.
-ByGuide = Mapping[str, Sequence[Judged]]
-Judgements = Mapping[str, ByGuide]
+from acim_jax.evaluation.episode_records import ByGuide, Judged, Judgements
+from acim_jax.records import DECISIONS, GUIDES, group_by
 
 
 def data(judgements: Judgements, samples: int, forced: Judgements | None) -> dict[str, Any]:
@@ -34,7 +30,7 @@ def data(judgements: Judgements, samples: int, forced: Judgements | None) -> dic
 
 def guide_table(judged: Sequence[Judged], samples: int) -> dict[str, Any]:
     """The figures of one guide on one data set. A rate over nothing is None, never 0."""
-    groups = list(_by_problem(judged).values())
+    groups = list(group_by(judged, lambda one: one.problem_id).values())
     means = np.array([np.mean([one.reward for one in group]) for group in groups])
     n, executions = len(means), sum(one.executions for one in judged)
     counts = [k for k in (2**i for i in range(12)) if k <= samples]
@@ -94,14 +90,7 @@ def mean(values: Sequence[float | int] | np.ndarray) -> float | None:
 def _mean_per_problem(
     judged: Sequence[Judged], value: Callable[[Judged], float | int]
 ) -> dict[str, float]:
-    groups = _by_problem(judged).items()
     return {
-        problem_id: float(np.mean([value(one) for one in group])) for problem_id, group in groups
+        problem_id: float(np.mean([value(one) for one in group]))
+        for problem_id, group in group_by(judged, lambda one: one.problem_id).items()
     }
-
-
-def _by_problem(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
-    groups: dict[str, list[Judged]] = {}
-    for one in judged:
-        groups.setdefault(one.problem_id, []).append(one)
-    return groups

@@ -17,7 +17,7 @@ from acim_jax.records import (
     Episode,
     Example,
     Stop,
-    group_by_problem,
+    group_by,
 )
 
 #: δ of (r − b)/(std + δ).
@@ -51,7 +51,7 @@ def examples(
     """
     dropped: _Dropped = collections.Counter()
     kept: list[Example] = []
-    groups = group_by_problem(episodes)
+    groups = group_by(episodes, lambda e: e.problem_id)
     for one in values:
         usable = _usable(groups.get(one.problem_id, []), fits, dropped)
         kept += _advantages([e for e in usable if e.guide == "native"], advantage, dropped)

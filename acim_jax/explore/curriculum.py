@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from acim_jax import rng
-from acim_jax.records import Episode, Problem, group_by_problem
+from acim_jax.records import Episode, Problem, group_by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,5 +52,5 @@ def mean_rewards(episodes: Sequence[Episode]) -> dict[str, float]:
     """Mean reward of each problem over all of its rollouts, guided and native."""
     return {
         problem_id: sum(e.reward for e in group) / len(group)
-        for problem_id, group in group_by_problem(episodes).items()
+        for problem_id, group in group_by(episodes, lambda e: e.problem_id).items()
     }

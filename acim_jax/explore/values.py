@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from acim_jax.explore.decisions import PolicyEstimate
-from acim_jax.records import DECISIONS, DecisionValues, Episode, Problem, Stop, group_by_problem
+from acim_jax.records import DECISIONS, DecisionValues, Episode, Problem, Stop, group_by
 
 
 def estimate(
@@ -17,7 +17,7 @@ def estimate(
     our own executor failed are left out of the mean. Problems keep their order; row i of `policy`
     belongs to problem i.
     """
-    groups = group_by_problem([e for e in episodes if e.stop is not Stop.INFRA])
+    groups = group_by([e for e in episodes if e.stop is not Stop.INFRA], lambda e: e.problem_id)
     values: list[DecisionValues] = []
     for i, problem in enumerate(problems):
         counts = np.zeros((len(DECISIONS),), np.int64)

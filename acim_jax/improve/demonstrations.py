@@ -26,10 +26,9 @@ def row(
         pieces.append((tokenizer.encode(prefix), prefix_weight))
     rest = demonstration.response[len(prefix) :]
     for author, text in outputs.split_by_author(rest, markup):
-        if author is Author.OUTPUT:
-            pieces.append((tokenizer.output_ids(text, markup), 0.0))
-        else:
-            pieces.append((tokenizer.encode(text), 1.0))
+        given = author is Author.OUTPUT
+        ids = tokenizer.output_ids(text, markup) if given else tokenizer.encode(text)
+        pieces.append((ids, 0.0 if given else 1.0))
     pieces.append((np.array([tokenizer.eos_id], np.int32), 1.0))
     token_ids = np.concatenate([ids for ids, _ in pieces]).astype(np.int32)
     weights = np.concatenate([np.full((len(ids),), w, np.float32) for ids, w in pieces])

@@ -5,7 +5,8 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 # pyright: reportMissingTypeStubs=false
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from acim_jax import rng
 from acim_jax.improve import objectives, packing, step
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.improve.learner import Learner
-from acim_jax.improve.packing import DecisionBatch, TokenRow
+from acim_jax.improve.packing import DecisionBatch, TokenBatch, TokenRow
 from acim_jax.improve.state import TrainState
 from acim_jax.improve.training_set import TrainingSet
 from acim_jax.sharding import place
@@ -37,13 +38,8 @@ class FitMetrics(NamedTuple):
     lr: float
 
 
-class _StepRecord(NamedTuple):
-    """What one optimiser step measured, still on the device."""
-
-    policy: list[step.PolicyTerm]
-    decision_loss: list[jax.Array]
-    replay_loss: list[jax.Array]
-    grad_norm: jax.Array
+#: What the terms of one optimiser step measured, still on the device, microbatch by microbatch.
+_Terms = dict[str, list[Any]]
 
 
 def learning_rate(config: ImproveConfig, progress: float) -> float:
@@ -66,124 +62,73 @@ def improve(
     Minibatches are drawn from (seed, iteration, epoch), so a resumed run sees the same ones. An
     optimiser step that no term has anything for is left out.
     """
-    records: list[_StepRecord] = []
+    measured: list[_Terms] = []
+    norms: list[jax.Array] = []
     for epoch in range(config.epochs):
         order = rng.host(seed, iteration, "minibatches", epoch).permutation(len(data.rows))
         for nth, chosen in enumerate(np.array_split(order, config.minibatches)):
-            at = epoch * config.minibatches + nth
             rows = [data.rows[i] for i in chosen]
-            decisions = data.decisions[at] if data.decisions else None
-            replay = data.replay[at] if data.replay else ()
-            if not rows and not replay and (decisions is None or decisions[1] == 0):
+            batches = [*_batches(data, epoch * config.minibatches + nth, rows, config)]
+            if not batches:
                 continue
             gradients = step.zeros(state.params, layout=learner.layout)
-            gradients, policy = _add_policy(
-                gradients, state, rows, data.temperature, learner, config
-            )
-            gradients, replayed = _add_replay(gradients, state, replay, learner, config)
-            gradients, decided = _add_decisions(
-                gradients, state, decisions, data.temperature, learner, config
-            )
-            applied = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
-            state = applied.state
-            records.append(_StepRecord(policy, decided, replayed, applied.grad_norm))
-    return state, _summary(records, lr)
+            terms: _Terms = {"policy": [], "replay": [], "decision": []}
+            for name, add_gradient, batch, numbers in batches:
+                gradients, term = add_gradient(
+                    gradients,
+                    state.params,
+                    place.batch(batch, learner.layout),
+                    *numbers,
+                    chunk=config.logprob_chunk,
+                    **learner.shared,
+                )
+                terms[name].append(term)
+            state, norm = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
+            measured.append(terms)
+            norms.append(norm)
+    return state, _summary(*jax.device_get((measured, norms)), lr)
 
 
-def _add_policy(
-    gradients: Any,
-    state: TrainState,
-    rows: Sequence[TokenRow],
-    temperature: float,
-    learner: Learner,
-    config: ImproveConfig,
-) -> tuple[Any, list[step.PolicyTerm]]:
-    terms: list[step.PolicyTerm] = []
+def _batches(
+    data: TrainingSet, at: int, rows: Sequence[TokenRow], config: ImproveConfig
+) -> Iterator[tuple[str, Callable[..., Any], TokenBatch | DecisionBatch, Sequence[np.float32]]]:
+    """Optimiser step `at`: term, function, microbatch and numbers of each gradient to add."""
+    temperature = np.float32(data.temperature)
+    add_policy = functools.partial(step.add_policy_gradient, clip_epsilon=config.clip_epsilon)
     num_targets = np.float32(max(sum(row.num_targets for row in rows), 1))
     for batch in packing.microbatches(rows, config.buckets, config.microbatch_rows):
-        gradients, term = step.add_policy_gradient(
-            gradients,
-            state.params,
-            place.batch(batch, learner.layout),
-            num_targets,
-            np.float32(temperature),
-            clip_epsilon=config.clip_epsilon,
-            chunk=config.logprob_chunk,
-            **learner.shared,
-        )
-        terms.append(term)
-    return gradients, terms
+        yield "policy", add_policy, batch, (num_targets, temperature)
+    replay = data.replay[at] if data.replay else ()
+    weight = np.float32(config.replay_weight)
+    total_weight = np.float32(max(sum(float(row.weights.sum()) for row in replay), 1e-9))
+    for batch in packing.microbatches(replay, config.buckets, config.microbatch_rows):
+        yield "replay", step.add_likelihood_gradient, batch, (total_weight, weight)
+    batch, num_problems = data.decisions[at] if data.decisions else (None, 0)
+    if batch is not None and num_problems:
+        numbers = (np.float32(num_problems), np.float32(config.decision_weight), temperature)
+        yield "decision", step.add_decision_gradient, batch, numbers
 
 
-def _add_replay(
-    gradients: Any,
-    state: TrainState,
-    rows: Sequence[TokenRow],
-    learner: Learner,
-    config: ImproveConfig,
-) -> tuple[Any, list[jax.Array]]:
-    losses: list[jax.Array] = []
-    total_weight = np.float32(max(sum(float(row.weights.sum()) for row in rows), 1e-9))
-    for batch in packing.microbatches(rows, config.buckets, config.microbatch_rows):
-        gradients, loss = step.add_likelihood_gradient(
-            gradients,
-            state.params,
-            place.batch(batch, learner.layout),
-            total_weight,
-            np.float32(config.replay_weight),
-            chunk=config.logprob_chunk,
-            **learner.shared,
-        )
-        losses.append(loss)
-    return gradients, losses
-
-
-def _add_decisions(
-    gradients: Any,
-    state: TrainState,
-    decisions: tuple[DecisionBatch, int] | None,
-    temperature: float,
-    learner: Learner,
-    config: ImproveConfig,
-) -> tuple[Any, list[jax.Array]]:
-    if decisions is None or decisions[1] == 0:
-        return gradients, []
-    batch, num_problems = decisions
-    gradients, loss = step.add_decision_gradient(
-        gradients,
-        state.params,
-        place.batch(batch, learner.layout),
-        np.float32(num_problems),
-        np.float32(config.decision_weight),
-        np.float32(temperature),
-        chunk=config.logprob_chunk,
-        **learner.shared,
-    )
-    return gradients, [loss]
-
-
-def _summary(records: Sequence[_StepRecord], lr: float) -> FitMetrics:
-    records = jax.device_get(list(records))
-
+def _summary(measured: Sequence[_Terms], norms: Sequence[np.ndarray], lr: float) -> FitMetrics:
     def mean_of_steps(parts: list[list[Any]]) -> float | None:
         totals = [float(np.sum(part)) for part in parts if part]
         return float(np.mean(totals)) if totals else None
 
-    terms = [term for record in records for term in record.policy]
+    policy = [term for terms in measured for term in terms["policy"]]
     fields = objectives.PolicySums._fields
-    totals = np.sum([term.sums for term in terms], axis=0) if terms else np.zeros((len(fields),))
+    totals = np.sum([term.sums for term in policy], axis=0) if policy else np.zeros((len(fields),))
     total: dict[str, float] = dict(zip(fields, totals.tolist(), strict=True))
     count = total["targets"]
     per_target = lambda name: total[name] / count if count else None  # noqa: E731
     return FitMetrics(
-        policy_loss=mean_of_steps([[term.loss for term in r.policy] for r in records]),
-        decision_loss=mean_of_steps([r.decision_loss for r in records]),
-        replay_loss=mean_of_steps([r.replay_loss for r in records]),
+        policy_loss=mean_of_steps([[term.loss for term in terms["policy"]] for terms in measured]),
+        decision_loss=mean_of_steps([terms["decision"] for terms in measured]),
+        replay_loss=mean_of_steps([terms["replay"] for terms in measured]),
         ratio_mean=per_target("ratio"),
         clip_fraction=per_target("clipped"),
         kl=per_target("kl"),
         target_tokens=count,
-        steps=float(len(records)),
-        grad_norm=float(np.mean([r.grad_norm for r in records])) if records else None,
+        steps=float(len(norms)),
+        grad_norm=float(np.mean(norms)) if norms else None,
         lr=lr,
     )

@@ -62,10 +62,7 @@ def likelihood_loss(
 
 
 def decision_cross_entropy(
-    decision_logprobs: Float[Array, "P C"],
-    strategy: Float[Array, "P C"],
-    *,
-    num_problems: Scalar,
+    decision_logprobs: Float[Array, "P C"], strategy: Float[Array, "P C"], *, num_problems: Scalar
 ) -> Scalar:
     """−Σ_x Σ_c s*(c|x) ℓ_c(x) / num_problems, the second term of the M-step (arXiv:2502.00691).
 

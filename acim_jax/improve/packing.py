@@ -58,26 +58,19 @@ def example_row(example: Example) -> TokenRow:
             f"The episode of problem {episode.problem_id} was decoded greedily: its tokens have no "
             "sampling probability to form a ratio with. Train on rollouts of positive temperature."
         )
-    weights: list[np.ndarray] = []
-    logprobs: list[np.ndarray] = []
+    weights, logprobs = np.zeros((2, episode.num_tokens), np.float32)
+    end = 0
     for segment in episode.segments:
-        is_model = segment.author is Author.MODEL
-        if is_model and segment.logprobs is None:
+        start, end = end, end + len(segment.token_ids)
+        if segment.author is not Author.MODEL:
+            continue
+        if segment.logprobs is None:
             raise ValueError(
                 f"The episode of problem {episode.problem_id} has MODEL tokens without behaviour "
                 "log-probs; off-policy training needs those of the sampler."
             )
-        count = len(segment.token_ids)
-        weights.append(np.full((count,), example.weight if is_model else 0.0, np.float32))
-        logprobs.append(
-            segment.logprobs if segment.logprobs is not None else np.zeros((count,), np.float32)
-        )
-    return TokenRow(
-        token_ids=episode.token_ids.astype(np.int32),
-        weights=np.concatenate(weights),
-        behaviour_logprobs=np.concatenate(logprobs).astype(np.float32),
-        advantage=example.advantage,
-    )
+        weights[start:end], logprobs[start:end] = example.weight, segment.logprobs
+    return TokenRow(episode.token_ids.astype(np.int32), weights, logprobs, example.advantage)
 
 
 def fits(episode: Episode, buckets: Sequence[int]) -> bool:
@@ -88,17 +81,14 @@ def fits(episode: Episode, buckets: Sequence[int]) -> bool:
 def pack(rows: Sequence[TokenRow], width: int, num_rows: int) -> TokenBatch:
     """Rows of at most `width` tokens, padded with empty ones to `num_rows`."""
     token_ids = np.zeros((num_rows, width), np.int32)
-    weights = np.zeros((num_rows, width), np.float32)
-    logprobs = np.zeros((num_rows, width), np.float32)
+    weights, logprobs = np.zeros((2, num_rows, width), np.float32)
     advantages = np.zeros((num_rows,), np.float32)
     for i, row in enumerate(rows):
         n = len(row.token_ids)
         if n > width:
             raise ValueError(f"A training row of {n} tokens does not fit into {width} columns.")
-        token_ids[i, :n] = row.token_ids
-        weights[i, :n] = row.weights
-        logprobs[i, :n] = row.behaviour_logprobs
-        advantages[i] = row.advantage
+        token_ids[i, :n], weights[i, :n] = row.token_ids, row.weights
+        logprobs[i, :n], advantages[i] = row.behaviour_logprobs, row.advantage
     return TokenBatch(*cast(Any, (token_ids, weights, logprobs, advantages)))
 
 

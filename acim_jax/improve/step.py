@@ -13,7 +13,8 @@ frozen has no gradient and never changes.
 # pyright: reportMissingTypeStubs=false
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,25 +29,13 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes, place
 
 Scalar = Float[Array, ""]
-
-
-def _jit_term(*static: str):
-    """jit for a function that adds to its first argument in place."""
-    return functools.partial(
-        jax.jit,
-        static_argnames=("config", "layout", *static),
-        donate_argnames=("gradients",),
-    )
+#: `scoring.token_logprobs` or `scoring.decision_logprobs` of a model: takes a batch's arrays.
+Score = Callable[..., Array]
 
 
 class PolicyTerm(NamedTuple):
     loss: Scalar
     sums: objectives.PolicySums
-
-
-class Applied(NamedTuple):
-    state: TrainState
-    grad_norm: Scalar
 
 
 def _as_params(tree: transformer.Params, layout: axes.Layout | None) -> transformer.Params:
@@ -67,114 +56,85 @@ def zeros(params: transformer.Params, *, layout: axes.Layout | None = None) -> t
     return _as_params(empty, layout)
 
 
-def _add(
-    gradients: transformer.Params, more: transformer.Params, layout: axes.Layout | None
-) -> transformer.Params:
-    total = jax.tree.map(lambda total, g: total + g.astype(jnp.float32), gradients, more)
-    return _as_params(total, layout)
+def _adding_gradient_of(
+    loss_of: Callable[..., tuple[Scalar, Any]], scored_by: Score, *static: str
+) -> jax.stages.Wrapped:
+    """The compiled function that adds the gradient of a term to `gradients`, in place.
+
+    loss_of(score, batch, *numbers) gives what is differentiated and what is returned beside the
+    gradients. scored_by: the function of `scoring` that is its `score`.
+    """
+
+    def add(
+        gradients: transformer.Params,
+        params: transformer.Params,
+        batch: TokenBatch | DecisionBatch,
+        *numbers: Scalar,
+        config: ModelConfig,
+        chunk: int = 0,
+        layout: axes.Layout | None = None,
+        frozen: lora.Frozen | None = None,
+        **settings: float,
+    ) -> tuple[transformer.Params, Any]:
+        def of(params: transformer.Params) -> tuple[Scalar, Any]:
+            whole = lora.model_params(params, frozen)
+            score = functools.partial(scored_by, whole, config, chunk=chunk, layout=layout)
+            return loss_of(score, batch, *numbers, **settings)
+
+        (_, term), more = jax.value_and_grad(of, has_aux=True)(params)
+        total = jax.tree.map(lambda total, g: total + g.astype(jnp.float32), gradients, more)
+        return _as_params(total, layout), term
+
+    add.__name__ = f"add{loss_of.__name__}_gradient"  # as compilers and profilers show it
+    static = ("config", "chunk", "layout", *static)
+    return jax.jit(add, static_argnames=static, donate_argnames=("gradients",))
 
 
-@_jit_term("chunk", "clip_epsilon")
-def add_policy_gradient(
-    gradients: transformer.Params,
-    params: transformer.Params,
+def _policy(
+    score: Score,
     batch: TokenBatch,
     num_targets: Scalar,
     temperature: Scalar,
     *,
-    config: ModelConfig,
     clip_epsilon: float,
-    chunk: int = 0,
-    layout: axes.Layout | None = None,
-    frozen: lora.Frozen | None = None,
-) -> tuple[transformer.Params, PolicyTerm]:
-    """Adds the gradient of the clipped off-policy term of one microbatch."""
-
-    def loss_of(params: transformer.Params) -> tuple[Scalar, objectives.PolicySums]:
-        logprobs = scoring.token_logprobs(
-            lora.model_params(params, frozen),
-            config,
-            batch.token_ids,
-            temperature=temperature,
-            chunk=chunk,
-            layout=layout,
-        )
-        return objectives.clipped_policy_loss(
-            logprobs,
-            batch.behaviour_logprobs,
-            batch.advantages,
-            batch.weights,
-            num_targets=num_targets,
-            clip_epsilon=clip_epsilon,
-        )
-
-    (loss, sums), more = jax.value_and_grad(loss_of, has_aux=True)(params)
-    return _add(gradients, more, layout), PolicyTerm(loss, sums)
+) -> tuple[Scalar, PolicyTerm]:
+    """The clipped off-policy term of one microbatch."""
+    loss, sums = objectives.clipped_policy_loss(
+        score(batch.token_ids, temperature=temperature),
+        batch.behaviour_logprobs,
+        batch.advantages,
+        batch.weights,
+        num_targets=num_targets,
+        clip_epsilon=clip_epsilon,
+    )
+    return loss, PolicyTerm(loss, sums)
 
 
-@_jit_term("chunk")
-def add_likelihood_gradient(
-    gradients: transformer.Params,
-    params: transformer.Params,
-    batch: TokenBatch,
-    total_weight: Scalar,
-    coefficient: Scalar,
-    *,
-    config: ModelConfig,
-    chunk: int = 0,
-    layout: axes.Layout | None = None,
-    frozen: lora.Frozen | None = None,
-) -> tuple[transformer.Params, Scalar]:
-    """Adds coefficient × the gradient of the demonstrations' negative log-likelihood."""
-
-    def loss_of(params: transformer.Params) -> tuple[Scalar, Scalar]:
-        logprobs = scoring.token_logprobs(
-            lora.model_params(params, frozen),
-            config,
-            batch.token_ids,
-            chunk=chunk,
-            layout=layout,
-        )
-        loss = objectives.likelihood_loss(logprobs, batch.weights, total_weight=total_weight)
-        return coefficient * loss, loss
-
-    (_, loss), more = jax.value_and_grad(loss_of, has_aux=True)(params)
-    return _add(gradients, more, layout), loss
+def _likelihood(
+    score: Score, batch: TokenBatch, total_weight: Scalar, coefficient: Scalar
+) -> tuple[Scalar, Scalar]:
+    """coefficient × the demonstrations' negative log-likelihood."""
+    logprobs = score(batch.token_ids)
+    loss = objectives.likelihood_loss(logprobs, batch.weights, total_weight=total_weight)
+    return coefficient * loss, loss
 
 
-@_jit_term("chunk")
-def add_decision_gradient(
-    gradients: transformer.Params,
-    params: transformer.Params,
+def _decision(
+    score: Score,
     batch: DecisionBatch,
     num_problems: Scalar,
     coefficient: Scalar,
     temperature: Scalar,
-    *,
-    config: ModelConfig,
-    chunk: int = 0,
-    layout: axes.Layout | None = None,
-    frozen: lora.Frozen | None = None,
-) -> tuple[transformer.Params, Scalar]:
-    """Adds λ × the gradient of the decision cross-entropy, for π at the training temperature."""
+) -> tuple[Scalar, Scalar]:
+    """λ × the decision cross-entropy, for π at the training temperature."""
+    decision_PC = score(batch.token_ids, batch.is_prefix, temperature=temperature)
+    loss = objectives.decision_cross_entropy(decision_PC, batch.strategy, num_problems=num_problems)
+    return coefficient * loss, loss
 
-    def loss_of(params: transformer.Params) -> tuple[Scalar, Scalar]:
-        decision_PC = scoring.decision_logprobs(
-            lora.model_params(params, frozen),
-            config,
-            batch.token_ids,
-            batch.is_prefix,
-            temperature=temperature,
-            chunk=chunk,
-            layout=layout,
-        )
-        loss = objectives.decision_cross_entropy(
-            decision_PC, batch.strategy, num_problems=num_problems
-        )
-        return coefficient * loss, loss
 
-    (_, loss), more = jax.value_and_grad(loss_of, has_aux=True)(params)
-    return _add(gradients, more, layout), loss
+add_policy_gradient = _adding_gradient_of(_policy, scoring.token_logprobs, "clip_epsilon")
+add_likelihood_gradient = _adding_gradient_of(_likelihood, scoring.token_logprobs)
+add_decision_gradient = _adding_gradient_of(_decision, scoring.decision_logprobs)
 
 
 @functools.partial(jax.jit, static_argnames=("optimiser",), donate_argnames=("state",))
@@ -184,8 +144,8 @@ def apply(
     lr: Scalar,
     *,
     optimiser: optax.GradientTransformation,
-) -> Applied:
+) -> tuple[TrainState, Scalar]:
     """One optimiser step; returns the new state and the gradient's norm before clipping."""
     updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(lambda p, u: (p - lr * u).astype(p.dtype), state.params, updates)
-    return Applied(TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradients))
+    return TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradients)

@@ -115,7 +115,7 @@ def fit(
             **learner.shared,
         )
         lr = np.float32(learning_rate(config, at))
-        state = step.apply(state, gradients, lr, optimiser=learner.optimiser).state
+        state, _ = step.apply(state, gradients, lr, optimiser=learner.optimiser)
         on_step()
         if (at + 1) % log_every == 0 or at + 1 == config.steps:
             on_loss(at + 1, float(loss))

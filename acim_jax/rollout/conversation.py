@@ -7,15 +7,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from acim_jax.records import (
-    Author,
-    Episode,
-    ExecutionResult,
-    RolloutRequest,
-    SamplingParams,
-    Segment,
-    Stop,
-)
+from acim_jax.records import Author, ExecutionResult, RolloutRequest, Segment, Stop
 
 
 @dataclasses.dataclass
@@ -69,12 +61,8 @@ class Conversation:
 
     def take(self, sampled: Sampled, *, keep_full: bool) -> Segment:
         """The row's newly sampled tokens as one MODEL segment."""
-        segment = Segment(
-            Author.MODEL,
-            sampled.token_ids,
-            sampled.logprobs,
-            sampled.full_logprobs if keep_full else None,
-        )
+        full = sampled.full_logprobs if keep_full else None
+        segment = Segment(Author.MODEL, sampled.token_ids, sampled.logprobs, full)
         self.append(segment)
         # All but the newest were inputs of a decode step.
         self.cached = self.length - 1
@@ -101,20 +89,6 @@ class Conversation:
     def response_ids(self) -> np.ndarray:
         """All tokens behind the prompt, whoever wrote them."""
         return _ids([s for s in self.segments if s.author is not Author.PROMPT])
-
-    def finish(self, text: str, fences_opened: int, sampling: SamplingParams) -> Episode:
-        assert self.stop is not None
-        return Episode(
-            problem_id=self.request.problem.id,
-            guide=self.request.guide,
-            index=self.request.index,
-            segments=tuple(merge_model_segments(self.segments)),
-            executions=tuple(self.executions),
-            stop=self.stop,
-            sampling=sampling,
-            fences_opened=fences_opened,
-            text=text,
-        )
 
 
 def _ids(segments: Sequence[Segment]) -> np.ndarray:

@@ -30,25 +30,12 @@ from acim_jax.records import (
     Status,
     Stop,
 )
-from acim_jax.rollout.conversation import Conversation
-from acim_jax.rollout.engine import Engine, EngineStats
+from acim_jax.rollout.conversation import Conversation, merge_model_segments
+from acim_jax.rollout.engine import Engine, RolloutStats
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.sampling.decode import Log
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class RolloutStats(EngineStats):
-    """Counts of one `converse` call. calls: decode calls. execute_s: seconds spent waiting for
-    programs with no row to decode. device_s: seconds spent waiting for tokens. infra: programs
-    that the executor lost. refused: those of them that it did not accept."""
-
-    calls: int = 0
-    execute_s: float = 0.0
-    device_s: float = 0.0
-    infra: int = 0
-    refused: int = 0
 
 
 Done = Callable[[], None]
@@ -66,7 +53,7 @@ def converse(
     iteration: int,
     sampling: SamplingParams,
     on_done: Done = lambda: None,
-    on_segment: OnSegment | None = None,
+    on_segment: OnSegment = lambda request, segment: None,
 ) -> tuple[list[Episode], RolloutStats]:
     """One episode per request, in the order of the requests.
 
@@ -75,47 +62,49 @@ def converse(
     receives all tokens, prompts included; those of the model after at most `SamplingConfig.chunk`
     steps. Requests with the same prompt should be neighbours: their prompt is computed once.
     """
-    loop = _Loop(params, sampler, executor, sampling, on_done, on_segment)
+    engine = Engine(params, sampler, sampling)
+    loop = _Loop(engine, sampler, executor, sampling, on_done, on_segment)
     everyone = [loop.open(request, seed, iteration) for request in requests]
     loop.run(c for c in everyone if c.stop is None)
-    return [_close(c, sampler, sampling) for c in everyone], loop.stats
+    return [_close(c, sampler, sampling) for c in everyone], engine.stats
 
 
-def _close(conversation: Conversation, sampler: Sampler, sampling: SamplingParams) -> Episode:
-    ids = conversation.response_ids()
-    if conversation.stop is Stop.EOS and sampler.ends[ids[-1]]:
+def _close(one: Conversation, sampler: Sampler, sampling: SamplingParams) -> Episode:
+    assert one.stop is not None
+    ids = one.response_ids()
+    if one.stop is Stop.EOS and sampler.ends[ids[-1]]:
         ids = ids[:-1]
     text = sampler.tokenizer.decode(ids)
-    opened = fences.count_opened(text, sampler.markup)
-    return conversation.finish(text, opened, sampling)
+    return Episode(
+        problem_id=one.request.problem.id,
+        guide=one.request.guide,
+        index=one.request.index,
+        segments=tuple(merge_model_segments(one.segments)),
+        executions=tuple(one.executions),
+        stop=one.stop,
+        sampling=sampling,
+        fences_opened=fences.count_opened(text, sampler.markup),
+        text=text,
+    )
 
 
-def compile_all(params: transformer.Params, sampler: Sampler) -> int:
-    """Compiles the sampler's functions in every shape, by calling them on no rows; their number."""
-    loop = _Loop(params, sampler, None, SamplingParams(), lambda: None, None)
-    return loop.engine.compile_all()
-
-
+@dataclasses.dataclass
 class _Loop:
-    """Who waits for what: a row, tokens, or a program."""
+    """Who waits for what: a row, tokens, or a program.
 
-    def __init__(
-        self,
-        params: transformer.Params,
-        sampler: Sampler,
-        executor: Executor | None,
-        sampling: SamplingParams,
-        on_done: Done,
-        on_segment: OnSegment | None,
-    ) -> None:
-        self.sampler, self.executor, self.sampling = sampler, executor, sampling
-        self.on_done, self.on_segment = on_done, on_segment
-        self.engine = Engine(params, sampler, sampling)
-        self.stats = self.engine.stats = RolloutStats()
-        self.waiting: collections.deque[Conversation] = collections.deque()
-        self.prompts: collections.Counter[bytes] = collections.Counter()
-        self.followers = self.prompts.copy()
-        self.running: list[Conversation] = []
+    prompts: conversations by their prompt; followers: those of them that have no row yet.
+    """
+
+    engine: Engine
+    sampler: Sampler
+    executor: Executor | None
+    sampling: SamplingParams
+    on_done: Done
+    on_segment: OnSegment
+    waiting: collections.deque[Conversation] = dataclasses.field(default_factory=collections.deque)
+    prompts: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
+    followers: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
+    running: list[Conversation] = dataclasses.field(default_factory=list)
 
     def open(self, request: RolloutRequest, seed: int, iteration: int) -> Conversation:
         tokenizer, markup = self.sampler.tokenizer, self.sampler.markup
@@ -140,11 +129,11 @@ class _Loop:
         self.followers = self.prompts.copy()
         engine, pending = self.engine, None
         try:
-            while self.waiting or self.running or engine.has_device_rows or pending is not None:
+            while self.waiting or self.running or engine.by_row or pending is not None:
                 self._collect()
                 self._admit()
                 engine.flush()
-                started = self._decode() if engine.has_device_rows else None
+                started = self._decode() if engine.by_row else None
                 if pending is not None:
                     self._read(pending)
                 elif started is None and self.running:
@@ -163,7 +152,7 @@ class _Loop:
             shares = self.prompts[key] > 1
             self.engine.admit(one, shares=shares, followers=self.followers[key])
             for segment in one.segments:
-                self._tell(one, segment)
+                self.on_segment(one.request, segment)
             self.engine.seat(one)
 
     def _collect(self) -> None:
@@ -195,11 +184,11 @@ class _Loop:
             return
         segment = Segment(Author.OUTPUT, ids)
         one.append(segment)
-        self._tell(one, segment)
+        self.on_segment(one.request, segment)
         self.engine.seat(one)
 
     def _decode(self) -> Log:
-        self.stats.calls += 1
+        self.engine.stats.calls += 1
         # While others wait for a row, a call returns once an eighth of its slots are empty.
         slots = self.sampler.config.slots
         return self.engine.decode(max(1, slots // 8) if self.waiting else slots)
@@ -209,29 +198,25 @@ class _Loop:
         started = time.perf_counter()
         programs = [one.program for one in self.running if one.program is not None]
         concurrent.futures.wait(programs, return_when=concurrent.futures.FIRST_COMPLETED)
-        self.stats.execute_s += time.perf_counter() - started
+        self.engine.stats.execute_s += time.perf_counter() - started
 
     def _read(self, tokens: Log) -> None:
         started = time.perf_counter()
         jax.block_until_ready(tokens)
-        self.stats.device_s += time.perf_counter() - started
+        self.engine.stats.device_s += time.perf_counter() - started
         is_cut = self.sampling.is_truncated
         for one, sampled in self.engine.read(tokens):
-            self._tell(one, one.take(sampled, keep_full=is_cut))
+            self.on_segment(one.request, one.take(sampled, keep_full=is_cut))
             if sampled.stopped:
                 self._look(one)
-
-    def _tell(self, one: Conversation, segment: Segment) -> None:
-        if self.on_segment is not None:
-            self.on_segment(one.request, segment)
 
     def _look(self, one: Conversation) -> None:
         """Decides what a stopped row does next: ends, runs its program, or decodes on."""
         tokenizer, markup = self.sampler.tokenizer, self.sampler.markup
-        if self.sampler.ends[one.newest]:
-            self._leave(one, Stop.EOS)
-            return
-        if one.has_text_stops and tokenizer.ends_response(one.newest_model_ids(), markup):
+        stops = one.has_text_stops
+        if self.sampler.ends[one.newest] or (
+            stops and tokenizer.ends_response(one.newest_model_ids(), markup)
+        ):
             self._leave(one, Stop.EOS)
             return
         runs = one.runs_code
@@ -260,9 +245,9 @@ class _Loop:
 
     def _lose(self, one: Conversation, failure: ExecutorFailure | None = None) -> None:
         """Ends the episode whose program the executor lost."""
-        self.stats.infra += 1
+        self.engine.stats.infra += 1
         if failure is not None:
-            self.stats.refused += 1
+            self.engine.stats.refused += 1
             log.error("a program could not be run: %s", failure)
         self._leave(one, Stop.INFRA)
 

@@ -14,10 +14,9 @@ import numpy as np
 
 from acim_jax.model import transformer
 from acim_jax.records import SamplingParams
-from acim_jax.rollout import page_allocator, pieces
+from acim_jax.rollout import pages
 from acim_jax.rollout.conversation import Conversation, Sampled
-from acim_jax.rollout.page_allocator import Allocator, Prompt
-from acim_jax.rollout.pieces import PageCopy, Piece
+from acim_jax.rollout.pages import Allocator, PageCopy, Piece, Prompt
 from acim_jax.rollout.sampler import END, HALT, Sampler
 from acim_jax.sampling import decode, extend, state
 from acim_jax.sampling.decode import Log
@@ -29,34 +28,46 @@ NEAR_TIE = 1e-4
 
 
 @dataclasses.dataclass
-class EngineStats:
-    """prefill_tokens: computed for given text. near_ties: tokens that led the next best by less
-    than 1e-4. steps, slot_steps: decode steps, and tokens they would have made with full slots."""
+class RolloutStats:
+    """Counts of one `converse` call.
+
+    prefill_tokens: computed for given text. near_ties: tokens that led the next best by less than
+    1e-4. steps, slot_steps: decode steps, and tokens they would have made with full slots. calls:
+    decode calls. execute_s: seconds spent waiting for programs with no row to decode. device_s:
+    seconds spent waiting for tokens. infra: programs that the executor lost. refused: those of them
+    that it did not accept.
+    """
 
     prefill_tokens: int = 0
     sampled_tokens: int = 0
     near_ties: int = 0
     steps: int = 0
     slot_steps: int = 0
+    calls: int = 0
+    execute_s: float = 0.0
+    device_s: float = 0.0
+    infra: int = 0
+    refused: int = 0
 
 
 class Engine:
     """The device's state and the conversations in its rows, for one `converse` call."""
 
     def __init__(
-        self,
-        params: transformer.Params,
-        sampler: Sampler,
-        sampling: SamplingParams,
+        self, params: transformer.Params, sampler: Sampler, sampling: SamplingParams
     ) -> None:
         self.params, self.sampling, self.flags = params, sampling, sampler.flags
         self.model, self.config, self.layout = sampler.model, sampler.config, sampler.layout
-        model, config, layout = self.model, self.config, self.layout
+        layout = self.layout
         self.num_shards = 1 if layout is None else layout.shards("batch")
-        self.shards = page_allocator.allocators(config, self.num_shards)
+        # Rows per shard of a call that prepares new conversations, and of one that appends outputs.
+        self._rows = -(-self.config.prefill_rows // self.num_shards)
+        self._few_rows = -(-self._rows // 4)
+        self.shards = pages.allocators(self.config, self.num_shards)
+        #: Conversations in the device's rows that are not known to have stopped.
         self.by_row: dict[tuple[int, int], Conversation] = {}
-        self.stats = EngineStats()
-        self.device = state.create(model=model, config=config, layout=layout)
+        self.stats = RolloutStats()
+        self.device = state.create(model=self.model, config=self.config, layout=layout)
         if layout is None:  # on the parameters' device, committed to it as they are
             self.device = jax.device_put(self.device, place.device_of(params))
         self._to_fill: list[list[Piece]] = []
@@ -77,7 +88,7 @@ class Engine:
         shard = self._choose_shard(key)
         conversation.shard, conversation.row = shard.index, shard.free_rows.pop()
         size = self.config.page_size
-        needed = page_allocator.pages_for(conversation.limit, size)
+        needed = -(-conversation.limit // size)
         shared: list[int] = []
         if shares and len(prompt_ids) > 1:
             prompt = shard.prompts.get(key) or self._fill_prompt(shard, key, prompt_ids)
@@ -87,21 +98,21 @@ class Engine:
             conversation.shared, conversation.cached = key, prompt.cached
             conversation.pages = shard.take_pages(needed - full)
             if rest:
-                copy = PageCopy(shard.index, prompt.pages[full], conversation.pages[0])
-                self._to_copy.append(copy)
+                source, target = prompt.pages[full], conversation.pages[0]
+                self._to_copy.append(PageCopy(shard.index, source, target))
         else:
             conversation.pages = shard.take_pages(needed)
         width = self.config.pages_per_row
-        conversation.table = page_allocator.table([*shared, *conversation.pages], width)
+        conversation.table = pages.table([*shared, *conversation.pages], width)
 
     def _choose_shard(self, key: bytes) -> Allocator:
         free = [shard for shard in self.shards if shard.free_rows]
         return max(free, key=lambda s: (key in s.prompts, len(s.free_rows), -s.index))
 
     def _fill_prompt(self, shard: Allocator, key: bytes, token_ids: np.ndarray) -> Prompt:
-        count = page_allocator.pages_for(len(token_ids) - 1, self.config.page_size)
+        count = -(-(len(token_ids) - 1) // self.config.page_size)
         prompt = shard.prompts[key] = Prompt(token_ids, shard.take_pages(count))
-        table = page_allocator.table(prompt.pages, self.config.pages_per_row)
+        table = pages.table(prompt.pages, self.config.pages_per_row)
         self._append(self._to_fill, Piece(shard.index, table, 0, token_ids[:-1]))
         return prompt
 
@@ -129,21 +140,23 @@ class Engine:
     def _append(self, rounds: list[list[Piece]], piece: Piece) -> None:
         """Splits a text into pieces of the widest bucket; all n-th pieces are appended together."""
         self.stats.prefill_tokens += len(piece.token_ids)
-        for nth, part in enumerate(piece.split(self.config.prefill_buckets[-1])):
+        widest = self.config.prefill_buckets[-1]
+        for nth, at in enumerate(range(0, len(piece.token_ids), widest)):
             if nth == len(rounds):
                 rounds.append([])
-            rounds[nth].append(part)
+            ids = piece.token_ids[at : at + widest]
+            rounds[nth].append(Piece(piece.shard, piece.table, piece.start + at, ids))
 
     def flush(self) -> None:
         """Starts what prepares rows: prompts, their copies, own tokens, seats."""
         self._extend_all(self._to_fill, self._rows)
-        for batch in pieces.calls(self._to_copy, self.num_shards, self._rows):
+        for batch in pages.calls(self._to_copy, self.num_shards, self._rows):
             self.copy_pages(batch)
         self._extend_all(self._to_begin, self._rows)
         # Outputs arrive a few at a time. The function that appends a text decides the last bit of
         # the result, so the choice must not depend on how many arrive together.
         self._extend_all(self._to_resume, self._few_rows)
-        for batch in pieces.calls(self._to_seat, self.num_shards, self._rows):
+        for batch in pages.calls(self._to_seat, self.num_shards, self._rows):
             self.seat_rows(batch)
         self._to_fill, self._to_copy, self._to_seat = [], [], []
         self._to_begin, self._to_resume = [], []
@@ -153,19 +166,9 @@ class Engine:
             narrower = 0
             for width in self.config.prefill_buckets:
                 fitting = [p for p in nth_pieces if narrower < len(p.token_ids) <= width]
-                for batch in pieces.calls(fitting, self.num_shards, rows):
+                for batch in pages.calls(fitting, self.num_shards, rows):
                     self.extend(rows, width, batch)
                 narrower = width
-
-    @property
-    def _rows(self) -> int:
-        """Rows per shard of a call that prepares new conversations."""
-        return -(-self.config.prefill_rows // self.num_shards)
-
-    @property
-    def _few_rows(self) -> int:
-        """Rows per shard of a call that appends outputs."""
-        return -(-self._rows // 4)
 
     def extend(self, rows: int, width: int, batch: list[list[Piece]]) -> None:
         D, A = self.num_shards, rows
@@ -176,23 +179,16 @@ class Engine:
             for a, piece in enumerate(some):
                 tables[d, a], starts[d, a] = piece.table, piece.start
                 token_ids[d, a, : len(piece.token_ids)] = piece.token_ids
-        self.device = extend.extend(
-            self.params,
-            self.device,
-            tables,
-            starts,
-            token_ids,
-            config=self.model,
-            layout=self.layout,
-        )
+        arrays = (self.params, self.device, tables, starts, token_ids)
+        self.device = extend.extend(*arrays, config=self.model, layout=self.layout)
 
     def copy_pages(self, batch: list[list[PageCopy]]) -> None:
-        pages = np.zeros((2, self.num_shards, self._rows), np.int32)
+        numbers = np.zeros((2, self.num_shards, self._rows), np.int32)
         for d, copies in enumerate(batch):
             for a, copy in enumerate(copies):
-                pages[:, d, a] = copy.source, copy.target
+                numbers[:, d, a] = copy.source, copy.target
         self.device = extend.copy_pages(
-            self.device, pages[0], pages[1], num_layers=self.model.num_layers, layout=self.layout
+            self.device, *numbers, num_layers=self.model.num_layers, layout=self.layout
         )
 
     def seat_rows(self, batch: list[list[Conversation]]) -> None:
@@ -228,15 +224,9 @@ class Engine:
     def decode(self, max_emptied: int, max_steps: int | None = None) -> Log:
         """Starts a decode call and returns its log, to be read later."""
         steps = self.config.chunk if max_steps is None else max_steps
+        arrays = (self.params, self.device, self.flags, np.int32(steps), np.int32(max_emptied))
         self.device, log = decode.decode(
-            self.params,
-            self.device,
-            self.flags,
-            np.int32(steps),
-            np.int32(max_emptied),
-            config=self.model,
-            chunk=self.config.chunk,
-            layout=self.layout,
+            *arrays, config=self.model, chunk=self.config.chunk, layout=self.layout
         )
         return log
 
@@ -268,11 +258,6 @@ class Engine:
             if sampled.stopped:
                 del self.by_row[key]
         return found
-
-    @property
-    def has_device_rows(self) -> bool:
-        """Whether the device holds rows that are not known to have stopped."""
-        return bool(self.by_row)
 
     def compile_all(self) -> int:
         """Calls every function once on no rows, which compiles it; returns how many there are."""

@@ -2,12 +2,14 @@
 
 A process samples on its own devices (`sharding.mesh.local`) and runs programs in its own executor,
 so that hosts do not wait for one another's long rollouts. Processes exchange episodes once, when
-all are done. The order of the requests alone decides which process makes a problem, and a draw
-depends on what is drawn (`rng`), so the number of processes changes nothing but near ties.
+all are done, as pickles: arrays keep every bit, and none comes from outside the job. The order of
+the requests alone decides which process makes a problem, and a draw depends on what is drawn
+(`rng`), so the number of processes changes nothing but near ties.
 """
 
 import dataclasses
 import json
+import pickle
 from collections.abc import Callable, Sequence
 
 import jax
@@ -19,8 +21,8 @@ from acim_jax.environment.server import ExecutorFailure
 from acim_jax.model import transformer
 from acim_jax.records import Episode, RolloutRequest, SamplingParams
 from acim_jax.rollout import converse as one_process
-from acim_jax.rollout import episode_bytes
-from acim_jax.rollout.converse import Done, RolloutStats
+from acim_jax.rollout.converse import Done
+from acim_jax.rollout.engine import Engine, RolloutStats
 from acim_jax.rollout.sampler import Sampler
 
 #: Bytes that every process sends at once. One size, so that one function serves all messages.
@@ -89,7 +91,7 @@ def share(requests: Sequence[RolloutRequest], processes: int) -> list[int]:
 
 def compile_all(params: transformer.Params, sampler: Sampler) -> int:
     """Compiles the functions of `converse` by calling them on no rows; their number."""
-    count = one_process.compile_all(params, sampler)
+    count = Engine(params, sampler, SamplingParams()).compile_all()
     if jax.process_count() == 1:
         return count
     _gather(b"\0")
@@ -103,7 +105,7 @@ def _exchange(
     error, made, told = None, b"", {}
     try:
         episodes, stats = make()
-        made, told = episode_bytes.dump(episodes), dataclasses.asdict(stats)
+        made, told = pickle.dumps(episodes), dataclasses.asdict(stats)
     except Exception as failure:  # raised below, after the others know and do not wait
         error = failure
     failed = None if error is None else f"{type(error).__name__}: {error}"
@@ -113,7 +115,7 @@ def _exchange(
         raise RuntimeError(
             f"Rollouts failed on {len(failures)} of {len(reports)} processes; {'; '.join(failures)}"
         ) from error
-    streams = [episode_bytes.load(content) for content in _gather(made)]
+    streams: list[list[Episode]] = [pickle.loads(content) for content in _gather(made)]
     for process, stream in enumerate(streams):
         if len(stream) != owners.count(process):
             raise RuntimeError(
@@ -129,9 +131,8 @@ def _exchange(
 def _gather(content: bytes) -> list[bytes]:
     """The contents of all processes, in their order, on every process."""
     size = np.frombuffer(len(content).to_bytes(8, "little"), np.uint8)
-    sizes = [
-        int.from_bytes(row.tobytes(), "little") for row in multihost_utils.process_allgather(size)
-    ]
+    rows = multihost_utils.process_allgather(size)
+    sizes = [int.from_bytes(row.tobytes(), "little") for row in rows]
     pieces: list[np.ndarray] = []
     for at in range(0, max(sizes), PIECE):
         piece = np.zeros((PIECE,), np.uint8)

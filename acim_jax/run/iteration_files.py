@@ -18,13 +18,15 @@ def write(result: em.Iteration, tokenizer: Tokenizer, folder: RunFolder, iterati
     jsonl.write(
         folder.episodes(iteration),
         [
-            episode_records.training_record(
-                episode,
-                tokenizer,
-                iteration=iteration,
-                problem=by_id[episode.problem_id],
-                advantage=advantages.get(id(episode)),
-            )
+            {
+                **episode_records.episode_record(episode, tokenizer, file="train"),
+                "iteration": iteration,
+                "question": by_id[episode.problem_id].question,
+                "gold": by_id[episode.problem_id].answer,
+                "stratum": by_id[episode.problem_id].stratum,
+                # None where the M-step did not use it.
+                "advantage": advantages.get(id(episode)),
+            }
             for episode in found.episodes
         ],
     )

@@ -57,10 +57,17 @@ def test_the_better_decision_of_a_stratum():
     strata = [f"mul/{level}" for level in "112223"]
     text = [1.0, 0.0, 1.0, 0.0, 0.0, 0.5]
     code = [0.0, 1.0, 0.0, 1.0, 1.0, 0.5]
-    by_stratum = selection.better_decisions(strata, text, code)
+    records = [
+        {"stratum": stratum, "text": t, "code": c}
+        for stratum, t, c in zip(strata, text, code, strict=True)
+    ]
+    by_stratum = selection.better_decisions(records)
     assert by_stratum == {"mul/1": "text", "mul/2": "code", "mul/3": "text"}
-    gaps = selection.gaps(strata, text, code)
+    gaps = selection.gaps(records)
     assert gaps == pytest.approx({"mul/1": 0.0, "mul/2": 1 / 3, "mul/3": 0.0})
-    new = ["mul/1", "mul/2", "mul/9"]
-    rewards = selection.oracle_rewards(new, [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], by_stratum)
-    assert rewards.tolist() == [0.1, 0.5, 0.3]
+    new = [
+        {"stratum": "mul/1", "text": 0.1, "code": 0.4},
+        {"stratum": "mul/2", "text": 0.2, "code": 0.5},
+        {"stratum": "mul/9", "text": 0.3, "code": 0.6},
+    ]
+    assert selection.oracle_rewards(new, by_stratum) == [0.1, 0.5, 0.3]

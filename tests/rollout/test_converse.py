@@ -23,7 +23,7 @@ from acim_jax.records import (
     Status,
     Stop,
 )
-from acim_jax.rollout import converse
+from acim_jax.rollout import converse, processes
 from acim_jax.run import compilation
 from tests.support import tiny_models
 from tests.support.tiny_models import CHATTY, CONFIG, ScriptedExecutor, requests, run
@@ -234,7 +234,7 @@ def test_a_warm_sampler_never_compiles():
     """Over temperatures, truncations, seeds, stop sets, short batches, prompts of other lengths
     and other weights."""
     sampler, params = tiny_models.make_sampler(), tiny_models.make_params()
-    assert converse.compile_all(params, sampler) == 7
+    assert processes.compile_all(params, sampler) == 7
     run(sampler, requests(1, 1), params=params)  # what the host computes by itself
     others = tiny_models.make_params(seed=1)
     stops = tiny_models.make_sampler(markup=dataclasses.replace(CHATTY, stop=("<|user|>",)))

@@ -9,7 +9,7 @@ import pytest
 from acim_jax.config.run import RunConfig
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.records import Episode
-from acim_jax.rollout.converse import RolloutStats
+from acim_jax.rollout.engine import RolloutStats
 from acim_jax.run import preparation
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import mesh, place

@@ -1,12 +1,13 @@
 """Two processes with four devices each sample together: equal to one process with one device."""
 
 import json
+import pickle
 from collections import Counter
 
 import pytest
 
 from acim_jax.records import Problem, RolloutRequest
-from acim_jax.rollout import episode_bytes, processes
+from acim_jax.rollout import processes
 from tests.support import episodes, process_pairs, tiny_models
 
 
@@ -30,7 +31,7 @@ def test_both_return_all_episodes_as_one_process_makes_them(made):
     assert content == other
     wanted = tiny_models.requests()
     ours, stats = tiny_models.run(tiny_models.make_sampler(), wanted)
-    theirs = episode_bytes.load(content)
+    theirs = pickle.loads(content)
     different = episodes.count_different(ours, theirs, atol=1e-5)
     assert different <= stats.near_ties + first["near_ties"] < len(wanted) // 3
     assert first["sampled_tokens"] == sum(e.num_model_tokens for e in theirs)
@@ -40,7 +41,7 @@ def test_both_return_all_episodes_as_one_process_makes_them(made):
 
 def test_each_made_executed_and_graded_its_own_problems(made):
     """Problems are dealt out in turn: p0 and p2 to the first process, p1 to the second."""
-    theirs = episode_bytes.load(made[0][1])
+    theirs = pickle.loads(made[0][1])
     for number, problems in enumerate(({"p0", "p2"}, {"p1"})):
         own, result = [e for e in theirs if e.problem_id in problems], made[number][0]
         assert {e.graded for e in own} == {f"by {number}"}

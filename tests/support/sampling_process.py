@@ -5,6 +5,7 @@ Writes `NUMBER.json` and `NUMBER.episodes` into the folder OUT, for tests/rollou
 
 import dataclasses
 import json
+import pickle
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 
 from acim_jax.records import Episode, SamplingParams
-from acim_jax.rollout import episode_bytes, processes
+from acim_jax.rollout import processes
 from acim_jax.run import compilation
 from acim_jax.sharding import mesh, place
 from acim_jax.sharding.config import MeshConfig
@@ -57,7 +58,7 @@ def main(out: Path, number: int, port: str) -> None:
             on_done=lambda: done.append(1),
         )
         result["compiled"] = counter.take().executables
-    (out / f"{number}.episodes").write_bytes(episode_bytes.dump(episodes))
+    (out / f"{number}.episodes").write_bytes(pickle.dumps(episodes))
     result |= {
         "executed": Counter(executor.programs),
         "done": len(done),

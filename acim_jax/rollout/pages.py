@@ -1,10 +1,13 @@
-"""Which rows and pages of the cache are free: the host's side of `sampling/state.py`."""
+"""Rows and pages of the cache, the host's side of `sampling/state.py`: which are free, and the work
+on them that is given to the device, cut to the shapes of compiled functions."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
+from acim_jax.rollout.conversation import Conversation
 from acim_jax.sampling.config import SamplingConfig
 from acim_kernels.paged_attention.pages import TRASH
 
@@ -70,13 +73,39 @@ def allocators(config: SamplingConfig, shards: int) -> list[Allocator]:
     ]
 
 
-def table(pages: Iterable[int], width: int) -> np.ndarray:
+def table(pages: Sequence[int], width: int) -> np.ndarray:
     """A row's page table [M] int32, filled up with the trash page."""
     row = np.full((width,), TRASH, np.int32)
-    pages = list(pages)
     row[: len(pages)] = pages
     return row
 
 
-def pages_for(tokens: int, page_size: int) -> int:
-    return -(-tokens // page_size)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Piece:
+    """Tokens [n] to append to one row (or prompt) of a shard, from position `start` on."""
+
+    shard: int
+    table: np.ndarray  # [M] int32
+    start: int
+    token_ids: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class PageCopy:
+    """One page of a shard to be copied over another."""
+
+    shard: int
+    source: int
+    target: int
+
+
+T = TypeVar("T", Piece, PageCopy, Conversation)
+
+
+def calls(items: Iterable[T], shards: int, rows: int) -> Iterator[list[list[T]]]:
+    """Items in calls of at most `rows` a shard; a call is a list for every shard."""
+    by_shard: list[list[T]] = [[] for _ in range(shards)]
+    for item in items:
+        by_shard[item.shard].append(item)
+    for at in range(0, max(map(len, by_shard)), rows):
+        yield [some[at : at + rows] for some in by_shard]
