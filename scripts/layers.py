@@ -102,7 +102,7 @@ ROOMS: dict[str, Room] = {
         "from rollouts to results.json; statistics over seeds",
         (
             "bad_input", "records", "section", "files", "markup", "environment", "grading", "data",
-            "model", "explore", "rollout",
+            "sharding", "model", "explore", "rollout",
         ),
         without_jax=(
             "config", "episode_records", "forced_runs", "over_seeds", "results_folder", "selection",

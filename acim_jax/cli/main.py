@@ -38,6 +38,7 @@ COMMANDS = {
     "experiment": Command("named arms × seeds, then the report", config_options=True),
     "evaluate": Command("accuracy and decisions of a model on problem files"),
     "ask": Command("solve one problem and show text, code, output and answer"),
+    "prefixes": Command("how a model begins its responses, and decision prefixes that fit it"),
     "score": Command("log-probabilities of given tokens"),
     "execute": Command("run programs in the executor", only_reads=True),
     "grade": Command("grade answers", only_reads=True),

@@ -162,8 +162,7 @@ def add_decision_gradient(
         decision_PC = scoring.decision_logprobs(
             lora.model_params(params, frozen),
             config,
-            batch.token_ids,
-            batch.is_prefix,
+            batch.rows,
             temperature=temperature,
             chunk=chunk,
             layout=layout,

@@ -154,8 +154,7 @@ def _lower_scoring(
         return scoring.decision_logprobs(
             lora.model_params(params, frozen),
             workload.model,
-            batch.token_ids,
-            batch.is_prefix,
+            batch.rows,
             temperature=temperature,
             chunk=chunk,
             layout=at.train,

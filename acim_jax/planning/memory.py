@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from acim_jax.model import transformer
 from acim_jax.model.config import PROJECTIONS, ModelConfig
 from acim_jax.planning import workload as workloads
-from acim_jax.planning.workload import Place, Training, Workload
+from acim_jax.planning.workload import Place, PrefixTable, Training, Workload
 from acim_jax.sharding import axes
 from acim_kernels.attention import gpu, tpu
 
@@ -127,11 +127,13 @@ def share(tree: Any) -> int:
 
 
 class _Batch(NamedTuple):
-    """rows of one device, their columns, and the columns of logits held at once."""
+    """rows of one device, their columns, and the columns of logits held at once. is_tree: a column
+    sees what its mask says, for which no flash kernel exists."""
 
     rows: int
     columns: int
     chunk: int
+    is_tree: bool = False
 
 
 def _batches(training: Training, at: Place) -> list[_Batch]:
@@ -146,10 +148,10 @@ def _batches(training: Training, at: Place) -> list[_Batch]:
     return found
 
 
-def _scored(table: tuple[int, int, int, int], training: Training, at: Place) -> _Batch:
-    P, C, K, T = table
-    rows = -(-P * C * K // _shards(at.train, "batch"))
-    return _Batch(rows, T, training.improve.logprob_chunk or T)
+def _scored(table: PrefixTable, training: Training, at: Place) -> _Batch:
+    rows = -(-table.problems // _shards(at.train, "batch"))
+    chunk = min(training.improve.logprob_chunk or table.columns, table.columns)
+    return _Batch(rows, table.width + table.columns, chunk, is_tree=True)
 
 
 def _activations(
@@ -179,7 +181,7 @@ def _forward(model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, s
 def _layer(model: ModelConfig, batch: _Batch, layout: axes.Layout | None, *, scores: bool) -> int:
     """The working set of one layer."""
     working = batch.rows * batch.columns * _projected(model, layout) * PROJECTION_COPIES
-    if scores:
+    if scores or batch.is_tree:
         heads = model.num_heads // _shards(layout, "heads")
         working += 4 * SCORE_COPIES * heads * batch.rows * batch.columns**2
     return working
