@@ -123,7 +123,7 @@ ROOMS: dict[str, Room] = {
     ),
     "planning": Room(
         "memory and compiled functions of a run, without its hardware",
-        ("records", "sharding", "model", "sampling", "improve", "explore", "config"),
+        ("records", "markup", "sharding", "model", "sampling", "improve", "explore", "config"),
     ),
     "run": Room(
         "a run from warm-up to final evaluation, experiments, run folders",

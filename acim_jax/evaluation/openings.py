@@ -39,8 +39,8 @@ WORDS = 6
 KEPT = 0.9
 #: Share of the responses with an opening that may open a fence soon after it, for it to be text.
 MAX_FENCES = 0.1
-#: Probability that a proposed prefix has at least, the best of its decision excepted; and how many
-#: prefixes a decision gets.
+#: Probability that a proposed prefix has at least on half of the problems (a name in one question
+#: opens no other's answer), the best of its decision excepted; and how many a decision gets.
 LEAST, MOST = 0.005, 6
 #: Texts scored in one row; problems in one batch.
 _TEXTS, _PROBLEMS = 32, 8
@@ -200,7 +200,7 @@ def propose(scored: Sequence[Scored]) -> list[Scored]:
         own.sort(key=lambda one: -float(one.probability.mean()))
         taken: list[Scored] = []
         for one in own:
-            is_rare = float(one.probability.mean()) < LEAST and taken
+            is_rare = float(np.median(one.probability)) < LEAST and taken
             if is_rare or len(taken) == MOST or _overlaps(one, chosen + taken):
                 continue
             taken.append(_longest(one, own, chosen + taken))

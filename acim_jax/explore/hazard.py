@@ -78,6 +78,11 @@ def hazard_policy(
             )
         )
     stays = np.concatenate([np.zeros((0,)), *jax.device_get(found)])[: len(texts)]
+    return _means(problems, texts, stays)
+
+
+def _means(problems: Sequence[Problem], texts: Sequence[Episode], stays: np.ndarray) -> np.ndarray:
+    """[P, C] from the probability of each response to stay a text."""
     by_episode = {id(e): float(s) for e, s in zip(texts, stays, strict=True)}
     groups = group_by_problem(texts)
     policy_PC = np.full((len(problems), len(DECISIONS)), 1.0 / len(DECISIONS))

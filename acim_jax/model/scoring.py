@@ -1,6 +1,6 @@
 """Log-probs of given tokens. The only place where columns are shifted by one."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -124,6 +124,7 @@ def branch_logprobs(
     return _predicted(params, config, parents_BSD, branches, temperature, chunk, layout)
 
 
+@runtime_checkable
 class PromptsAndPrefixes(Protocol):
     """`markup.prefix_rows.PrefixRows`, whose docstring says what these are."""
 

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acim_jax import em, rng
+from acim_jax import em
 from acim_jax.bad_input import BadInput
 from acim_jax.em import Resources
+from acim_jax.explore import curriculum
+from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
 from acim_jax.records import DECISIONS, Problem
 
@@ -26,13 +28,13 @@ def check(state: TrainState, problems: Sequence[Problem], resources: Resources) 
     config = resources.config
     if config.method == "sft" or not config.explore.guided_rollouts:
         return
-    draw = rng.host(config.seed, 0, "mass").permutation(len(problems))[:PROBLEMS]
-    estimate = em.policy(state, [problems[i] for i in draw.tolist()], resources)
+    chosen = curriculum.select(problems, History(), PROBLEMS, seed=config.seed, iteration=0)
+    estimate = em.policy(state, chosen, resources)
     median = float(np.median(estimate.mass))
     log.info(
         "The decision prefixes hold a median mass of %.3g over %d training prompts, π̂(code) %.3f.",
         median,
-        len(draw),
+        len(chosen),
         float(np.mean(estimate.code)),
     )
     if median < config.explore.min_mass:
@@ -40,7 +42,7 @@ def check(state: TrainState, problems: Sequence[Problem], resources: Resources) 
         lists = "\n".join(f"  {d}: {', '.join(map(repr, markup.prefixes(d)))}" for d in DECISIONS)
         low, high = (float(x) for x in np.quantile(estimate.mass, (0.1, 0.9)))
         raise BadInput(
-            f"The model hardly ever begins a response with a decision prefix: over {len(draw)} "
+            f"The model hardly ever begins a response with a decision prefix: over {len(chosen)} "
             f"training prompts their probability together has a median of {median:.3g} (tenth "
             f"{low:.3g}, nine tenths {high:.3g}), and explore.min_mass asks for "
             f"{config.explore.min_mass:g}. π̂(code|x) would compare wordings that it never uses.\n"

@@ -39,8 +39,9 @@ def test_decisions_scored_in_chunks_are_scored_alike() -> None:
     prompts = [draw.integers(0, 600, (n,)) for n in (6, 9, 11)]
     prefixes = [[draw.integers(0, 600, (3,))] * 2, [draw.integers(0, 600, (4,))]]
     rows = prefix_rows.pack(prompts, prefixes, width=11, num_problems=3)
-    whole = scoring.decision_logprobs(params, CONFIG, rows)
+    score = jax.jit(scoring.decision_logprobs, static_argnames=("config", "chunk"))
+    whole = score(params, CONFIG, rows)
     assert np.ptp(np.asarray(whole)) > 1
     for chunk in (1, 4, 11, 64):
-        pieces = scoring.decision_logprobs(params, CONFIG, rows, chunk=chunk)
+        pieces = score(params, CONFIG, rows, chunk=chunk)
         np.testing.assert_allclose(pieces, whole, rtol=1e-5)
