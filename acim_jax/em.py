@@ -13,7 +13,7 @@ import numpy as np
 from acim_jax.config.run import RunConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.environment.measurements import Measurements
-from acim_jax.explore import curate, curriculum, decisions, plan, strategy, values
+from acim_jax.explore import curate, curriculum, decisions, hazard, plan, strategy, values
 from acim_jax.explore.curriculum import History
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.grading import reward
@@ -153,13 +153,45 @@ def explore(
         ),
         on_done=on_rollout,
     )
-    estimates = values.estimate(chosen, episodes, policy(state, chosen, resources))
+    estimates = values.estimate(
+        chosen, episodes, training_policy(state, chosen, episodes, resources)
+    )
     strategies = strategy.of_estimates(estimates, config.explore)
     return Exploration(chosen, episodes, estimates, strategies, stats)
 
 
+def training_policy(
+    state: TrainState,
+    problems: Sequence[Problem],
+    episodes: Sequence[Episode],
+    resources: Resources,
+) -> PolicyEstimate:
+    """π̂(c|x) for s*, by the estimator of the config; the mass is of the prefixes always."""
+    by_prefix = policy(state, problems, resources)
+    config, learner, encoder = resources.config, resources.learner, resources.encoder
+    match config.explore.policy:
+        case "prefix":
+            return by_prefix
+        case "frequency":
+            return by_prefix._replace(policy=decisions.frequency_policy(problems, episodes))
+        case "hazard":
+            estimate = hazard.hazard_policy(
+                learner.model_params(state.params),
+                problems,
+                episodes,
+                encoder.fence_ids,
+                encoder.ends_line,
+                learner.model,
+                width=config.sampling.max_length,
+                temperature=config.sampling.temperature,
+                chunk=config.improve.logprob_chunk,
+                layout=learner.layout,
+            )
+            return by_prefix._replace(policy=estimate)
+
+
 def policy(state: TrainState, problems: Sequence[Problem], resources: Resources) -> PolicyEstimate:
-    """π̂(c|x) of each problem, at the temperature of the training rollouts."""
+    """π̂(c|x) of each problem by its prefixes, at the temperature of the training rollouts."""
     config, learner = resources.config, resources.learner
     return decisions.prefix_policy(
         learner.model_params(state.params),

@@ -90,7 +90,8 @@ ROOMS: dict[str, Room] = {
     ),
     "evaluation": Room(
         "from rollouts to results.json; statistics over seeds",
-        "bad_input records section files markup environment grading data model explore rollout",
+        "bad_input records section files markup environment grading data sharding model explore "
+        "rollout",
         without_jax="episode_records over_seeds results_folder selection tables",
     ),
     "config": Room(
@@ -104,7 +105,7 @@ ROOMS: dict[str, Room] = {
     ),
     "planning": Room(
         "memory and compiled functions of a run, without its hardware",
-        "records sharding model sampling improve explore config",
+        "records markup sharding model sampling improve explore config",
     ),
     "run": Room(
         "a run from warm-up to final evaluation, experiments, run folders",

@@ -74,7 +74,7 @@ def open_model(source: ModelSource | str, *, step: int | None = None) -> ModelFo
             f"{config.vocab_size}; tokenizer and weights do not belong together."
         )
     markup = acim_yaml.read_markup(path)
-    chosen = markup or Markup(template="chat" if tokenizer.wrapper.chat_template else "plain")
+    chosen = markup or templates.TEMPLATES["chat" if tokenizer.wrapper.chat_template else "plain"]
     model = ModelFolder(source.path, path, config, tokenizer, chosen, markup is not None)
     return _marked_up(model, source)
 

@@ -104,6 +104,13 @@ def _evaluate(args: argparse.Namespace) -> None:
     section(ExecutorConfig, "executor", args)
 
 
+def _prefixes(args: argparse.Namespace) -> None:
+    _check_data(args.data)
+    for option in ("limit", "samples", "tokens"):
+        if getattr(args, option) < 1:
+            raise ValueError(f"--{option} must be at least 1, got {getattr(args, option)}.")
+
+
 def _ask(args: argparse.Namespace) -> None:
     if not args.question.strip():
         raise ValueError("QUESTION is empty.")
@@ -129,6 +136,7 @@ _CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "experiment": _experiment,
     "evaluate": _evaluate,
     "ask": _ask,
+    "prefixes": _prefixes,
     **dict.fromkeys(("score", "execute", "grade"), _input_output),
 }
 

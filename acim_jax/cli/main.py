@@ -44,6 +44,9 @@ COMMANDS = {
     "experiment": Command("named arms × seeds, then the report", "runs", True),
     "evaluate": Command("accuracy and decisions of a model on problem files", "models"),
     "ask": Command("solve one problem and show text, code, output and answer", "models"),
+    "prefixes": Command(
+        "how a model begins its responses, and decision prefixes that fit it", "models"
+    ),
     "score": Command("log-probabilities of given tokens", "models"),
     "execute": Command("run programs in the executor", "tools", only_reads=True),
     "grade": Command("grade answers", "tools", only_reads=True),

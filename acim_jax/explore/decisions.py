@@ -1,7 +1,8 @@
-"""π̂(c|x): how likely the policy is to answer with text or with code.
+"""π̂(c|x): how likely the policy is to answer with text or with code, by three estimators.
 
-The paper's normalisation is not recoverable. `prefix` is the one estimator that exists; `frequency`
-and `hazard` of docs/method.md belong beside it.
+The paper's normalisation is not recoverable. `prefix` compares the probabilities of the decision
+prefixes and has a gradient, so the cross-entropy of the M-step always acts on it. `frequency`
+counts what native rollouts did, `hazard` (`explore/hazard.py`) what text could have turned into.
 """
 
 # The types of jax and optax are known in part.
@@ -10,20 +11,23 @@ and `hazard` of docs/method.md belong beside it.
 # pyright: reportMissingTypeStubs=false
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from acim_jax.markup.prefix_rows import PrefixEncoder
+from acim_jax.markup.prefix_rows import PrefixEncoder, PrefixRows
 from acim_jax.model import scoring, transformer
 from acim_jax.model.config import ModelConfig
-from acim_jax.records import DECISIONS, Problem
+from acim_jax.records import DECISIONS, Episode, Problem, Stop, group_by
 from acim_jax.sharding import axes, place
 
-#: Problems that are scored at once, so that one compiled function serves any number of them.
+#: The most problems that are scored at once. Batches are powers of two up to it, so that a few
+#: compiled functions serve any number of problems.
 BATCH_PROBLEMS = 32
+#: Pseudo-rollouts of each decision in `frequency` (Laplace's rule).
+PSEUDO_COUNT = 1.0
 
 
 class PolicyEstimate(NamedTuple):
@@ -55,22 +59,34 @@ def prefix_policy(
     """
     if not problems:
         return PolicyEstimate(np.zeros((0, len(DECISIONS))), np.zeros((0,)))
-    logprobs = []
-    for at in range(0, len(problems), BATCH_PROBLEMS):
-        rows = encoder.rows(problems[at : at + BATCH_PROBLEMS], BATCH_PROBLEMS)
+    kept: list[int] = []
+    logprobs: list[jax.Array] = []
+    at = 0
+    for size in batch_sizes(len(problems)):
+        some = problems[at : at + size]
+        rows = encoder.rows(some, size)
         logprobs.append(
             decision_logprobs(
                 params,
-                *place.batch(rows, layout),
+                place.batch(rows, layout),
                 np.float32(temperature),
                 config=config,
                 chunk=chunk,
                 layout=layout,
             )
         )
-    # The encoder may have padded each batch for its shards, and has padded the last one.
-    decision_PC = np.concatenate([one[:BATCH_PROBLEMS] for one in jax.device_get(logprobs)])
-    return _normalised(decision_PC[: len(problems)].astype(np.float64))
+        kept.append(len(some))
+        at += size
+    found = zip(jax.device_get(logprobs), kept, strict=True)
+    # The last batch may be padded, and each may be for the shards.
+    return _normalised(np.concatenate([one[:n] for one, n in found]).astype(np.float64))
+
+
+def batch_sizes(problems: int) -> Iterator[int]:
+    """Whole batches, and for the rest the smallest power of two that holds it."""
+    yield from [BATCH_PROBLEMS] * (problems // BATCH_PROBLEMS)
+    if rest := problems % BATCH_PROBLEMS:
+        yield 1 << (rest - 1).bit_length()
 
 
 def _normalised(decision_PC: np.ndarray) -> PolicyEstimate:
@@ -82,8 +98,7 @@ def _normalised(decision_PC: np.ndarray) -> PolicyEstimate:
 @functools.partial(jax.jit, static_argnames=("config", "chunk", "layout"))
 def decision_logprobs(
     params: transformer.Params,
-    token_ids: jax.Array,
-    is_prefix: jax.Array,
+    rows: PrefixRows,
     temperature: jax.Array,
     *,
     config: ModelConfig,
@@ -92,7 +107,19 @@ def decision_logprobs(
 ) -> jax.Array:
     """ℓ_c of `prefix_policy` [P, C], for one batch of `BATCH_PROBLEMS`."""
     logprobs_PC = scoring.decision_logprobs(
-        params, config, token_ids, is_prefix, temperature=temperature, chunk=chunk, layout=layout
+        params, config, rows, temperature=temperature, chunk=chunk, layout=layout
     )
     # Whole on every device: each process of a job reads all of it.
     return axes.constrain(logprobs_PC, (), layout)
+
+
+def frequency_policy(problems: Sequence[Problem], episodes: Sequence[Episode]) -> np.ndarray:
+    """[P, C]: the share of a problem's native rollouts that made each decision, smoothed by
+    `PSEUDO_COUNT`; 1/C each for a problem without native rollouts. It has no gradient."""
+    natives = [e for e in episodes if e.guide == "native" and e.stop is not Stop.INFRA]
+    groups = group_by(natives, lambda e: e.problem_id)
+    counts_PC = np.full((len(problems), len(DECISIONS)), PSEUDO_COUNT)
+    for i, problem in enumerate(problems):
+        for episode in groups.get(problem.id, []):
+            counts_PC[i, DECISIONS.index(episode.decision)] += 1
+    return counts_PC / counts_PC.sum(axis=1, keepdims=True)

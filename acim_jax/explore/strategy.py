@@ -18,7 +18,7 @@ def of_estimates(
         return {}
     value_PC = np.stack([one.value for one in tried])
     strategy_PC = reference(
-        np.stack([one.policy for one in tried]),
+        floored(np.stack([one.policy for one in tried]), config.prior_floor),
         value_PC,
         strategy=config.strategy,
         alpha=config.alpha,
@@ -69,6 +69,23 @@ def reference(
     scores_PC = scores_PC - scores_PC.max(axis=1, keepdims=True)
     weights_PC = np.exp(scores_PC)
     return weights_PC / weights_PC.sum(axis=1, keepdims=True)
+
+
+def floored(policy_PC: np.ndarray, floor: float) -> np.ndarray:
+    """The distribution nearest to π̂ (in KL) whose entries are all at least `floor` < 1/C.
+
+    Entries below it become it, and the others shrink alike; repeated until none falls below.
+    """
+    if floor == 0.0:
+        return policy_PC
+    low_PC = np.zeros(policy_PC.shape, np.bool_)
+    for _ in range(policy_PC.shape[1]):
+        low_PC |= policy_PC < floor
+        left_P1 = 1.0 - floor * low_PC.sum(axis=1, keepdims=True)
+        kept_PC = np.where(low_PC, 0.0, policy_PC)
+        total_P1 = kept_PC.sum(axis=1, keepdims=True)
+        policy_PC = np.where(low_PC, floor, kept_PC * left_P1 / np.where(total_P1, total_P1, 1.0))
+    return policy_PC
 
 
 def has_signal(value_PC: np.ndarray) -> np.ndarray:

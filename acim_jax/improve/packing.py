@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from acim_jax.markup.prefix_rows import PrefixRows
 from acim_jax.records import Author, Episode, Example
@@ -25,10 +25,9 @@ class TokenBatch(NamedTuple):
 
 
 class DecisionBatch(NamedTuple):
-    """`markup.prefix_rows.PrefixRows` and s*(c|x), which is 0 in rows of padding."""
+    """Prompts with their decision prefixes, and s*(c|x), which is 0 in rows of padding."""
 
-    token_ids: Int[Array, "P C K T"]
-    is_prefix: Bool[Array, "P C K T"]
+    rows: PrefixRows
     strategy: Float[Array, "P C"]
 
 
@@ -115,7 +114,7 @@ def microbatches(
 
 def decision_batch(rows: PrefixRows, strategies: Sequence[np.ndarray]) -> DecisionBatch:
     """strategies: s* of the problems in `rows`; the padding behind them gets 0."""
-    strategy = np.zeros(rows.token_ids.shape[:2], np.float32)
+    strategy = np.zeros(rows.of_decision.shape[:2], np.float32)
     for p, one in enumerate(strategies):
         strategy[p] = one
-    return DecisionBatch(*cast(Any, (*rows, strategy)))
+    return DecisionBatch(rows, cast(Any, strategy))

@@ -127,7 +127,7 @@ def _decision(
     temperature: Scalar,
 ) -> tuple[Scalar, Scalar]:
     """λ × the decision cross-entropy, for π at the training temperature."""
-    decision_PC = score(batch.token_ids, batch.is_prefix, temperature=temperature)
+    decision_PC = score(batch.rows, temperature=temperature)
     loss = objectives.decision_cross_entropy(decision_PC, batch.strategy, num_problems=num_problems)
     return coefficient * loss, loss
 

@@ -21,6 +21,9 @@ class Markup:
     tools: with `chat`, the chat template is told of the function `python(code)`.
     text_prefixes, code_prefixes: natural-language beginnings of a response that lead to a decision
         (arXiv:2502.00691, guided exploration). No prefix may begin another one.
+    text_hint, code_hint: what is written behind a question to elicit a decision, where the model's
+        own openings are looked for and demonstrations are made (never in training). `{open}` and
+        `{close}` stand for the code fence.
     code_open, code_close: the fence around a program, which has the form `body`.
     output_open, output_close: the fence that we write around an interpreter output. Special tokens
         in it are recognised, so it may end the model's turn and open another.
@@ -39,6 +42,10 @@ class Markup:
     tools: bool = False
     text_prefixes: tuple[str, ...] = ("Let me think step by step.\n",)
     code_prefixes: tuple[str, ...] = ("Let me write Python code.\n```python\n",)
+    text_hint: str = "Solve it in words, step by step. Do not write a program."
+    code_hint: str = (
+        "Solve it by a program that prints the answer, written between {open} and {close}."
+    )
     code_open: str = "```python\n"
     code_close: str = "\n```"
     body: Body = "plain"
@@ -97,6 +104,16 @@ class Markup:
     def prefixes(self, decision: str) -> tuple[str, ...]:
         """The prefixes that lead to `decision` (`text` or `code`)."""
         return self.code_prefixes if decision == "code" else self.text_prefixes
+
+    def hint(self, decision: str) -> str:
+        """What elicits `decision` behind a question."""
+        if decision == "text":
+            return self.text_hint
+        fences = {"{open}": self.code_open.strip(), "{close}": self.code_close.strip()}
+        hint = self.code_hint
+        for name, fence in fences.items():
+            hint = hint.replace(name, fence)
+        return hint
 
     def prefix_of(self, response: str, decision: str | None = None) -> str:
         """The prefix (one of `decision`, if given) that a response begins with, else ""."""

@@ -4,6 +4,7 @@ Numpy only; both steps of EM take their batches from here.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -19,21 +20,31 @@ class Encoder(Protocol):
 
     def encode(self, text: str) -> np.ndarray: ...
     def prompt_ids(self, question: str, markup: Markup) -> np.ndarray: ...
+    def line_ends(self) -> np.ndarray: ...
+
+
+#: The columns of all prefixes together are a multiple of this, as those of prompts are.
+MULTIPLE = 16
 
 
 class PrefixRows(NamedTuple):
-    """Every (problem, decision, prefix): K is the largest number of prefixes of a decision.
+    """Every problem's prompt once, with all decision prefixes behind it (`model/scoring.py`).
 
-    is_prefix marks the prefix tokens. Rows of padding have none.
+    W: columns of prompts, left-aligned. S: columns of the N prefixes of all decisions, one after
+    another. prefix_of: the prefix that a column belongs to, −1 for padding. of_decision: which
+    prefixes lead to which decision; nowhere true in rows of padding.
     """
 
-    token_ids: np.ndarray  # [P, C, K, T] int32
-    is_prefix: np.ndarray  # [P, C, K, T] bool
+    prompts: np.ndarray  # [P, W] int32
+    lengths: np.ndarray  # [P] int32
+    prefixes: np.ndarray  # [P, S] int32
+    prefix_of: np.ndarray  # [P, S] int32
+    of_decision: np.ndarray  # [P, C, N] bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PrefixEncoder:
-    """Makes `PrefixRows` of `width` columns. P is rounded up to a multiple of `shards`."""
+    """Makes `PrefixRows` with prompts of `width` columns. P is a multiple of `shards`."""
 
     tokenizer: Encoder
     markup: Markup
@@ -44,10 +55,20 @@ class PrefixEncoder:
         """The ids of each decision's prefixes, in the order of DECISIONS."""
         return [[self.tokenizer.encode(p) for p in self.markup.prefixes(d)] for d in DECISIONS]
 
+    @functools.cached_property
+    def fence_ids(self) -> np.ndarray:
+        """The tokens of an opening code fence, [n] int32."""
+        return self.tokenizer.encode(self.markup.code_open)
+
+    @functools.cached_property
+    def ends_line(self) -> np.ndarray:
+        """bool [vocabulary]: tokens that end a line."""
+        return self.tokenizer.line_ends()
+
     def rows(self, problems: Sequence[Problem], num_problems: int) -> PrefixRows:
         """Rows of `problems`, padded to `num_problems`.
 
-        Raises ValueError for a prompt that does not fit into the width with its prefix.
+        Raises ValueError for a prompt that does not fit into the width.
         """
         prompts = [self.tokenizer.prompt_ids(p.question, self.markup) for p in problems]
         padded = -(-num_problems // self.shards) * self.shards
@@ -62,29 +83,40 @@ def pack(
     num_problems: int,
 ) -> PrefixRows:
     """prompts: the ids of each problem. prefixes: for each decision, the ids of its prefixes."""
-    most = max(len(of_decision) for of_decision in prefixes)
-    shape = (num_problems, len(prefixes), most, width)
-    token_ids, is_prefix = np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
+    every = [prefix for of_decision in prefixes for prefix in of_decision]
+    S = _rounded(sum(map(len, every)))
+    rows = PrefixRows(
+        prompts=np.zeros((num_problems, width), np.int32),
+        lengths=np.zeros((num_problems,), np.int32),
+        prefixes=np.zeros((num_problems, S), np.int32),
+        prefix_of=np.full((num_problems, S), -1, np.int32),
+        of_decision=np.zeros((num_problems, len(prefixes), len(every)), np.bool_),
+    )
+    at = 0
+    for n, prefix in enumerate(every):
+        rows.prefixes[:, at : at + len(prefix)] = prefix
+        rows.prefix_of[:, at : at + len(prefix)] = n
+        at += len(prefix)
+    owner = np.repeat(np.arange(len(prefixes)), [len(of_decision) for of_decision in prefixes])
+    rows.of_decision[: len(prompts)] = owner == np.arange(len(prefixes))[:, None]
     for p, prompt in enumerate(prompts):
-        for c, of_decision in enumerate(prefixes):
-            for k, prefix in enumerate(of_decision):
-                end = len(prompt) + len(prefix)
-                if end > width:
-                    raise ValueError(
-                        f"A prompt of {len(prompt)} tokens and its decision prefix of "
-                        f"{len(prefix)} do not fit into {width} columns."
-                    )
-                token_ids[p, c, k, :end] = np.concatenate([prompt, prefix])
-                is_prefix[p, c, k, len(prompt) : end] = True
-    return PrefixRows(token_ids, is_prefix)
+        if len(prompt) > width:
+            raise ValueError(f"A prompt of {len(prompt)} tokens does not fit into {width} columns.")
+        rows.prompts[p, : len(prompt)] = prompt
+        rows.lengths[p] = len(prompt)
+    return rows
 
 
-def width(
-    tokenizer: Encoder, markup: Markup, problems: Sequence[Problem], *, multiple: int = 16
-) -> int:
-    """Columns that hold every prompt with every decision prefix, rounded up to `multiple`."""
-    prefixes = [p for d in DECISIONS for p in markup.prefixes(d)]
-    longest_prefix = max(len(tokenizer.encode(prefix)) for prefix in prefixes)
+def width(tokenizer: Encoder, markup: Markup, problems: Sequence[Problem]) -> int:
+    """Columns that hold every prompt, a multiple of `MULTIPLE`."""
     prompts = (tokenizer.prompt_ids(p.question, markup) for p in problems)
-    longest = max((len(ids) for ids in prompts), default=1) + longest_prefix
-    return -(-longest // multiple) * multiple
+    return _rounded(max((len(ids) for ids in prompts), default=1))
+
+
+def longest_prefix(tokenizer: Encoder, markup: Markup) -> int:
+    """Tokens of the longest decision prefix."""
+    return max(len(tokenizer.encode(p)) for d in DECISIONS for p in markup.prefixes(d))
+
+
+def _rounded(columns: int) -> int:
+    return -(-columns // MULTIPLE) * MULTIPLE

@@ -8,6 +8,7 @@ model trained on another wording, set `user` or `system`. Prefixes, `max_turns` 
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Mapping
 
 import pydantic
@@ -28,24 +29,28 @@ _RETOOL = (
 )
 _HERMES = f"Reason step by step; call the function python where it helps. In the end, {_BOXED}"
 
+#: How instruction models begin by themselves. Measured with `acim prefixes` on GSM8K under
+#: `qwen2.5-math-tir`: together 0.97 of Qwen2.5-Coder-0.5B-Instruct's probability (docs/method.md).
+_natural = functools.partial(Markup, text_prefixes=("To", "Let's"), code_prefixes=("```python\n",))
+
 #: What `name` may be. A program between `<code>` tags may have a Markdown fence of its own.
 TEMPLATES: Mapping[str, Markup] = {
     "plain": Markup(),
-    "chat": Markup(template="chat"),
-    "qwen2.5-math-cot": Markup(template="chat", system=_STEPS),
-    "qwen2.5-math-tir": Markup(
+    "chat": _natural(template="chat", user=f"{{problem}}\n{_STEPS}", max_turns=4),
+    "qwen2.5-math-cot": _natural(template="chat", system=_STEPS),
+    "qwen2.5-math-tir": _natural(
         template="chat", system=_PROGRAMS, max_turns=4, max_output_chars=400
     ),
-    "deepseek-math-cot": Markup(template=f"User: {{problem}}\n{_STEPS}\n\nAssistant:"),
-    "deepseek-math-tool": Markup(
+    "deepseek-math-cot": _natural(template=f"User: {{problem}}\n{_STEPS}\n\nAssistant:"),
+    "deepseek-math-tool": _natural(
         template=f"User: {{problem}}\n{_PROGRAMS}\n\nAssistant:", max_turns=2, max_output_chars=100
     ),
-    "tora": Markup(template="<|user|>\n{problem}\n<|assistant|>\n", max_turns=3),
-    "autocode": Markup(template="chat", user=f"{{problem}}\n{_STEPS}", max_turns=2),
-    "retool": Markup(
+    "tora": _natural(template="<|user|>\n{problem}\n<|assistant|>\n", max_turns=3),
+    "autocode": _natural(template="chat", user=f"{{problem}}\n{_STEPS}", max_turns=2),
+    "retool": _natural(
         template="chat",
         user=_RETOOL,
-        code_prefixes=("Let me write Python code.\n<code>\n",),
+        code_prefixes=("<code>\n",),
         code_open="<code>\n",
         code_close="\n</code>",
         body="markdown",
@@ -53,11 +58,11 @@ TEMPLATES: Mapping[str, Markup] = {
         output_close="\n</interpreter>\n",
         max_turns=8,
     ),
-    "hermes": Markup(
+    "hermes": _natural(
         template="chat",
         system=_HERMES,
         tools=True,
-        code_prefixes=("Let me write Python code.\n<tool_call>\n",),
+        code_prefixes=("<tool_call>\n",),
         code_open="<tool_call>\n",
         code_close="\n</tool_call>",
         body="json",

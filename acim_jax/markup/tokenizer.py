@@ -127,6 +127,10 @@ class Tokenizer:
             [text.startswith(ends) or any(m in text for m in whole) for text in self._texts], bool
         )
 
+    def line_ends(self) -> np.ndarray:
+        """bool [vocab_size]: tokens whose text ends with a newline."""
+        return np.array([text.endswith("\n") for text in self._texts], bool)
+
     def closed_program(self, token_ids: np.ndarray, markup: Markup) -> str | None:
         """The program whose closing fence the last token of a response completes, else None.
 

@@ -4,13 +4,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from acim_jax.model import cache as caches
 from acim_jax.model import lora, moe, rope
 from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes
 from acim_kernels.attention import api as kernels
+from acim_kernels.attention import reference
 from acim_kernels.attention.sharding import Sharding
 
 #: How many positions a query sees: None for all; an array where the layers of a scan differ.
@@ -104,7 +105,11 @@ class MoE(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions over a cache or over its own keys."""
+    """Grouped-query attention with rotary positions over a cache or over its own keys.
+
+    visible: the columns (last axis) that each column sees, `window` included, where they are not
+    those before it; without a cache only.
+    """
 
     config: ModelConfig
     layout: axes.Layout | None = None
@@ -118,15 +123,19 @@ class Attention(nn.Module):
         cache: caches.Cache | None,
         layer: int | Int[Array, ""] = 0,
         window: Window = None,
+        visible: Bool[Array, "B T T"] | None = None,
     ) -> tuple[Float[Array, "B T D"], caches.Cache | None]:
         c = self.config
         q, k = self._heads("q", x_BTD, angles), self._heads("k", x_BTD, angles)
         v = self._heads("v", x_BTD, None)
         if cache is None:
             keys, values = k.swapaxes(1, 2), v.swapaxes(1, 2)
-            out = kernels.attention(
-                q, keys, values, window=window, sharding=_attention_sharding(self.layout)
-            )
+            if visible is None:
+                out = kernels.attention(
+                    q, keys, values, window=window, sharding=_attention_sharding(self.layout)
+                )
+            else:
+                out = reference.attention(q, keys, values, visible_BTT=visible)
         else:
             out, cache = caches.attend(
                 cache,
@@ -180,11 +189,12 @@ class Block(nn.Module):
         cache: caches.Cache | None,
         layer: int | Int[Array, ""] = 0,
         window: Window = None,
+        visible: Bool[Array, "B T T"] | None = None,
     ) -> tuple[Float[Array, "B T D"], caches.Cache | None]:
         c = self.config
         norm = RMSNorm(c.norm_eps, c.dtype, c.param_dtype, name="attention_norm")
         attended, cache = Attention(c, self.layout, name="attention")(
-            norm(x_BTD), angles, positions_BT, cache, layer, window
+            norm(x_BTD), angles, positions_BT, cache, layer, window, visible
         )
         x_BTD = axes.constrain(x_BTD + attended, axes.HIDDEN, self.layout)
         norm = RMSNorm(c.norm_eps, c.dtype, c.param_dtype, name="mlp_norm")

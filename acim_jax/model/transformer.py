@@ -13,7 +13,7 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from acim_jax.model import layers, rope
 from acim_jax.model.cache import Cache
@@ -93,21 +93,25 @@ def forward(
     positions: Int[Array, "B T"],
     cache: Cache | None = None,
     layout: axes.Layout | None = None,
+    *,
+    visible: Bool[Array, "B T T"] | None = None,
 ) -> tuple[Float[Array, "B T D"], Cache | None]:
     """Final hidden states (after the last norm) of `token_ids` standing at `positions`.
 
     Without a cache the tokens see one another; with one they are written into it first and see
-    all of their row up to their own position. The cache is returned updated.
+    all of their row up to their own position. The cache is returned updated. visible: the columns
+    that each column sees, where a row is no plain text (`model/scoring.py`); without a cache.
     """
     # Gathered over `embed` before the look-up: rows come out in the activations' sharding.
     table_VD = params["embed"]["embedding"].astype(config.dtype)
     x_BTD = axes.constrain(table_VD, ("vocab", "activation_embed"), layout)[token_ids]
     x_BTD = axes.constrain(x_BTD, axes.HIDDEN, layout)
     angles = _angles(config, positions)
+    apply = _apply_block(config, layout, visible)
     if config.unroll:
-        x_BTD, cache = _unrolled(params, config, x_BTD, angles, positions, cache, layout)
+        x_BTD, cache = _unrolled(params, config, x_BTD, angles, positions, cache, apply)
     else:
-        x_BTD, cache = _scanned(params, config, x_BTD, angles, positions, cache, layout)
+        x_BTD, cache = _scanned(params, config, x_BTD, angles, positions, cache, apply)
     norm = layers.RMSNorm(config.norm_eps, config.dtype, config.param_dtype)
     return cast(Array, norm.apply({"params": params["final_norm"]}, x_BTD)), cache
 
@@ -124,29 +128,28 @@ def _window(config: ModelConfig, layer: int | Array) -> layers.Window:
     return jnp.where(layer < config.full_attention_layers, everything, config.sliding_window)
 
 
-def _apply_block(config: ModelConfig, layout: axes.Layout | None):
+def _apply_block(config: ModelConfig, layout: axes.Layout | None, visible: Array | None):
     block = layers.Block(config, layout)
 
     def apply(block_params, x_BTD, angles, positions, cache, layer):
-        window = _window(config, layer)
+        window, seen = _window(config, layer), visible
+        if seen is not None and window is not None:
+            seen &= positions[:, None, :] > positions[:, :, None] - window
         result = block.apply(
-            {"params": block_params}, x_BTD, angles, positions, cache, layer, window
+            {"params": block_params}, x_BTD, angles, positions, cache, layer, window, seen
         )
         return cast(tuple[Array, Cache | None], result)
 
     return jax.checkpoint(apply) if config.remat else apply
 
 
-def _unrolled(params, config, x_BTD, angles, positions, cache, layout):
-    apply = _apply_block(config, layout)
+def _unrolled(params, config, x_BTD, angles, positions, cache, apply):
     for layer, block_params in enumerate(unstack(params, config)["blocks"]):
         x_BTD, cache = apply(block_params, x_BTD, angles, positions, cache, layer)
     return x_BTD, cache
 
 
-def _scanned(params, config, x_BTD, angles, positions, cache, layout):
-    apply = _apply_block(config, layout)
-
+def _scanned(params, config, x_BTD, angles, positions, cache, apply):
     def step(carry, scanned):
         x_BTD, cache = carry
         block_params, layer = scanned

@@ -107,7 +107,7 @@ def training(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
     scored = workloads.decision_batch(chosen.scored, at)
     score = partial(decisions.decision_logprobs.lower, config=model, layout=at.train, **chunk)
     params = at.params(jax.eval_shape(lora.model_params, state.params, frozen))
-    found["scoring"] = partial(score, params, scored.token_ids, scored.is_prefix, number)
+    found["scoring"] = partial(score, params, scored.rows, number)
     if frozen is not None:
         found["merge"] = partial(jax.jit(partial(_merge, at)).lower, state.params, frozen)
     return found

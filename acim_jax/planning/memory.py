@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from acim_jax.model import transformer
 from acim_jax.model.config import PROJECTIONS, ModelConfig
 from acim_jax.planning import workload as workloads
-from acim_jax.planning.workload import Place, Workload
+from acim_jax.planning.workload import Place, PrefixTable, Workload
 from acim_jax.sharding import axes
 from acim_kernels.attention import gpu, tpu
 
@@ -146,8 +146,11 @@ def _calls(workload: Workload, at: Place, scores: bool) -> tuple[list[_Call], _C
         on_device = -(-rows // _shards(at.train, "batch"))
         return _Call(workload.model, at.train, scores, on_device, columns, chunk or columns)
 
-    def decisions(table: tuple[int, int, int, int]) -> _Call:
-        return call(math.prod(table[:3]), table[3], improve.logprob_chunk)
+    def decisions(table: PrefixTable) -> _Call:
+        chunk = min(improve.logprob_chunk or table.columns, table.columns)
+        # What a column sees is a tree, for which no flash kernel exists.
+        found = call(table.problems, table.width + table.columns, chunk)
+        return found._replace(scores=True)
 
     gradients = [call(improve.microbatch_rows, improve.buckets[-1], improve.logprob_chunk)]
     if training.decisions is not None:

@@ -1,7 +1,7 @@
 """The shapes of a run, which decide what its devices hold, and where they are to be held."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from acim_jax.improve import state as train_state
 from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.improve.packing import DecisionBatch, TokenBatch
 from acim_jax.improve.state import TrainState
+from acim_jax.markup.prefix_rows import PrefixRows
 from acim_jax.model import cache, lora, transformer
 from acim_jax.model.config import LoraConfig, ModelConfig
 from acim_jax.records import DECISIONS
@@ -22,18 +23,27 @@ from acim_jax.sampling.state import SamplerState
 from acim_jax.sharding import axes, place
 
 
+class PrefixTable(NamedTuple):
+    """The shape of `markup.prefix_rows.PrefixRows`: P problems, prompts of W columns, N prefixes on
+    S columns."""
+
+    problems: int
+    width: int
+    columns: int
+    prefixes: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Training:
     """What the learner's functions are compiled for.
 
-    scored: [P, C, K, T] of the prompts with their decision prefixes (`improve.packing`) for which
-    π̂(c|x) is computed at once. decisions: of an optimiser step's decision batch, None where the
-    loss has no such term. warmup: None where there is none.
+    scored: the problems for which π̂(c|x) is computed at once. decisions: those of an optimiser
+    step's decision batch, None where the loss has no such term. warmup: None where there is none.
     """
 
     improve: ImproveConfig
-    scored: tuple[int, int, int, int]
-    decisions: tuple[int, int, int, int] | None = None
+    scored: PrefixTable
+    decisions: PrefixTable | None = None
     warmup: WarmupConfig | None = None
     lora: LoraConfig | None = None
 
@@ -52,17 +62,17 @@ class Workload:
 
 
 def of_run(
-    config: RunConfig, model: ModelConfig, *, prefixes: int, prefix_width: int, shards: int
+    config: RunConfig, model: ModelConfig, *, prefixes: int, columns: int, width: int, shards: int
 ) -> Workload:
     """The shapes of a run's compiled functions.
 
-    prefixes: the most that a decision has. prefix_width: columns of prompts with their prefixes.
-    shards: parts of the batch axes.
+    prefixes: of all decisions, on `columns` columns. width: columns of prompts. shards: parts of
+    the batch axes.
     """
     explore, improve = config.explore, config.improve
 
-    def table(problems: int) -> tuple[int, int, int, int]:
-        return (-(-problems // shards) * shards, len(DECISIONS), prefixes, prefix_width)
+    def table(problems: int) -> PrefixTable:
+        return PrefixTable(-(-problems // shards) * shards, width, columns, prefixes)
 
     decides = explore.guided_rollouts > 0 and improve.decision_weight > 0
     training = Training(
@@ -142,9 +152,17 @@ def token_batch(rows: int, width: int, at: Place) -> TokenBatch:
     return at.put(TokenBatch(ids, numbers, numbers, by_row), ("batch",))
 
 
-def decision_batch(table: tuple[int, int, int, int], at: Place) -> DecisionBatch:
-    ids, flags = shape(table, jnp.int32), shape(table, jnp.bool_)
-    return at.put(DecisionBatch(ids, flags, shape(table[:2], jnp.float32)), ("batch",))
+def decision_batch(table: PrefixTable, at: Place) -> DecisionBatch:
+    P, W, S, N = table
+    rows = PrefixRows(
+        shape((P, W), jnp.int32),
+        shape((P,), jnp.int32),
+        shape((P, S), jnp.int32),
+        shape((P, S), jnp.int32),
+        shape((P, len(DECISIONS), N), jnp.bool_),
+    )
+    shapes = DecisionBatch(rows, shape((P, len(DECISIONS)), jnp.float32))
+    return at.put(shapes, ("batch",))
 
 
 def sampler(workload: Workload, at: Place) -> SamplerState:

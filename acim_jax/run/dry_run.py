@@ -9,6 +9,7 @@ import rich.table
 from acim_jax.checkpoint import hf_config, model_folder
 from acim_jax.config.run import RunConfig
 from acim_jax.markup import prefix_rows, templates
+from acim_jax.markup.prefix_rows import PrefixEncoder
 from acim_jax.model import lora, transformer
 from acim_jax.planning import device_memory, memory
 from acim_jax.planning import workload as workloads
@@ -24,16 +25,17 @@ from acim_jax.sharding import mesh
 def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
     """The shapes of a run, from its config and a folder with the model's config.json alone.
 
-    The problems are not read: prompts with their prefix are taken to fill the widest prefill
-    bucket. Raises as `hf_config.read_config` does.
+    The problems are not read: prompts are taken to fill the widest prefill bucket, and prefixes to
+    be short. Raises as `hf_config.read_config` does.
     """
     model = model_folder.overridden(hf_config.read_config(folder), config.model)
     markup = templates.from_fields(config.model.markup, "model.markup")
     return workloads.of_run(
         config,
         model,
-        prefixes=max(len(markup.prefixes(decision)) for decision in DECISIONS),
-        prefix_width=config.sampling.prefill_buckets[-1],
+        prefixes=(prefixes := sum(len(markup.prefixes(decision)) for decision in DECISIONS)),
+        columns=prefix_rows.MULTIPLE * prefixes,
+        width=config.sampling.prefill_buckets[-1],
         shards=shards,
     )
 
@@ -42,11 +44,14 @@ def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
     """Bytes per device of both phases, on the mesh of this process's devices."""
     config, model = prepared.config, prepared.model
     train, sample = mesh.layouts(config.mesh)
+    width = prefix_rows.width(model.tokenizer, model.markup, prepared.problems)
+    empty = PrefixEncoder(model.tokenizer, model.markup, width).rows([], 1)
     shapes = workloads.of_run(
         config,
         model.config,
-        prefixes=max(len(model.markup.prefixes(decision)) for decision in DECISIONS),
-        prefix_width=prefix_rows.width(model.tokenizer, model.markup, prepared.problems),
+        prefixes=empty.of_decision.shape[2],
+        columns=empty.prefixes.shape[1],
+        width=width,
         shards=1 if train is None else train.shards("batch"),
     )
     at = Place(train, sample)

@@ -11,9 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from acim_jax import em
 from acim_jax.em import Resources
+from acim_jax.explore import decisions
 from acim_jax.improve import packing, step, training_set
 from acim_jax.improve.state import TrainState
+from acim_jax.records import Author, Episode, Problem, Segment, Stop
 from acim_jax.rollout import processes
 from acim_jax.sharding import place
 
@@ -27,8 +30,19 @@ def compile_all(state: TrainState, resources: Resources) -> None:
     params = resources.learner.sampling_params(state.params, sampler.layout)
     count = processes.compile_all(params, sampler)
     if resources.config.method != "sft":
-        count += _compile_training(state, resources)
+        count += _compile_training(state, resources) + _compile_estimates(state, resources)
     log.info("%d functions compiled ahead in %.1f s", count, time.perf_counter() - started)
+
+
+def _compile_estimates(state: TrainState, resources: Resources) -> int:
+    """π̂(c|x) of the problems of an iteration."""
+    config = resources.config
+    problems = [Problem("", "", "")] * config.explore.problems
+    prompt = Segment(Author.PROMPT, np.zeros((1,), np.int32))
+    written = Episode("", "text", 0, (prompt,), (), Stop.EOS, em.training_distribution(config))
+    em.training_policy(state, problems, [written], resources)
+    sizes = {*decisions.batch_sizes(len(problems))}
+    return len(sizes) + (config.explore.policy == "hazard")
 
 
 def _compile_training(state: TrainState, resources: Resources) -> int:

@@ -59,7 +59,9 @@ def prepare(config: RunConfig) -> Prepared:
 
 def _check_lengths(prepared: Prepared) -> None:
     config, model = prepared.config, prepared.model
-    width = prefix_rows.width(model.tokenizer, model.markup, prepared.train, multiple=1)
+    prompts = (model.tokenizer.prompt_ids(p.question, model.markup) for p in prepared.train)
+    width = max(map(len, prompts), default=0)
+    width += prefix_rows.longest_prefix(model.tokenizer, model.markup)
     if width >= config.sampling.max_length:
         raise ValueError(
             f"sampling.max_length is {config.sampling.max_length}, but the longest training prompt "

@@ -20,6 +20,7 @@ from acim_jax.run import (
     evaluations,
     iteration_files,
     iteration_metrics,
+    mass_check,
     precompile,
     resources,
     warm_up,
@@ -52,6 +53,7 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
                 lora_base.settle(folder.path, prepared.model.name, frozen.params)
         if step is None:
             state, history, step = _begin(this), History(), 0
+            mass_check.check(state, prepared.train, opened)
             precompile.compile_all(state, opened)
             metrics = _starting_point(state, this)
             compile_metrics = iteration_metrics.of_compilation(compiled.take())

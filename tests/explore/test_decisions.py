@@ -7,7 +7,9 @@ import pytest
 from acim_jax.explore import decisions
 from acim_jax.markup.prefix_rows import PrefixEncoder
 from acim_jax.model import scoring
+from acim_jax.records import Problem, Stop
 from tests.support import tiny_models
+from tests.support.episodes import make_episode
 from tests.support.tiny_models import CHATTY, CONFIG
 
 
@@ -40,3 +42,24 @@ def test_policy_and_mass(temperature: float, shards: int, monkeypatch: pytest.Mo
         np.testing.assert_allclose(found.mass[i], probability.sum(), rtol=1e-4)
     np.testing.assert_allclose(found.policy.sum(axis=1), 1.0, rtol=1e-12)
     assert 0 < found.mass.max() < 1e-3, "a random model hardly ever begins in either way"
+
+
+@pytest.mark.parametrize(
+    ("problems", "sizes"), [(0, []), (1, [1]), (5, [8]), (32, [32]), (75, [32, 32, 16])]
+)
+def test_batches_are_powers_of_two(problems: int, sizes: list[int]):
+    assert [*decisions.batch_sizes(problems)] == sizes
+
+
+def test_frequency_counts_what_native_rollouts_did():
+    """Laplace's rule: (executed + 1) / (rollouts + 2); guided and failed rollouts do not count."""
+    problems = [Problem(name, "q", "a") for name in ("a", "b", "c")]
+    episodes = [
+        *[make_episode("a", "native", 0.0, executed=i < 1) for i in range(6)],
+        make_episode("a", "code", 1.0, executed=True),
+        make_episode("a", "native", 0.0, executed=True, stop=Stop.INFRA),
+        *[make_episode("b", "native", 0.0, executed=True) for _ in range(8)],
+        make_episode("c", "text", 0.0),
+    ]
+    found = decisions.frequency_policy(problems, episodes)
+    np.testing.assert_allclose(found, [[6 / 8, 2 / 8], [1 / 10, 9 / 10], [0.5, 0.5]])

@@ -101,3 +101,23 @@ def test_extremes_stay_finite():
 def test_what_is_no_value_is_refused(value):
     with pytest.raises(ValueError, match="a decision without rollouts has no Q"):
         reference((0.5, 0.5), value, "regularised")
+
+
+def test_a_floor_raises_the_rare_and_keeps_the_odds_of_the_others():
+    policy = np.array([[0.98, 0.02], [1.0, 0.0], [0.4, 0.6]])
+    found = strategy.floored(policy, 0.05)
+    np.testing.assert_allclose(found, [[0.95, 0.05], [0.95, 0.05], [0.4, 0.6]])
+    several = strategy.floored(np.array([[0.9, 0.06, 0.02, 0.02]]), 0.05)
+    np.testing.assert_allclose(several, [[0.9 * 0.9 / 0.96, 0.06 * 0.9 / 0.96, 0.05, 0.05]])
+    cascade = strategy.floored(np.array([[0.8, 0.1, 0.1, 0.0]]), 0.24)
+    np.testing.assert_allclose(cascade, [[0.28, 0.24, 0.24, 0.24]])
+    np.testing.assert_array_equal(strategy.floored(policy, 0.0), policy)
+
+
+def test_a_floor_bounds_what_a_prior_can_outweigh():
+    """With π(code) = 1e-12, Q = (0.3, 1) and β = 0.1 text wins; with a floor of 0.01 code does."""
+    policy, value = np.array([1 - 1e-12, 1e-12]), (0.3, 1.0)
+    assert reference(policy, value, "regularised")[0, 1] < 1e-8
+    floored = strategy.floored(policy[None], 0.01)
+    expected = 0.01 * np.e**10 / (0.01 * np.e**10 + 0.99 * np.e**3)
+    np.testing.assert_allclose(reference(floored, value, "regularised")[0, 1], expected)

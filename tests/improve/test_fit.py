@@ -153,7 +153,7 @@ def test_learning_makes_the_better_likelier():
 
     def sums(params):
         logprobs = score(params, MODEL, jnp.asarray(batch.token_ids)) * batch.weights
-        ell = decide(params, MODEL, decision.token_ids, decision.is_prefix)
+        ell = decide(params, MODEL, decision.rows)
         return np.asarray(logprobs.sum(axis=1)), np.asarray(ell)
 
     train = fresh()

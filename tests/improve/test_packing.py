@@ -87,11 +87,12 @@ def test_decision_batch():
     strategies = [np.array([0.3, 0.7]), np.array([1.0, 0.0])]
     rows = prefix_rows.pack(prompts, prefixes, width=6, num_problems=3)
     batch = packing.decision_batch(rows, strategies)
-    assert batch.token_ids.shape == (3, 2, 2, 6)
-    assert batch.token_ids[0, 0].tolist() == [[2, 5, 3, 7, 8, 0], [2, 5, 3, 9, 0, 0]]
-    assert batch.token_ids[1, 1].tolist() == [[2, 3, 10, 0, 0, 0], [0] * 6]
-    assert np.argwhere(batch.is_prefix[0]).tolist() == [[0, 0, 3], [0, 0, 4], [0, 1, 3], [1, 0, 3]]
-    assert not batch.is_prefix[1, 1, 1].any() and not batch.is_prefix[2].any()
+    assert rows.prompts.tolist() == [[2, 5, 3, 0, 0, 0], [2, 3, 0, 0, 0, 0], [0] * 6]
+    assert rows.lengths.tolist() == [3, 2, 0]
+    assert rows.prefixes.tolist() == [[7, 8, 9, 10] + [0] * 12] * 3
+    assert rows.prefix_of.tolist() == [[0, 0, 1, 2] + [-1] * 12] * 3
+    assert rows.of_decision[:2].tolist() == [[[True, True, False], [False, False, True]]] * 2
+    assert not rows.of_decision[2].any()
     np.testing.assert_allclose(batch.strategy, [[0.3, 0.7], [1, 0], [0, 0]], rtol=1e-6)
-    with pytest.raises(ValueError, match=r"prompt of 3 tokens .* prefix of 2 do not fit into 4"):
-        prefix_rows.pack(prompts, prefixes, width=4, num_problems=3)
+    with pytest.raises(ValueError, match=r"prompt of 3 tokens does not fit into 2 columns"):
+        prefix_rows.pack(prompts, prefixes, width=2, num_problems=3)

@@ -31,7 +31,7 @@ def tok(tmp_path_factory: pytest.TempPathFactory):
     ("name", "prompt"),
     [
         ("plain", "Problem: 1+1?\nSolution: "),
-        ("chat", f"<|im_start|>user\n1+1?<|im_end|>\n{ASSISTANT}"),
+        ("chat", f"<|im_start|>user\n1+1?\n{STEPS}<|im_end|>\n{ASSISTANT}"),
         (
             "qwen2.5-math-cot",
             f"<|im_start|>system\n{STEPS}<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n{ASSISTANT}",

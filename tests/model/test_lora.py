@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from acim_jax.markup import prefix_rows
 from acim_jax.model import lora, scoring, transformer
 from acim_jax.model.config import Experts, LoraConfig
 from acim_jax.sharding import axes, mesh, place
@@ -170,14 +171,14 @@ def test_logprobs_are_those_of_the_merged_weights(adapters, token_ids, change: d
 
 def test_decisions_are_scored_with_the_adapters(base, adapters):
     draw = np.random.default_rng(2)
-    token_ids = draw.integers(1, 600, (2, 2, 1, 9)).astype(np.int32)
-    is_prefix = np.zeros((2, 2, 1, 9), np.bool_)
-    is_prefix[0, :, :, 5:7] = is_prefix[1, :, :, 4:9] = True
+    prompts = [draw.integers(1, 600, (n,)) for n in (5, 4)]
+    prefixes = [[draw.integers(1, 600, (2,))], [draw.integers(1, 600, (5,))]]
+    rows = prefix_rows.pack(prompts, prefixes, width=9, num_problems=2)
     decide = jax.jit(scoring.decision_logprobs, static_argnums=1)
-    found = decide(lora.model_params(adapters, frozen_of(base)), CONFIG, token_ids, is_prefix)
-    expected = decide(as_float32(by_numpy(base, adapters)), CONFIG, token_ids, is_prefix)
+    found = decide(lora.model_params(adapters, frozen_of(base)), CONFIG, rows)
+    expected = decide(as_float32(by_numpy(base, adapters)), CONFIG, rows)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    assert np.abs(found - decide(base, CONFIG, token_ids, is_prefix)).max() > 0.1
+    assert np.abs(found - decide(base, CONFIG, rows)).max() > 0.1
 
 
 def test_gradients_follow_from_those_of_the_merged_weights(base, adapters, token_ids):

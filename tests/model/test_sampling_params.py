@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from acim_jax.markup import prefix_rows
 from acim_jax.model import scoring, transformer
 from tests.support import tiny_models
 from tests.support.tiny_models import CONFIG
@@ -35,13 +36,12 @@ def test_decisions_scored_in_chunks_are_scored_alike() -> None:
     """Chunks of 1 to more than all columns, of which the last one is not full."""
     params = tiny_models.make_params(CONFIG)
     draw = np.random.default_rng(1)
-    token_ids = draw.integers(0, 600, (3, 2, 2, 11), np.int32)
-    is_prefix = np.zeros(token_ids.shape, np.bool_)
-    is_prefix[..., 6:9] = True
-    is_prefix[1, 0, 1] = False  # a decision with one prefix only
-    given = (jnp.asarray(token_ids), jnp.asarray(is_prefix))
-    whole = scoring.decision_logprobs(params, CONFIG, *given)
+    prompts = [draw.integers(0, 600, (n,)) for n in (6, 9, 11)]
+    prefixes = [[draw.integers(0, 600, (3,))] * 2, [draw.integers(0, 600, (4,))]]
+    rows = prefix_rows.pack(prompts, prefixes, width=11, num_problems=3)
+    score = jax.jit(scoring.decision_logprobs, static_argnames=("config", "chunk"))
+    whole = score(params, CONFIG, rows)
     assert np.ptp(np.asarray(whole)) > 1
     for chunk in (1, 4, 11, 64):
-        pieces = scoring.decision_logprobs(params, CONFIG, *given, chunk=chunk)
+        pieces = score(params, CONFIG, rows, chunk=chunk)
         np.testing.assert_allclose(pieces, whole, rtol=1e-5)

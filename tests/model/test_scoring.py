@@ -1,5 +1,7 @@
 """The one shift, chunked logits, temperature and ℓ_c against loops in numpy float64."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,13 +117,52 @@ def test_decision_logprobs(params, temperature: float):
     and do not disturb."""
     b = batch()
     of = jax.jit(scoring.decision_logprobs, static_argnames="config")
-    ours = np.asarray(of(params, CONFIG, b.token_ids, b.is_prefix, temperature=temperature))
+    ours = np.asarray(of(params, CONFIG, b.rows, temperature=temperature))
     for p, prompt in enumerate(PROMPTS):
         for c, prefixes in enumerate((TEXT, CODE)):
             each = [prefix_logprob(params, prompt, prefix, temperature) for prefix in prefixes]
             np.testing.assert_allclose(ours[p, c], np.logaddexp.reduce(each), rtol=1e-5)
     assert np.isfinite(ours).all()
     assert (ours[2:] < -1e29).all(), "padding counts as probability 0"
+    assert b.rows.prompts.shape == (4, 12) and b.rows.prefixes.shape == (4, 16)
     wider = batch(width=17, num_rows=2)
-    again = of(params, CONFIG, wider.token_ids, wider.is_prefix, temperature=temperature)
+    again = of(params, CONFIG, wider.rows, temperature=temperature)
     np.testing.assert_allclose(again, ours[:2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"sliding_window": 4}, {"unroll": True, "remat": True}])
+def test_branches_see_their_stem_up_to_where_they_leave_it(params, settings: dict):
+    """Branches that leave one stem at three places, scored as texts of their own."""
+    config = dataclasses.replace(CONFIG, **settings)
+    stem = ids(2, 70, 71, 72, 73, 74)
+    leaving = {1: ids(300, 301), 4: ids(310, 311, 312), 6: ids(320)}
+    branches, branch_of = np.zeros((2, 8), np.int32), np.full((2, 8), -1, np.int32)
+    starts, at = np.ones((2, 8), np.int32), 0
+    for branch, (start, tokens) in enumerate(leaving.items()):
+        where = slice(at, at + len(tokens))
+        branches[0, where], branch_of[0, where], starts[0, where] = tokens, branch, start
+        at += len(tokens)
+    stems = np.stack([np.pad(stem, (0, 3)), np.zeros((9,), np.int32)])
+    of = jax.jit(scoring.branch_logprobs, static_argnums=1)
+    found = np.asarray(of(params, config, stems, branches, branch_of, starts, temperature=0.7))
+    score = jax.jit(scoring.token_logprobs, static_argnums=1)
+    expected: list[float] = []
+    for start, tokens in leaving.items():
+        row = np.concatenate([stem[:start], tokens])[None]
+        expected += np.asarray(score(params, config, row, temperature=0.7))[0, start:].tolist()
+    np.testing.assert_allclose(found[0, :at], expected, rtol=0, atol=1e-5)
+    assert np.isfinite(found).all()
+
+
+def test_a_prompt_is_computed_once_for_all_its_prefixes():
+    """Counted in the compiled function: matrix products grow with the columns, not with a row for
+    every prefix."""
+    params = tiny_models.make_params()
+
+    def flops(prefixes: int) -> float:
+        texts = [[ids(300 + i, 301) for i in range(prefixes)], [ids(400, 401)]]
+        rows = prefix_rows.pack([np.arange(5, 101)], texts, width=96, num_problems=1)
+        compiled = jax.jit(scoring.decision_logprobs, static_argnums=1).lower(params, CONFIG, rows)
+        return compiled.compile().cost_analysis()["flops"]
+
+    assert flops(7) < 1.05 * flops(1)

@@ -12,7 +12,7 @@ from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.model import lora, transformer
 from acim_jax.model.config import Experts, LoraConfig, ModelConfig
 from acim_jax.planning import memory
-from acim_jax.planning.workload import Place, Training, Workload
+from acim_jax.planning.workload import Place, PrefixTable, Training, Workload
 from acim_jax.sampling import state as sampler_state
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import mesh, place
@@ -23,7 +23,9 @@ MODEL = dataclasses.replace(CONFIG, dtype="bfloat16", remat=True)
 SAMPLING = SamplingConfig(
     slots=8, spare=4, max_length=48, page_size=16, prefill_rows=4, prefill_buckets=(16,)
 )
-TRAINING = Training(ImproveConfig(microbatch_rows=4, buckets=(32,)), scored=(4, 2, 1, 16))
+TRAINING = Training(
+    ImproveConfig(microbatch_rows=4, buckets=(32,)), scored=PrefixTable(8, 16, 16, 2)
+)
 MESH = MeshConfig(data=1, fsdp=4, tensor=2)
 
 QWEN_7B = ModelConfig(
@@ -103,7 +105,7 @@ def test_seven_billion_parameters_on_sixteen_devices_by_hand() -> None:
     """Matrices are in sixteen parts, biases in four (tensor) and norms whole."""
     at = abstract_place(MeshConfig(1, 4, 4), 16)
     improve = ImproveConfig(microbatch_rows=4, buckets=(4096,), logprob_chunk=512)
-    planned = Workload(QWEN_7B, LONG, Training(improve, scored=(32, 2, 1, 512)))
+    planned = Workload(QWEN_7B, LONG, Training(improve, scored=PrefixTable(64, 512, 16, 2)))
     layers, D, F, H, N, K, V = 28, 3584, 18944, 128, 28, 4, 152064
     matrices = layers * (2 * D * N * H + 2 * D * K * H + 3 * D * F) + 2 * V * D
     biases, norms = layers * (N + 2 * K) * H, (2 * layers + 1) * D
@@ -128,7 +130,7 @@ def test_what_grows_with_what() -> None:
 
     def improving(model: ModelConfig = QWEN_7B, *, scores: bool = False, **settings):
         chosen = {"microbatch_rows": 4, "buckets": (1024,), "logprob_chunk": 128, **settings}
-        training = Training(ImproveConfig(**chosen), scored=(32, 2, 1, 512))
+        training = Training(ImproveConfig(**chosen), scored=PrefixTable(64, 512, 16, 2))
         return memory.improving(Workload(model, LONG, training), at, scores=scores)
 
     base = improving()
@@ -151,7 +153,7 @@ def test_a_warm_up_without_chunks_can_be_the_largest() -> None:
     at = abstract_place(MESH, 8)
     improve = ImproveConfig(microbatch_rows=4, buckets=(1024,), logprob_chunk=128)
     warmup = WarmupConfig(steps=1, rows=16, buckets=(512, 1024))
-    training = Training(improve, scored=(32, 2, 1, 512), warmup=warmup)
+    training = Training(improve, scored=PrefixTable(64, 512, 16, 2), warmup=warmup)
     found = memory.improving(Workload(QWEN_7B, LONG, training), at, scores=False)
     assert found.logits == 2 * 4 * (4 * 1024) * 152064 // 2
 

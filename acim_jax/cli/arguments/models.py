@@ -64,6 +64,34 @@ def ask(parser: argparse.ArgumentParser) -> None:
     shared.add_executor(parser, nargs=None)
 
 
+def prefixes(parser: argparse.ArgumentParser) -> None:
+    """Shows how a model begins its responses, what each decision prefix costs it token by token,
+    and proposes prefixes that it would use. Run it before training a model: prefixes that the model
+    never writes make the estimate of pi(code|x) a comparison of wordings, and `acim train` refuses
+    them.
+
+    examples:
+      acim prefixes --model models/qwen2.5-coder-0.5b --data gsm8k_train.jsonl.gz \\
+          --markup name=qwen2.5-math-tir
+      acim prefixes --model models/mine --data train.jsonl --write     # into models/mine/acim.yaml
+    """
+    shared.add_model(parser)
+    data = ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME"
+    shared.add_several(parser, "--data", "F", data, required=True)
+    for option, metavar, default, text in (
+        ("--limit", "N", 16, "the first N problems of each file"),
+        ("--samples", "N", 4, "responses begun per problem and prompt"),
+        ("--tokens", "T", 32, "tokens of each"),
+        ("--seed", "S", 0, "of sampling"),
+    ):
+        shared.add(parser, option, int, metavar, f"{text} (default {default})", default=default)
+    parser.add_argument(
+        "--write", action="store_true", help="write the proposal into the model folder's acim.yaml"
+    )
+    shared.add_json(parser)
+    shared.add_markup(parser)
+
+
 def score(parser: argparse.ArgumentParser) -> None:
     """Log-probabilities of the given tokens, as they stand, under the model.
 
