@@ -1,6 +1,7 @@
 """Spelling of answers: LaTeX markup removed, units and percent signs split from numbers."""
 
 import functools
+import itertools
 import re
 from fractions import Fraction
 from typing import NamedTuple
@@ -110,7 +111,7 @@ def key(text: str) -> str:
     if choice := re.fullmatch(r"\(([A-Za-z])\)", compact):
         return choice.group(1)
     # Words are compared without regard to case, symbols are not.
-    return compact.casefold() if is_words(text) else compact
+    return compact.casefold() if is_words(text) and not _is_product(text) else compact
 
 
 def choice(text: str) -> str | None:
@@ -122,6 +123,14 @@ def choice(text: str) -> str | None:
 def is_words(text: str) -> bool:
     """Whether a cleaned answer is plain words (three letters or more), not mathematics."""
     return len(text) >= 3 and re.fullmatch(r"[A-Za-z]{2,}(?:[ '-]+[A-Za-z]+)*", text) is not None
+
+
+def _is_product(text: str) -> bool:
+    """Whether up to four letters are factors or points rather than a word: abc, XYZ, mgh."""
+    letters = text.lower()
+    in_order = all(one < other for one, other in itertools.pairwise(letters))
+    is_uniform = text in (letters, text.upper())
+    return len(text) <= 4 and is_uniform and (in_order or not set(letters) & set("aeiouy"))
 
 
 def unassigned(text: str) -> str:
