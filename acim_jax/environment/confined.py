@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from acim_jax.environment import child, measurements
 from acim_jax.environment.config import ExecutorConfig
@@ -63,7 +63,7 @@ class ConfinedFunction:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ConfinedFunction":
         return self
 
     def __exit__(self, *_: object) -> None:

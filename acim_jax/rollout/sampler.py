@@ -13,8 +13,9 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import axes
 
-#: Bits of a token's flags and of a row's `halts`: it ends a response; the host must look at it.
-END, HALT = np.uint8(1), np.uint8(2)
+#: Bits of a token's flags and of a row's `halts`: it ends a response; the host must look at it,
+#: since it may close a program; or since it may open one.
+END, HALT, OPEN = np.uint8(1), np.uint8(2), np.uint8(4)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,8 +43,11 @@ class Sampler:
 
     @functools.cached_property
     def flags(self) -> jax.Array:
-        """uint8 [V]: the END and HALT bits of every token."""
-        halting = self.tokenizer.halting_ids(self.markup)
+        """uint8 [V]: the END, HALT and OPEN bits of every token."""
         flags = END * self.ends.astype(np.uint8)
-        flags[: len(halting)] |= HALT * halting.astype(np.uint8)
+        for bit, halting in (
+            (HALT, self.tokenizer.halting_ids(self.markup)),
+            (OPEN, self.tokenizer.opening_ids(self.markup)),
+        ):
+            flags[: len(halting)] |= bit * halting.astype(np.uint8)
         return jnp.asarray(flags)
