@@ -15,7 +15,7 @@ from typing import Any
 
 import filelock
 
-from acim_jax.files import atomic
+from acim_jax.files import atomic, places
 from acim_jax.run import manifest as manifests
 from acim_jax.run.manifest import Manifest
 
@@ -95,6 +95,7 @@ def check_usable(path: Path) -> None:
             f"{path} already holds a run: --resume {path} goes on with it; else choose another "
             "--out."
         )
+    places.check_folder(path, "--out")
     if not path.is_dir():
         return
     setup = {"config.yaml", LOCK, OWNER}
