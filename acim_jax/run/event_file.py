@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tensorboardX import record_writer, summary
-from tensorboardX.proto import event_pb2
+from tensorboardX.proto import event_pb2 as _event_pb2
 
 from acim_jax.files import failures
 
+#: Its classes are made when it is imported, which no type checker sees.
+event_pb2: Any = _event_pb2
 _START = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
 
 
