@@ -104,7 +104,7 @@ def improve(
             state, norm = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
             measured.append(terms)
             norms.append(norm)
-    return state, _summary(*jax.device_get((measured, norms)), gap, lr)
+    return state, _summary(jax.device_get(measured), jax.device_get(norms), gap, lr)
 
 
 def _batches(

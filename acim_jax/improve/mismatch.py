@@ -69,10 +69,12 @@ def measure(
     total = _Sums(*several.sum(axis=0))
     if not total.targets:
         return None
-    shares = (float(off / total.targets) for off in (total.off_01, total.off_1, total.off_5))
     largest = float(several[:, _Sums._fields.index("largest")].max())
-    mean, kl = float(total.absolute / total.targets), float(total.kl / total.targets)
-    return Mismatch(mean, largest, *shares, kl)
+    share = {
+        name: float(getattr(total, name) / total.targets)
+        for name in ("off_01", "off_1", "off_5", "kl")
+    }
+    return Mismatch(mean=float(total.absolute / total.targets), largest=largest, **share)
 
 
 def check(found: Mismatch | None, config: ImproveConfig, model: ModelConfig) -> None:
@@ -125,10 +127,14 @@ def sums(
     is_target = batch.weights > 0
     gap = jnp.where(is_target, logprobs - batch.behaviour_logprobs, 0.0)
     off = jnp.abs(jnp.expm1(gap))
+    beyond = {
+        name: jnp.sum(off > share, dtype=jnp.float32)
+        for name, share in (("off_01", 0.001), ("off_1", 0.01), ("off_5", 0.05))
+    }
     return _Sums(
-        jnp.sum(jnp.abs(gap)),
-        jnp.max(jnp.abs(gap)),
-        *(jnp.sum(off > share, dtype=jnp.float32) for share in (0.001, 0.01, 0.05)),
-        jnp.sum(jnp.expm1(gap) - gap),
-        jnp.sum(is_target, dtype=jnp.float32),
+        absolute=jnp.sum(jnp.abs(gap)),
+        largest=jnp.max(jnp.abs(gap)),
+        kl=jnp.sum(jnp.expm1(gap) - gap),
+        targets=jnp.sum(is_target, dtype=jnp.float32),
+        **beyond,
     )
