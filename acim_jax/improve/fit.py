@@ -3,7 +3,6 @@
 # The types of jax and optax are known in part.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-# pyright: reportMissingTypeStubs=false
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
