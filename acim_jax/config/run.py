@@ -8,7 +8,7 @@ command line. Every refusal is a `BadInput` with file, line and field.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from acim_jax.bad_input import BadInput
 from acim_jax.config import schema
@@ -133,7 +133,12 @@ def load(path: Path, overrides: Overrides = ()) -> RunConfig:
 
 def dump(config: RunConfig) -> str:
     """YAML with every field written out; `load` of it gives an equal config."""
-    return config_tree.dump(schema.plain(config))
+    return config_tree.dump(plain(config))
+
+
+def plain(config: RunConfig) -> dict[str, object]:
+    """Every field as scalars, lists and mappings: what `dump` writes."""
+    return cast(dict[str, object], schema.plain(config))
 
 
 def override(tree: Tree, overrides: Overrides) -> Tree:
