@@ -25,6 +25,7 @@ from acim_jax.records import Status
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Opened = TypeVar("Opened", bound="ConfinedFunction")
 
 
 class Ending(NamedTuple):
@@ -63,7 +64,7 @@ class ConfinedFunction:
             self.close()
             raise
 
-    def __enter__(self) -> "ConfinedFunction":
+    def __enter__(self: Opened) -> Opened:
         return self
 
     def __exit__(self, *_: object) -> None:

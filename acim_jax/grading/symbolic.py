@@ -59,8 +59,8 @@ def _are_equal(prediction: str, answer: str) -> bool:
     return math_verify.verify(gold, mine, timeout_seconds=0)
 
 
-def _numbers_agree(mine: sympy.Expr, gold: sympy.Expr) -> bool | None:
-    """Compares two closed numbers by value; None if either is something else.
+def _numbers_agree(mine: sympy.Basic, gold: sympy.Basic) -> bool | None:
+    """Compares two expressions by value if both are closed numbers, else None.
 
     A lone `i` among numbers is the imaginary unit; beside other variables it is an index.
     """
