@@ -56,6 +56,7 @@ class Stop(enum.StrEnum):
     LENGTH = "length"  # no room for another token
     TURNS = "turns"  # it wrote one program more than `max_turns` allows
     PROMPT = "prompt"  # the prompt does not fit: nothing was sampled
+    BROKE_GUIDE = "broke_guide"  # asked for text, it opened a program: no rollout of either guide
     INFRA = "infra"  # the executor failed on our side: dropped from training, and counted
 
 
@@ -67,6 +68,7 @@ class DropReason(enum.StrEnum):
     NO_SIGNAL = "no_signal"  # its problem has no strategy
     TOO_LONG = "too_long"  # no batch row holds it
     PROMPT = "prompt"  # `Stop.PROMPT`
+    BROKE_GUIDE = "broke_guide"  # `Stop.BROKE_GUIDE`
     INFRA = "infra"  # `Stop.INFRA`
 
 
@@ -120,7 +122,8 @@ class RolloutRequest:
     """A rollout to make: rollout number `index` of a problem under a guide.
 
     prefix: the FORCED text of the guide, empty for native rollouts. max_tokens: after
-    the prompt, our own tokens included; None: as many as a row holds.
+    the prompt, our own tokens included; None: as many as a row holds. ends_at_fence: it ends where
+    it opens a program (`Stop.BROKE_GUIDE`).
     """
 
     problem: Problem
@@ -128,6 +131,7 @@ class RolloutRequest:
     index: int
     prefix: str = ""
     max_tokens: int | None = None
+    ends_at_fence: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,12 +200,14 @@ class Episode:
     answer: str | None = None
     reward: float = 0.0
     graded: str = ""  # what decided the reward: a method of `acim grade`, or `tests`
+    answered_first: bool = False  # the final answer stood there before a program was begun
 
     @property
     def decision(self) -> DecisionName:
-        """`code` iff a program was executed; where the executor failed or refused, none was."""
-        ran = any(e.status not in (Status.INFRA, Status.BLOCKED) for e in self.executions)
-        return "code" if ran else "text"
+        """`code` iff a program was executed before the final answer. One that the filter stopped
+        was; one that our own executor lost was not."""
+        ran = any(e.status is not Status.INFRA for e in self.executions)
+        return "code" if ran and not self.answered_first else "text"
 
     @property
     def token_ids(self) -> np.ndarray:

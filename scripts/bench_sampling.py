@@ -80,6 +80,12 @@ class Bytes:
     def halting_ids(self, markup: Markup) -> np.ndarray:
         return self.halting
 
+    def opening_ids(self, markup: Markup) -> np.ndarray:
+        return np.zeros((1,), bool)
+
+    def opens_program(self, token_ids: np.ndarray, markup: Markup) -> bool:
+        return False
+
     def stop_ids(self, markup: Markup) -> np.ndarray:
         return np.zeros((0,), np.int32)
 

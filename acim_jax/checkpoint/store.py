@@ -6,7 +6,12 @@ dtypes beside it: orbax itself casts silently and reports shape mismatches obscu
 compares that table first.
 """
 
+import contextlib
 import json
+import logging
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +29,19 @@ def save(
     """Writes one step and returns when it is on disk; an existing step of that number is replaced.
 
     state: a pytree of arrays (typed PRNG keys as `jax.random.key_data`). metadata: JSON. keep: how
-    many of the newest steps stay, None for all.
+    many of the newest steps stay, None for all. `OSError` names the step where the disk is full.
     """
     flat = _flatten(state)
     leaves = {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in flat.items()}
     custom = {"metadata": json.loads(json.dumps(metadata)), "leaves": leaves}
     policies = ocp.training.preservation_policies
     policy: Any = policies.PreserveAll() if keep is None else policies.LatestN(keep)
-    with ocp.training.Checkpointer(
-        str(folder.resolve()), preservation_policy=policy, cleanup_tmp_directories=True
-    ) as checkpointer:
+    with (
+        _naming(folder / str(step)),
+        ocp.training.Checkpointer(
+            str(folder.resolve()), preservation_policy=policy, cleanup_tmp_directories=True
+        ) as checkpointer,
+    ):
         checkpointer.save_checkpointables(
             step, {_STATE: flat}, custom_metadata=custom, force=True, overwrite=True
         )
@@ -72,6 +80,31 @@ def restore(
     loaded = ocp.load_checkpointables(str(folder.resolve() / str(step)), {_STATE: abstract})[_STATE]
     leaves = [loaded[path] for path in wanted]
     return jax.tree.unflatten(jax.tree.structure(like), leaves), custom["metadata"]
+
+
+@contextlib.contextmanager
+def _naming(step: Path) -> Iterator[None]:
+    """Turns what the system refuses to write into an `OSError` that names the step.
+
+    tensorstore writes the system's error number into the text of a `ValueError`. orbax logs the
+    same traceback in each of its threads before it raises it; that is held back.
+    """
+    logger = logging.getLogger("absl")
+
+    def without_traceback(record: logging.LogRecord) -> bool:
+        return record.exc_info is None
+
+    logger.addFilter(without_traceback)
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        found = re.search(r"os_error_code='(\d+)'", str(error))
+        number = error.errno if isinstance(error, OSError) else found and int(found[1])
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(step)) from error
+    finally:
+        logger.removeFilter(without_traceback)
 
 
 def _custom(folder: Path, step: int) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from acim_jax.config import schema
 from acim_jax.config.run import RunConfig
 from acim_jax.config.tree import Tree
 from acim_jax.environment.config import ExecutorConfig
+from acim_jax.files import places
 from acim_jax.records import SamplingParams
+from acim_jax.run import folder as run_folder
 from acim_jax.sampling.config import check_truncation
 
 T = TypeVar("T")
@@ -29,7 +31,7 @@ _DATA_FILES = (".jsonl", ".jsonl.gz", ".parquet")
 def check(command: str, args: argparse.Namespace) -> None:
     """Raises ValueError or FileNotFoundError for what `command` cannot work with.
 
-    The config or experiment that was read is left in `args.chosen`.
+    The config or experiment that was read is left in `args.chosen`, and the default in `args.out`.
     """
     if "model" in args:
         model_names.check(args.model)
@@ -72,6 +74,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.resume is None:
         args.chosen = runs.load(args.config, args.overrides)
         _check_config_files(args.chosen)
+        _check_new_run(args)
         return
     if args.overrides or args.out:
         raise BadInput(
@@ -83,14 +86,39 @@ def _train(args: argparse.Namespace) -> None:
             raise BadInput(f"--resume {args.resume} holds no run: {name} is missing.")
 
 
+def _check_new_run(args: argparse.Namespace) -> None:
+    """ValueError for a folder that cannot become the run's."""
+    named = args.out is not None
+    if not named:
+        name = args.chosen.run.name or args.config.stem
+        args.out = Path("runs") / f"{name}-seed{args.chosen.seed}"
+    if named or not args.dry_run:
+        run_folder.check_usable(args.out)
+    else:  # the plan of a config may be looked at again after its run
+        places.check_folder(args.out, "--out")
+
+
 def _experiment(args: argparse.Namespace) -> None:
     args.chosen = experiments.load(args.file, args.seeds, args.overrides)
     for arm in args.chosen.arms.values():
         _check_config_files(arm.runs[args.chosen.seeds[0]])
+    args.out = args.out or Path("runs") / args.chosen.name
+    places.check_folder(args.out, "--out")
+
+
+def _export(args: argparse.Namespace) -> None:
+    places.check_replaceable(args.out, "--out")
+
+
+def _report(args: argparse.Namespace) -> None:
+    if args.out.is_dir():
+        raise ValueError(f"--out {args.out} is a folder; give the name of the HTML file to write.")
+    places.check_file(args.out, "--out")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     _check_data(args.data)
+    places.check_folder(args.out, "--out")
     if args.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {args.samples}.")
     sampling_params(args)
@@ -129,12 +157,15 @@ def _input_output(args: argparse.Namespace) -> None:
             f"--output {args.output}: the folder {args.output.parent} does not exist; make it "
             "first."
         )
+    places.check_file(args.output, "--output")
 
 
 _CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "experiment": _experiment,
     "evaluate": _evaluate,
+    "export": _export,
+    "report": _report,
     "ask": _ask,
     "prefixes": _prefixes,
     **dict.fromkeys(("score", "execute", "grade"), _input_output),

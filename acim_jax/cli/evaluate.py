@@ -5,8 +5,6 @@ import contextlib
 import functools
 import json
 import logging
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             running = stack.enter_context(Executor(executor))
             solver = Solver(params, sampler, running, stack.enter_context(Grader(grader, executor)))
         display = stack.enter_context(console.Display())
-        args.resume_hint = shlex.join(["acim", *sys.argv[1:]])
+        args.resume_hint = args.command_line
         results = pipeline.run(
             solver,
             task,

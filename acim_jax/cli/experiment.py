@@ -1,7 +1,6 @@
 """`acim experiment FILE`: named arms × seeds that share a warm-up, then the report."""
 
 import argparse
-from pathlib import Path
 
 from acim_jax.cli import console, report
 from acim_jax.evaluation import over_seeds
@@ -11,14 +10,21 @@ _MEASURES = ("accuracy", "selection_accuracy", "stratum_selection_accuracy", "co
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs what is not finished yet, writes results.json and report.html, and prints the table."""
+    """Runs what is not finished yet, writes results.json and report.html, and prints the table.
+
+    `checks` has filled in args.out.
+    """
     compilation.enable_cache()
-    out = args.out or Path("runs") / args.chosen.name
-    args.resume_hint = f"acim experiment {args.file} --out {out} --resume"
-    with console.Display() as display:
-        experiment.run(
-            args.chosen, out, display, resume=args.resume, on_finished=report.write_in_folder
-        )
+    out = args.out
+    args.resume_hint = args.command_line
+    try:
+        with console.Display() as display:
+            experiment.run(
+                args.chosen, out, display, resume=args.resume, on_finished=report.write_in_folder
+            )
+    finally:
+        if not args.resume and (out / experiment.SETTINGS).is_file():
+            args.resume_hint += " --resume"
     report.write_in_folder(out)
     results = over_seeds.read(out / "results.json")
     console.print_table(

@@ -67,9 +67,7 @@ def _write_adapter(model: ModelFolder, args: argparse.Namespace) -> None:
 
 
 def _check_target(out: Path, source: Path) -> None:
-    """Raises ValueError unless `out` is new, empty, or an earlier export that is not the source."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; name a folder.")
+    """Raises ValueError for a folder that is the source, or neither empty nor an earlier export."""
     if not out.is_dir():
         return
     if out.resolve() == source.resolve():

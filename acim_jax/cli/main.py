@@ -4,8 +4,9 @@ A command's arguments stand in `cli/arguments/`, which is light: a function of t
 adds them, and its docstring is the help. `cli/NAME.py` does the work in `run(args)` and may import
 jax. Between them, `cli/checks.py` refuses what can be refused without jax.
 
-Exits: 0 success, 2 bad input (`BadInput`, and what argparse refuses), 1 anything else, Ctrl-C
-included. A command that can go on later sets `args.resume_hint`, the command line that does it.
+Exits: 0 success, 2 bad input (`BadInput`, and what argparse refuses), 1 anything else, Ctrl-C and a
+full disk included. A command that can go on later sets `args.resume_hint`, the command line that
+does it; `args.command_line` is the one it was called with.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import contextlib
 import importlib
 import inspect
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -69,7 +71,8 @@ class HelpFormatter(rich_argparse.RawDescriptionRichHelpFormatter):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line (`sys.argv` by default) and returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    args = argparse.Namespace(resume_hint=None)
+    command_line = shlex.join(["acim", *arguments])
+    args = argparse.Namespace(resume_hint=None, command_line=command_line)
     console.set_up_logging()
     # A scheduler's SIGTERM stops as cleanly as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -83,6 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         print(f"acim: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if not bad_input.is_of_the_disk(error):
+            raise
+        hint = f"go on with: {args.resume_hint}" if args.resume_hint else "start again"
+        advice = f"make room, then {hint}" if error.errno in bad_input.NO_ROOM else hint
+        print(f"acim: {bad_input.describe(error)}; {advice}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         hint = f"; go on with: {args.resume_hint}" if args.resume_hint else ""
         print(f"acim: stopped{hint}", file=sys.stderr)

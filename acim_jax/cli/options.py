@@ -6,11 +6,13 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 
+import jax
+
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.markup import Markup, templates
 from acim_jax.markup.form import Body
-from acim_jax.model.config import ModelSource
+from acim_jax.model.config import Dtype, ModelSource
 from acim_jax.records import DECISIONS, Guide
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run import dry_run
@@ -29,9 +31,9 @@ def open_model(args: argparse.Namespace) -> ModelFolder:
     """The model of --model, with --dtype and --markup where the command has them.
 
     Raises FileNotFoundError or ValueError. Says on standard error which written form is used for a
-    model that states none.
+    model that states none, and on a CPU that a narrow dtype is left for float32.
     """
-    model = model_folder.open_model(ModelSource(args.model, dtype=args.dtype))
+    model = _in_dtype(model_folder.open_model(ModelSource(args.model)), args.dtype)
     if getattr(args, "markup", None):
         return dataclasses.replace(model, markup=overridden(model.markup, args.markup))
     if not model.has_markup:
@@ -43,6 +45,25 @@ def open_model(args: argparse.Namespace) -> ModelFolder:
             model.markup.code_close,
         )
     return model
+
+
+def _in_dtype(model: ModelFolder, asked: Dtype | None) -> ModelFolder:
+    """The model computed in the dtype that was asked for; by default in its own, but for a CPU,
+    which has no products of narrow dtypes and would convert the weights at every use.
+
+    Weights of a folder are read into that dtype; those of a run stay as its checkpoint has them.
+    """
+    config = model.config
+    dtype = asked or ("float32" if jax.default_backend() == "cpu" else config.dtype)
+    if asked is None and dtype != config.dtype:
+        log.info(
+            "%s is computed in float32, which is faster on a CPU than its own %s (--dtype %s)",
+            *(model.name, config.dtype, config.dtype),
+        )
+    of_folder = model.run is None and model.adapted is None
+    param_dtype = dtype if of_folder else config.param_dtype
+    config = dataclasses.replace(config, dtype=dtype, param_dtype=param_dtype)
+    return dataclasses.replace(model, config=config)
 
 
 def overridden(markup: Markup, settings: Sequence[str]) -> Markup:

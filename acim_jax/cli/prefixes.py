@@ -18,6 +18,7 @@ from acim_jax.cli import console, options
 from acim_jax.data import problems as problem_files
 from acim_jax.evaluation import openings
 from acim_jax.evaluation.openings import Beginning, Scored
+from acim_jax.files import places
 from acim_jax.markup import Markup
 from acim_jax.model import transformer
 from acim_jax.records import DECISIONS, DecisionName, Problem
@@ -76,6 +77,8 @@ def _prepare(args: argparse.Namespace) -> tuple[ModelFolder, list[Problem], Samp
     model = options.open_model(args)
     if args.write and (model.run is not None or model.name in model_names.EMBEDDED):
         raise ValueError(f"--write needs a model folder of your own; {model.name} is none.")
+    if args.write:
+        places.check_folder(model.folder, "--write:")
     problems = [
         problem
         for source in args.data

@@ -12,8 +12,6 @@ log = logging.getLogger(__name__)
 
 def run(args: argparse.Namespace) -> int:
     """Writes the page; FileNotFoundError and ValueError are bad input."""
-    if args.out.is_dir():
-        raise ValueError(f"--out {args.out} is a folder; give the name of the HTML file to write.")
     out = page.write(args.runs, args.out, title=args.title or page.TITLE)
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
     return 0

@@ -1,20 +1,21 @@
 """`acim train CONFIG` and `acim train --resume RUN`: one run of EM, plain RL or warm-up SFT."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from acim_jax import bad_input
 from acim_jax.cli import console, report
 from acim_jax.config import run as config
-from acim_jax.run import compilation, dry_run, launch, preparation
+from acim_jax.run import compilation, dry_run, folder, launch, preparation
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, resumes, or prints what would be done."""
+    """Trains, resumes, or prints what would be done. `checks` has filled in args.out."""
     compilation.enable_cache()
     if args.resume is not None:
-        args.resume_hint = f"acim train --resume {args.resume}"
+        args.resume_hint = _resumption(args.resume)
         with console.Display() as display:
             launch.resume(args.resume, display)
         report.write_in_folder(args.resume)
@@ -25,10 +26,16 @@ def run(args: argparse.Namespace) -> int:
         console.console().print(dry_run.table(prepared))
         sys.stdout.write(config.dump(args.chosen))
         return 0
-    name = args.chosen.run.name or args.config.stem
-    out = args.out or Path("runs") / f"{name}-seed{args.chosen.seed}"
-    args.resume_hint = f"acim train --resume {out}"
-    with console.Display() as display:
-        launch.start(prepared, out, display)
-    report.write_in_folder(out)
+    args.resume_hint = args.command_line
+    try:
+        with console.Display() as display:
+            launch.start(prepared, args.out, display)
+    finally:
+        if folder.is_complete(args.out):
+            args.resume_hint = _resumption(args.out)
+    report.write_in_folder(args.out)
     return 0
+
+
+def _resumption(run_folder: Path) -> str:
+    return shlex.join(["acim", "train", "--resume", str(run_folder)])

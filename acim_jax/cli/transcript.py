@@ -6,8 +6,8 @@ import rich.syntax
 import rich.text
 
 from acim_jax.markup import Markup
-from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.records import Author, Segment
+from acim_jax.rollout.sampler import Tokens
 
 _REPLACEMENT = "\ufffd"  # what part of a character decodes to
 # A response may hold terminal commands; none of them is to reach a terminal.
@@ -20,7 +20,7 @@ class Transcript:
     def __init__(
         self,
         console: rich.console.Console,
-        tokenizer: Tokenizer,
+        tokenizer: Tokens,
         markup: Markup,
         ends: frozenset[int],
     ) -> None:

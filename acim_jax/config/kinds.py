@@ -5,7 +5,7 @@ A kind is the JSON schema that pydantic makes of a section or of a field.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 
@@ -23,15 +23,14 @@ def of(section: type) -> Kind:
     definitions = kind.pop("$defs", {})
 
     def resolved(part: Any) -> Any:
-        match part:
-            case {"$ref": str(name), **rest}:
-                return resolved({**definitions[name.rpartition("/")[2]], **rest})
-            case dict():
-                return {key: resolved(value) for key, value in part.items()}
-            case list():
-                return [resolved(value) for value in part]
-            case _:
-                return part
+        if isinstance(part, list):
+            return [resolved(one) for one in cast("list[Any]", part)]
+        if not isinstance(part, dict):
+            return part
+        fields = cast("Kind", part)
+        name = fields.get("$ref", "").rpartition("/")[2]
+        fields = {**definitions.get(name, {}), **fields}
+        return {key: resolved(value) for key, value in fields.items() if key != "$ref"}
 
     return resolved(kind)
 
@@ -44,6 +43,8 @@ def at(kind: Kind, names: Sequence[str | int]) -> Kind:
                 kind = inner[name]
             case {"items": inner} | {"additionalProperties": inner}:
                 kind = inner
+            case _:
+                raise KeyError(name)
     return kind
 
 

@@ -8,7 +8,7 @@ command line. Every refusal is a `BadInput` with file, line and field.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from acim_jax.bad_input import BadInput
 from acim_jax.config import schema
@@ -83,6 +83,8 @@ class RunConfig:
                 f"run.iterations: method sft is the warm-up only, but {self.run.iterations} "
                 "iterations are asked for; set it to 0, or use method: em or rl."
             )
+        if self.method != "sft":
+            self._check_rollouts()
         if self.lora is not None and self.model.init == "random":
             raise ValueError(
                 "lora: adapters to random weights learn nothing; set model.init: pretrained, or "
@@ -90,6 +92,23 @@ class RunConfig:
             )
         if -1 not in (self.mesh.data, self.mesh.fsdp):
             self.check_shards(self.mesh.data * self.mesh.fsdp)
+
+    def _check_rollouts(self) -> None:
+        """ValueError for training rollouts that could not be trained on as they were sampled."""
+        sampling, widest = self.sampling, self.improve.buckets[-1]
+        if sampling.max_length > widest:
+            raise ValueError(
+                f"sampling.max_length is {sampling.max_length}, but the widest of improve.buckets "
+                f"holds {widest} tokens: longer rollouts would be dropped. Widen improve.buckets "
+                "or shorten sampling.max_length."
+            )
+        if sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0:
+            raise ValueError(
+                "sampling.top_k, sampling.top_p and sampling.min_p truncate the distribution that "
+                "rollouts are drawn from, but not the policy that is trained: its ratio to what "
+                "was sampled would begin below 1 and be clipped. Leave them off (0, 1.0, 0.0) in "
+                "training; evaluations take them."
+            )
 
     def check_shards(self, shards: int) -> None:
         """ValueError for training rows that `shards` parts of the batch cannot share evenly."""
@@ -114,7 +133,12 @@ def load(path: Path, overrides: Overrides = ()) -> RunConfig:
 
 def dump(config: RunConfig) -> str:
     """YAML with every field written out; `load` of it gives an equal config."""
-    return config_tree.dump(schema.plain(config))
+    return config_tree.dump(plain(config))
+
+
+def plain(config: RunConfig) -> dict[str, object]:
+    """Every field as scalars, lists and mappings: what `dump` writes."""
+    return cast(dict[str, object], schema.plain(config))
 
 
 def override(tree: Tree, overrides: Overrides) -> Tree:

@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from acim_jax.environment import child, measurements
 from acim_jax.environment.config import ExecutorConfig
@@ -25,6 +25,7 @@ from acim_jax.records import Status
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Opened = TypeVar("Opened", bound="ConfinedFunction")
 
 
 class Ending(NamedTuple):
@@ -63,7 +64,7 @@ class ConfinedFunction:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Opened) -> Opened:
         return self
 
     def __exit__(self, *_: object) -> None:

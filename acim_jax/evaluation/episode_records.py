@@ -3,14 +3,20 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from acim_jax.files import jsonl
-from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.records import DECISIONS, Author, DecisionName, Episode, Problem
 
 
-def episode_record(episode: Episode, tokenizer: Tokenizer, *, file: str) -> dict[str, Any]:
+@runtime_checkable
+class Decodes(Protocol):
+    def decode(self, token_ids: np.ndarray) -> str: ...
+
+
+def episode_record(episode: Episode, tokenizer: Decodes, *, file: str) -> dict[str, Any]:
     """One episode as it stands in episodes.jsonl; log-probs are rounded to 6 places."""
     return {
         "file": file,

@@ -17,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from acim_jax.files import atomic, jsonl
+from acim_jax.files import atomic, failures, jsonl
 
 SETTINGS = "evaluation.json"
 EPISODES = "episodes.jsonl"
@@ -36,7 +36,8 @@ class ResultsFolder:
     def append(self, records: Iterable[Mapping[str, Any]], seconds: float) -> None:
         """Adds a finished batch and the seconds it took; on disk when this returns."""
         lines = "".join(map(jsonl.line, records))
-        with (self.path / EPISODES).open("ab") as file:
+        path = self.path / EPISODES
+        with failures.naming(path), path.open("ab") as file:
             file.write(lines.encode("utf-8", "replace"))
             file.flush()
             os.fsync(file.fileno())

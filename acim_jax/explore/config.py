@@ -33,6 +33,9 @@ class ExploreConfig:
     prior_floor: Floor = 0.0
     """π̂ is raised to this at least before s* is computed from it, so that a decision which the
     policy hardly ever takes can still be preferred for its value."""
+    value_pseudo_counts: Weight = 0.0
+    """Rollouts of reward 1/2 that every decision is taken to have beside its own before s* is
+    computed: a Beta prior on Q̂, against its noise at few rollouts. 0 is off."""
     strategy: StrategyName = "regularised"
     """The rule for s*(c|x); see `explore/strategy.py`."""
     alpha: Weight = 20.0

@@ -87,10 +87,11 @@ def _usable(
     fits: Callable[[Episode], bool],
     dropped: _Dropped,
 ) -> list[Episode]:
-    """Without episodes that our executor failed, that never began, or that no row can hold."""
+    """Without episodes that our executor failed, that never began or broke their guide, or that no
+    row can hold."""
     usable: list[Episode] = []
     for episode in group:
-        if episode.stop in (Stop.INFRA, Stop.PROMPT):
+        if episode.stop in (Stop.INFRA, Stop.PROMPT, Stop.BROKE_GUIDE):
             dropped[DropReason(episode.stop.value)] += 1
         elif not fits(episode):
             dropped[DropReason.TOO_LONG] += 1

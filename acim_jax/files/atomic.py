@@ -7,13 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from acim_jax.files import failures
+
 #: Of files that a crash left half-written beside their target.
 SUFFIX = ".partial"
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path`, flushed to disk, when the block ends well."""
+    """A new file that takes the place of `path`, flushed to disk, when the block ends well.
+
+    An `OSError` names `path`.
+    """
+    with failures.naming(path), _partial(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _partial(path: Path) -> Iterator[BinaryIO]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=SUFFIX)
     partial = Path(name)
     try:

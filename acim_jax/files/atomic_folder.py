@@ -10,6 +10,8 @@ from pathlib import Path
 
 import filelock
 
+from acim_jax.files import failures
+
 #: Ends the hidden name of a folder that is being written, before a random part.
 MARK = ".partial-"
 
@@ -20,9 +22,15 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     It is made beside `folder` as `.NAME.partial-…/model`, flushed to disk and renamed. The next
     call for the same folder removes what a killed process left there. Between the two renames of a
-    replacement there is no `folder` for a moment, never half of one.
+    replacement there is no `folder` for a moment, never half of one. An `OSError` names `folder`
+    as it was given.
     """
-    folder = Path(os.path.abspath(folder))
+    with failures.naming(folder), _replacing(Path(os.path.abspath(folder))) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_overs(folder)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}{MARK}", dir=folder.parent))

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from acim_jax.environment.executor import Executor
-from acim_jax.grading import unit_tests
+from acim_jax.grading import extraction, unit_tests
 from acim_jax.grading.grader import Grader
 from acim_jax.markup import Markup, outputs
 from acim_jax.records import Episode, Problem, Stop
@@ -53,9 +53,24 @@ def score(
         answer, reward, graded = verdicts.get(i, (None, 0.0, ""))
         stop = episode.stop if i in verdicts else Stop.INFRA
         scored.append(
-            dataclasses.replace(episode, stop=stop, answer=answer, reward=reward, graded=graded)
+            dataclasses.replace(
+                episode,
+                stop=stop,
+                answer=answer,
+                reward=reward,
+                graded=graded,
+                answered_first=_answered_first(episode, answer, grader, markup),
+            )
         )
     return scored
+
+
+def _answered_first(episode: Episode, answer: str | None, grader: Grader, markup: Markup) -> bool:
+    """Whether the answer that counts was stated before the first program was begun."""
+    before, opened, _ = episode.text.partition(markup.code_open)
+    if answer is None or not opened or not episode.executions:
+        return False
+    return extraction.extract_answer(before, grader.config.unboxed) == answer
 
 
 def model_text(episode: Episode, markup: Markup) -> str:

@@ -119,8 +119,8 @@ def _told_apart(*things: Any) -> list[Any]:
     return [thing.xreplace(marks) for thing in things]
 
 
-def _numbers_agree(mine: sympy.Expr, gold: sympy.Expr) -> bool | None:
-    """Compares two closed numbers by value; None if either is something else.
+def _numbers_agree(mine: sympy.Basic, gold: sympy.Basic) -> bool | None:
+    """Compares two expressions by value if both are closed numbers, else None.
 
     A lone `i` among numbers is the imaginary unit; beside other variables it is an index.
     """

@@ -28,6 +28,9 @@ class ImproveConfig:
     """ε of the clipped ratio, which counts within [1 − ε, 1 + ε]."""
     advantage: AdvantageName = "normalised"
     """`normalised` is (r − b)/(std + δ), `centred` is r − b."""
+    max_mismatch: Positive | None = None
+    """Mean |log π − log μ| in nats a token, of the sampler's log-probs against the trainer's, above
+    which an iteration is not trained on; null is 0.001 in float32 and 0.05 in other dtypes."""
     decision_weight: Weight = 1.0
     """λ, the weight of the decision cross-entropy."""
     replay_weight: Weight = 1.0
@@ -40,7 +43,7 @@ class ImproveConfig:
     """Optimiser steps per iteration and epoch."""
     microbatch_rows: AtLeastOne = 16
     """Rows on the devices at once; gradients are accumulated over microbatches by token counts."""
-    buckets: Widths = (64, 128)
+    buckets: Widths = (64, 192)
     """Widths of training rows, each one compiled function. Episodes longer than the widest are
     dropped and counted."""
     logprob_chunk: NotNegative = 0

@@ -3,7 +3,6 @@
 # The types of jax and optax are known in part.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-# pyright: reportMissingTypeStubs=false
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +12,10 @@ import jax
 import numpy as np
 
 from acim_jax import rng
-from acim_jax.improve import objectives, packing, step
+from acim_jax.improve import mismatch, objectives, packing, step
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.improve.learner import Learner
+from acim_jax.improve.mismatch import Mismatch
 from acim_jax.improve.packing import DecisionBatch, TokenBatch, TokenRow
 from acim_jax.improve.state import TrainState
 from acim_jax.improve.training_set import TrainingSet
@@ -24,7 +24,9 @@ from acim_jax.sharding import place
 
 class FitMetrics(NamedTuple):
     """Of one M-step. Losses are means over the optimiser steps that had the term; ratio, clip
-    fraction and KL are means over target tokens. None where there was nothing."""
+    fraction and KL are means over target tokens. skipped_steps: their gradients were not finite.
+    mismatch: as of `mismatch.Mismatch`, on the first minibatch before any update. None where there
+    was nothing."""
 
     policy_loss: float | None
     decision_loss: float | None
@@ -35,6 +37,13 @@ class FitMetrics(NamedTuple):
     target_tokens: float
     steps: float
     grad_norm: float | None
+    skipped_steps: float
+    mismatch: float | None
+    mismatch_largest: float | None
+    mismatch_off_01: float | None
+    mismatch_off_1: float | None
+    mismatch_off_5: float | None
+    mismatch_kl: float | None
     lr: float
 
 
@@ -60,14 +69,22 @@ def improve(
     """One M-step: `epochs` passes over the rows in `minibatches` optimiser steps each.
 
     Minibatches are drawn from (seed, iteration, epoch), so a resumed run sees the same ones. An
-    optimiser step that no term has anything for is left out.
+    optimiser step that no term has anything for is left out; one whose gradient is not finite
+    changes nothing. RuntimeError where none of them was finite, and for log-probs of the sampler
+    that are not the trainer's (`mismatch.check`).
     """
     measured: list[_Terms] = []
     norms: list[jax.Array] = []
+    gap: Mismatch | None = None
     for epoch in range(config.epochs):
         order = rng.host(seed, iteration, "minibatches", epoch).permutation(len(data.rows))
         for nth, chosen in enumerate(np.array_split(order, config.minibatches)):
             rows = [data.rows[i] for i in chosen]
+            if epoch == nth == 0:
+                gap = mismatch.measure(
+                    state.params, rows, learner, config, temperature=data.temperature
+                )
+                mismatch.check(gap, config, learner.model)
             batches = [*_batches(data, epoch * config.minibatches + nth, rows, config)]
             if not batches:
                 continue
@@ -86,7 +103,7 @@ def improve(
             state, norm = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
             measured.append(terms)
             norms.append(norm)
-    return state, _summary(*jax.device_get((measured, norms)), lr)
+    return state, _summary(jax.device_get(measured), jax.device_get(norms), gap, lr)
 
 
 def _batches(
@@ -109,11 +126,19 @@ def _batches(
         yield "decision", step.add_decision_gradient, batch, numbers
 
 
-def _summary(measured: Sequence[_Terms], norms: Sequence[np.ndarray], lr: float) -> FitMetrics:
+def _summary(
+    measured: Sequence[_Terms], norms: Sequence[np.ndarray], gap: Mismatch | None, lr: float
+) -> FitMetrics:
     def mean_of_steps(parts: list[list[Any]]) -> float | None:
         totals = [float(np.sum(part)) for part in parts if part]
         return float(np.mean(totals)) if totals else None
 
+    finite = [float(norm) for norm in norms if np.isfinite(norm)]
+    if norms and not finite:
+        raise RuntimeError(
+            f"None of the iteration's {len(norms)} optimiser steps had a finite gradient; nothing "
+            "was updated. Lower improve.lr, or compute in float32 (model.dtype)."
+        )
     policy = [term for terms in measured for term in terms["policy"]]
     fields = objectives.PolicySums._fields
     totals = np.sum([term.sums for term in policy], axis=0) if policy else np.zeros((len(fields),))
@@ -129,6 +154,13 @@ def _summary(measured: Sequence[_Terms], norms: Sequence[np.ndarray], lr: float)
         kl=per_target("kl"),
         target_tokens=count,
         steps=float(len(norms)),
-        grad_norm=float(np.mean(norms)) if norms else None,
+        grad_norm=float(np.mean(finite)) if finite else None,
+        skipped_steps=float(len(norms) - len(finite)),
+        mismatch=None if gap is None else gap.mean,
+        mismatch_largest=None if gap is None else gap.largest,
+        mismatch_off_01=None if gap is None else gap.off_01,
+        mismatch_off_1=None if gap is None else gap.off_1,
+        mismatch_off_5=None if gap is None else gap.off_5,
+        mismatch_kl=None if gap is None else gap.kl,
         lr=lr,
     )

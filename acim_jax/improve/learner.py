@@ -1,9 +1,7 @@
 """What trains: model, optimiser, layout, and the frozen base of a LoRA run."""
 
 # The types of jax and optax are known in part.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-# pyright: reportMissingTypeStubs=false
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 import dataclasses
 import functools

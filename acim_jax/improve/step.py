@@ -8,9 +8,8 @@ frozen has no gradient and never changes.
 """
 
 # The types of jax and optax are known in part.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-# pyright: reportMissingTypeStubs=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false
 
 import functools
 from collections.abc import Callable
@@ -145,7 +144,13 @@ def apply(
     *,
     optimiser: optax.GradientTransformation,
 ) -> tuple[TrainState, Scalar]:
-    """One optimiser step; returns the new state and the gradient's norm before clipping."""
+    """One optimiser step; returns the new state and the gradient's norm before clipping.
+
+    A gradient that is not finite changes nothing: the state is the old one, the norm says why.
+    """
+    norm = optax.tree.norm(gradients)
     updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(lambda p, u: (p - lr * u).astype(p.dtype), state.params, updates)
-    return TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradients)
+    stepped = TrainState(params, opt_state, state.step + 1)
+    is_finite = jnp.isfinite(norm)
+    return jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), stepped, state), norm

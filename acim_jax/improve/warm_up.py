@@ -5,8 +5,7 @@ The model learns to do both before it learns when to do which.
 
 # The types of jax and optax are known in part.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-# pyright: reportMissingTypeStubs=false
+# pyright: reportUnknownArgumentType=false
 
 from collections.abc import Callable, Iterator, Sequence
 

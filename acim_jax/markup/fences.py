@@ -38,6 +38,14 @@ def completes_fence(text: str, before: str, markup: Markup) -> bool:
     return _ends_beyond(_pattern(markup.code_close), text, before)
 
 
+def opens_fence(text: str, before: str, markup: Markup) -> bool:
+    """Whether an opening fence ends in `text` beyond `before`; its line break need not be there.
+
+    Both may be cut at the left, as for `completes_fence`.
+    """
+    return _ends_beyond(_pattern(markup.code_open.rstrip()), text, before)
+
+
 def ends_response(text: str, before: str, stops: Iterable[str]) -> bool:
     """Whether one of `stops` ends in `text` beyond `before`.
 

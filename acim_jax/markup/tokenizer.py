@@ -119,7 +119,13 @@ class Tokenizer:
         begins with the end of it. A row that samples such a token is paused until the host has read
         its text (`closed_program`, `ends_response`).
         """
-        marks = (markup.code_close, *self.text_stops(markup))
+        return self._may_complete((markup.code_close, *self.text_stops(markup)))
+
+    def opening_ids(self, markup: Markup) -> np.ndarray:
+        """bool [vocab_size]: tokens that may complete an opening code fence, as `halting_ids`."""
+        return self._may_complete((markup.code_open.rstrip(),))
+
+    def _may_complete(self, marks: tuple[str, ...]) -> np.ndarray:
         ends = tuple(mark[at:] for mark in marks for at in range(len(mark)))
         # Part of a character beyond ASCII decodes to the replacement character.
         whole = marks if all(mark.isascii() for mark in marks) else (*marks, "\ufffd")
@@ -142,6 +148,11 @@ class Tokenizer:
             return None
         text, before = self.decode(token_ids), self.decode(token_ids[:-1])
         return fences.closed_program(text, before, markup)
+
+    def opens_program(self, token_ids: np.ndarray, markup: Markup) -> bool:
+        """Whether the last token of a response so far completes an opening fence."""
+        end, before = self._end(token_ids, len(markup.code_open))
+        return fences.opens_fence(end, before, markup)
 
     def ends_response(self, token_ids: np.ndarray, markup: Markup) -> bool:
         """Whether the last token completes a stop text.

@@ -219,6 +219,9 @@ class _Loop:
         ):
             self._leave(one, Stop.EOS)
             return
+        if one.request.ends_at_fence and tokenizer.opens_program(one.newest_model_ids(), markup):
+            self._leave(one, Stop.BROKE_GUIDE)
+            return
         runs = one.runs_code
         program = tokenizer.closed_program(one.response_ids(), markup) if runs else None
         if one.length >= one.limit:

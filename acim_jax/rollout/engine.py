@@ -17,7 +17,7 @@ from acim_jax.records import SamplingParams
 from acim_jax.rollout import pages
 from acim_jax.rollout.conversation import Conversation, Sampled
 from acim_jax.rollout.pages import Allocator, PageCopy, Piece, Prompt
-from acim_jax.rollout.sampler import END, HALT, Sampler
+from acim_jax.rollout.sampler import END, HALT, OPEN, Sampler
 from acim_jax.sampling import decode, extend, state
 from acim_jax.sampling.decode import Log
 from acim_jax.sampling.state import Rows
@@ -218,7 +218,7 @@ class Engine:
                 numbers[d, a], rows.tables[d, a], rows.keys[d, a] = one.row, one.table, one.key
                 rows.last[d, a], rows.lengths[d, a] = one.newest, one.length
                 rows.limits[d, a] = one.limit
-                rows.halts[d, a] |= HALT * one.watched
+                rows.halts[d, a] |= HALT * one.watched | OPEN * one.request.ends_at_fence
         self.device = extend.seat(self.device, numbers, rows, layout=self.layout)
 
     def decode(self, max_emptied: int, max_steps: int | None = None) -> Log:

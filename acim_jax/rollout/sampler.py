@@ -2,19 +2,39 @@
 
 import dataclasses
 import functools
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from acim_jax.markup import Markup
-from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.model.config import ModelConfig
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sharding import axes
 
-#: Bits of a token's flags and of a row's `halts`: it ends a response; the host must look at it.
-END, HALT = np.uint8(1), np.uint8(2)
+#: Bits of a token's flags and of a row's `halts`: it ends a response; the host must look at it,
+#: since it may close a program; or since it may open one.
+END, HALT, OPEN = np.uint8(1), np.uint8(2), np.uint8(4)
+
+
+@runtime_checkable
+class Tokens(Protocol):
+    """What the sampler needs of a tokenizer (`acim_jax.markup.tokenizer.Tokenizer` has it)."""
+
+    @property
+    def eos_id(self) -> int: ...
+    def encode(self, text: str) -> np.ndarray: ...
+    def decode(self, token_ids: np.ndarray) -> str: ...
+    def prompt_ids(self, question: str, markup: Markup) -> np.ndarray: ...
+    def output_ids(self, text: str, markup: Markup) -> np.ndarray: ...
+    def halting_ids(self, markup: Markup) -> np.ndarray: ...
+    def opening_ids(self, markup: Markup) -> np.ndarray: ...
+    def stop_ids(self, markup: Markup) -> np.ndarray: ...
+    def text_stops(self, markup: Markup) -> tuple[str, ...]: ...
+    def closed_program(self, token_ids: np.ndarray, markup: Markup) -> str | None: ...
+    def opens_program(self, token_ids: np.ndarray, markup: Markup) -> bool: ...
+    def ends_response(self, token_ids: np.ndarray, markup: Markup) -> bool: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +46,7 @@ class Sampler:
 
     model: ModelConfig
     config: SamplingConfig
-    tokenizer: Tokenizer
+    tokenizer: Tokens
     markup: Markup
     layout: axes.Layout | None = None
 
@@ -42,8 +62,11 @@ class Sampler:
 
     @functools.cached_property
     def flags(self) -> jax.Array:
-        """uint8 [V]: the END and HALT bits of every token."""
-        halting = self.tokenizer.halting_ids(self.markup)
+        """uint8 [V]: the END, HALT and OPEN bits of every token."""
         flags = END * self.ends.astype(np.uint8)
-        flags[: len(halting)] |= HALT * halting.astype(np.uint8)
+        for bit, halting in (
+            (HALT, self.tokenizer.halting_ids(self.markup)),
+            (OPEN, self.tokenizer.opening_ids(self.markup)),
+        ):
+            flags[: len(halting)] |= bit * halting.astype(np.uint8)
         return jnp.asarray(flags)

@@ -13,7 +13,7 @@ from acim_jax.config import experiment as config
 from acim_jax.config.experiment import ExperimentConfig
 from acim_jax.config.run import RunConfig
 from acim_jax.evaluation import over_seeds
-from acim_jax.files import atomic
+from acim_jax.files import atomic, places
 from acim_jax.run import folder as run_folder
 from acim_jax.run import launch, manifest, preparation
 from acim_jax.run.open_run import Display
@@ -105,6 +105,7 @@ def _open_folder(experiment: ExperimentConfig, out: Path, resume: bool) -> None:
                 "options, or choose another --out."
             )
         return
+    places.check_folder(out, "--out")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: add --resume to go on, or choose another --out.")
     out.mkdir(parents=True, exist_ok=True)

@@ -15,13 +15,14 @@ from typing import Any
 
 import filelock
 
-from acim_jax.files import atomic
+from acim_jax.files import atomic, places
 from acim_jax.run import manifest as manifests
 from acim_jax.run.manifest import Manifest
 
 SUBFOLDERS = ("episodes", "values", "checkpoints", "evaluation")
 LOCK = ".lock"
 OWNER = ".lock-owner.json"
+CONFIG = "config.yaml"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,20 +57,25 @@ def create(path: Path, config_text: str, manifest: Manifest) -> Iterator[RunFold
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         check_usable(path)  # another process may have been faster
-        atomic.write_text(path / "config.yaml", config_text)
+        atomic.write_text(path / CONFIG, config_text)
         _write_manifest(path, {**dataclasses.asdict(manifest), "resumed": []})
         yield RunFolder(path)
 
 
 @contextlib.contextmanager
 def resume(
-    path: Path, *, devices: Sequence[str], command: Sequence[str], executor: Mapping[str, object]
+    path: Path,
+    *,
+    devices: Sequence[str],
+    command: Sequence[str],
+    executor: Mapping[str, object],
+    config: Mapping[str, object] | None = None,
 ) -> Iterator[RunFolder]:
     """The run folder at `path`, locked while the `with` lasts, for going on with its run.
 
-    What changed since it started (versions, data files, hardware) stands in `changes` and is
-    added to the manifest. Raises `FileNotFoundError` without a folder, `ValueError` if it holds no
-    complete run or is in use.
+    What changed since it started (versions, data files, hardware, its config) stands in `changes`
+    and is added to the manifest. Raises `FileNotFoundError` without a folder, `ValueError` if it
+    holds no complete run or is in use.
     """
     old = read_manifest(path)
     with _locked(path):
@@ -78,6 +84,7 @@ def resume(
             devices=devices,
             command=command,
             executor=executor,
+            config=config,
         )
         changes = manifests.differences(old, now)
         document = _read_document(path)
@@ -95,9 +102,10 @@ def check_usable(path: Path) -> None:
             f"{path} already holds a run: --resume {path} goes on with it; else choose another "
             "--out."
         )
+    places.check_folder(path, "--out")
     if not path.is_dir():
         return
-    setup = {"config.yaml", LOCK, OWNER}
+    setup = {CONFIG, LOCK, OWNER}
     foreign = sorted(
         p.name for p in path.iterdir() if p.name not in setup and p.suffix != atomic.SUFFIX
     )
@@ -110,7 +118,7 @@ def check_usable(path: Path) -> None:
 
 def is_complete(path: Path) -> bool:
     """Whether `path` holds a run; what a crash during set-up leaves does not count."""
-    return (path / "manifest.json").is_file() and (path / "config.yaml").is_file()
+    return (path / "manifest.json").is_file() and (path / CONFIG).is_file()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -123,10 +131,10 @@ def read_manifest(path: Path) -> Manifest:
             "finished. Start it again with --out."
         )
     fields = {field.name for field in dataclasses.fields(Manifest)}
-    document = _read_document(path)
+    document = {"config": None, **_read_document(path)}
     if missing := sorted(fields - document.keys()):
         raise ValueError(f"{path / 'manifest.json'}: lacks {', '.join(missing)}.")
-    values = {name: document[name] for name in fields}
+    values: dict[str, Any] = {name: document[name] for name in fields}
     values["command"], values["devices"] = tuple(values["command"]), tuple(values["devices"])
     return Manifest(**values)
 

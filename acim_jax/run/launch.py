@@ -12,7 +12,7 @@ from acim_jax.checkpoint import store
 from acim_jax.config import run as config
 from acim_jax.config.run import RunConfig
 from acim_jax.environment import executor
-from acim_jax.run import dry_run, preparation, training
+from acim_jax.run import config_changes, dry_run, preparation, training
 from acim_jax.run import folder as run_folder
 from acim_jax.run import manifest as manifests
 from acim_jax.run.open_run import Display
@@ -32,6 +32,7 @@ def start(prepared: Prepared, out: Path, display: Display) -> None:
             devices=device_names(),
             command=sys.argv,
             executor=executor.probe(prepared.config.executor),
+            config=config.plain(prepared.config),
         )
     with run_folder.create(out, config.dump(prepared.config), manifest) as folder:
         training.run(prepared, folder, display, resume=False)
@@ -40,16 +41,25 @@ def start(prepared: Prepared, out: Path, display: Display) -> None:
 def resume(path: Path, display: Display) -> None:
     """Goes on with the run at `path` after its newest checkpoint.
 
-    Raises `BadInput` if the folder holds no run or is in use, or if the devices cannot hold it.
+    Raises `BadInput` if the folder holds no run or is in use, if its config was edited to one with
+    which the run cannot go on, or if the devices cannot hold it.
     """
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
-            run_folder.read_manifest(path)
-            prepared = preparation.prepare(config.load(path / "config.yaml"))
+            begun = run_folder.read_manifest(path).config
+            chosen = config.load(file := path / run_folder.CONFIG)
+            plain = config.plain(chosen)
+            # Before the model and the data are read, which may be those of an edit.
+            config_changes.check(begun, plain, file)
+            prepared = preparation.prepare(chosen)
             log.info(dry_run.check(prepared))
             protection = executor.probe(prepared.config.executor)
             opened = run_folder.resume(
-                path, devices=device_names(), command=sys.argv, executor=protection
+                path,
+                devices=device_names(),
+                command=sys.argv,
+                executor=protection,
+                config=plain,
             )
             folder = stack.enter_context(opened)
         for change in folder.changes:

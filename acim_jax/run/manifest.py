@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from acim_jax.run import config_changes
+
 #: Packages whose version can change a run's numbers.
 PACKAGES = (
     "acim-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "transformers",
@@ -23,7 +25,8 @@ PACKAGES = (
 class Manifest:
     """What a run was made with. data: sha256 per data file. devices: as jax names them.
 
-    executor: what protects the machine from the programs (`Executor.capabilities`).
+    executor: what protects the machine from the programs (`Executor.capabilities`). config: the
+    run's, as in its config.yaml; None in manifests that are older than this field.
     """
 
     started: str
@@ -35,6 +38,7 @@ class Manifest:
     hardware: Mapping[str, str | int]
     devices: tuple[str, ...]
     executor: Mapping[str, object]
+    config: Mapping[str, object] | None = None
 
 
 def collect(
@@ -43,6 +47,7 @@ def collect(
     devices: Sequence[str],
     command: Sequence[str],
     executor: Mapping[str, object],
+    config: Mapping[str, object] | None = None,
 ) -> Manifest:
     """The manifest of a run that starts now. Raises `FileNotFoundError` for a missing data file."""
     return Manifest(
@@ -55,6 +60,7 @@ def collect(
         hardware=hardware(),
         devices=tuple(devices),
         executor=executor,
+        config=config,
     )
 
 
@@ -79,6 +85,7 @@ def differences(old: Manifest, new: Manifest) -> tuple[str, ...]:
     before, after = (one.executor.get("protection") for one in (old, new))
     if before != after:
         found.append(f"the executor's protection was {before}, is {after}")
+    found += config_changes.sentences(old.config, new.config)
     return tuple(found)
 
 

@@ -41,6 +41,13 @@ class Metric(enum.StrEnum):
     TARGET_TOKENS = "train/target_tokens"  # count
     STEPS = "train/steps"  # count
     GRAD_NORM = "train/grad_norm"
+    SKIPPED_STEPS = "train/skipped_steps"  # count: gradients that were not finite
+    MISMATCH = "train/mismatch"  # sampler against trainer: mean |Δ log-prob|, nats a token
+    MISMATCH_LARGEST = "train/mismatch_largest"  # nats
+    MISMATCH_OFF_01 = "train/mismatch_off_01"  # ratios off by more than 0.1 %
+    MISMATCH_OFF_1 = "train/mismatch_off_1"
+    MISMATCH_OFF_5 = "train/mismatch_off_5"
+    MISMATCH_KL = "train/mismatch_kl"  # nats a token
     LR = "train/lr"
 
     EVAL_N = "eval/n"  # problems

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from acim_jax.files import jsonl
+from acim_jax.files import failures, jsonl
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +43,14 @@ class MetricsWriter:
     def __init__(self, folder: Path, *, tensorboard: bool = True, after: int = -1) -> None:
         """folder: of the run. after: the iteration a resumed run goes on from; later lines and
         TensorBoard points are dropped."""
-        path = folder / "metrics.jsonl"
-        truncate_after(path, after)
-        self._file = path.open("a", encoding="utf-8")
-        self._board = None
+        self._path = folder / "metrics.jsonl"
+        truncate_after(self._path, after)
+        self._events = None
         if tensorboard:
             # Its import takes a second that runs without it need not pay.
-            import tensorboardX
+            from acim_jax.run import event_file
 
-            self._board = tensorboardX.SummaryWriter(str(folder), purge_step=after + 1)
+            self._events = event_file.EventFile(folder, first=after + 1)
 
     def write(self, iteration: int, values: Mapping[str, Any]) -> None:
         """One line: `iteration` and `values` (numbers, numpy or jax scalars, None).
@@ -72,23 +71,18 @@ class MetricsWriter:
         if nonfinite:
             log.warning("iteration %d: not finite: %s", iteration, ", ".join(nonfinite))
             record["nonfinite"] = nonfinite
-        self._file.write(jsonl.line(record))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._mirror(record)
+        with failures.naming(self._path), self._path.open("ab") as file:
+            file.write(jsonl.line(record).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if self._events is not None:
+            numbers = {k: v for k, v in record.items() if isinstance(v, int | float)}
+            del numbers["iteration"]
+            self._events.write(iteration, numbers)
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-    def _mirror(self, record: Mapping[str, Any]) -> None:
-        if self._board is None:
-            return
-        for key, value in record.items():
-            if key != "iteration" and isinstance(value, int | float):
-                self._board.add_scalar(key, value, record["iteration"])
-        self._board.flush()
+        if self._events is not None:
+            self._events.close()

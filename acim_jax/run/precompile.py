@@ -14,7 +14,7 @@ import numpy as np
 from acim_jax import em
 from acim_jax.em import Resources
 from acim_jax.explore import decisions
-from acim_jax.improve import packing, step, training_set
+from acim_jax.improve import mismatch, packing, step, training_set
 from acim_jax.improve.state import TrainState
 from acim_jax.records import Author, Episode, Problem, Segment, Stop
 from acim_jax.rollout import processes
@@ -60,6 +60,7 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
         gradients, _ = step.add_policy_gradient(
             gradients, state.params, batch, one, temperature, **clipped
         )
+        mismatch.sums(state.params, batch, temperature, **shared)
         if replays:
             gradients, _ = step.add_likelihood_gradient(
                 gradients, state.params, batch, one, one, **shared

@@ -1,6 +1,7 @@
 """The frame of the command line: exits, messages, lazy imports, config options."""
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -110,6 +111,42 @@ def test_ctrl_c_exits_with_1_and_says_how_to_go_on(
     finally:
         signal.signal(signal.SIGTERM, before)
     assert capsys.readouterr().err == "acim: stopped; go on with: acim train --resume r\n"
+
+
+@pytest.mark.parametrize("only_reads", [True, False])
+@pytest.mark.parametrize(
+    ("number", "hint", "said"),
+    [
+        (errno.ENOSPC, None, "r/a: no space left on device; make room, then start again"),
+        (errno.EDQUOT, None, "r/a: disk quota exceeded; make room, then start again"),
+        (errno.ENOSPC, "x", "r/a: no space left on device; make room, then go on with: x"),
+        (errno.EIO, "x", "r/a: input/output error; go on with: x"),
+    ],
+)
+def test_a_disk_that_fails_is_no_bad_input(
+    probe: Probe,
+    capsys: pytest.CaptureFixture[str],
+    only_reads: bool,
+    number: int,
+    hint: str | None,
+    said: str,
+) -> None:
+    def run(args: argparse.Namespace) -> int:
+        args.resume_hint = hint
+        raise OSError(number, os.strerror(number), "r/a")
+
+    probe(run, main.Command("a probe", "probes", only_reads=only_reads))
+    assert main.main(["probe", "x"]) == 1
+    assert capsys.readouterr().err == f"acim: {said}\n"
+
+
+def test_other_errors_of_the_system_are_defects(probe: Probe) -> None:
+    def run(args: argparse.Namespace) -> int:
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+    probe(run, main.Command("a probe", "probes"))
+    with pytest.raises(ConnectionResetError):
+        main.main(["probe", "x"])
 
 
 def test_config_options_reach_a_command_that_takes_them(

@@ -44,9 +44,9 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 
 
 def test_a_list_as_an_option_may_be_comma_separated(tmp_path: Path) -> None:
-    overrides = [("improve.buckets", "32,64"), ("data.test", "a.jsonl"), ("data.num_test", "null")]
+    overrides = [("improve.buckets", "32,256"), ("data.test", "a.jsonl"), ("data.num_test", "null")]
     read = loaded(tmp_path, "{}", overrides)
-    assert (read.improve.buckets, read.data.test) == ((32, 64), ("a.jsonl",))
+    assert (read.improve.buckets, read.data.test) == ((32, 256), ("a.jsonl",))
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,10 @@ def test_refusals(
         ),
         ("mesh: {fsdp: 3}\nwarmup: {rows: 63}\nsampling:\n  slots: 63\nimprove: {microbatch_rows: 4}\n",
          "c.yaml:5: improve.microbatch_rows is 4, but this mesh splits rows into 3 equal parts"),
+        ("sampling: {max_length: 200}\nimprove: {buckets: [64, 160]}\n",
+         "c.yaml:1: sampling.max_length is 200, but the widest of improve.buckets holds 160 tokens"),
+        ("sampling: {top_p: 0.7}\n",
+         "c.yaml:1: sampling.top_k, sampling.top_p and sampling.min_p truncate the distribution"),
     ],
 )  # fmt: skip
 def test_sections_that_contradict_one_another(

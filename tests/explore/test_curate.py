@@ -7,7 +7,7 @@ import pytest
 
 from acim_jax.explore import curate
 from acim_jax.explore.config import ExploreConfig
-from acim_jax.records import DecisionValues, Stop
+from acim_jax.records import DecisionValues, DropReason, Stop
 from tests.support.episodes import make_episode
 
 NAN = np.full((2,), np.nan)
@@ -156,3 +156,11 @@ def test_failures_of_ours_do_not_move_the_baseline():
     episodes = [*mixed("p"), make_episode("p", "code", 0.0, index=4, stop=Stop.INFRA)]
     kept, _ = run(episodes, {"p": (0.0, 1.0)}, keep=0)
     assert sorted(e.advantage for e in kept) == [-0.75, 0.25, 0.25, 0.25]
+
+
+def test_a_rollout_that_broke_its_guide_is_neither_learned_from_nor_a_baseline():
+    broken = make_episode("p", "text", 0.0, index=4, stop=Stop.BROKE_GUIDE)
+    kept, counts = run([*mixed("p"), broken], {"p": (0.5, 0.5)}, rollouts=4, keep=0)
+    assert counts.dropped[DropReason.BROKE_GUIDE] == 1
+    alone, _ = run(mixed("p"), {"p": (0.5, 0.5)}, rollouts=4, keep=0)
+    assert [e.advantage for e in kept] == [e.advantage for e in alone]

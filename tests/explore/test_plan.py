@@ -27,6 +27,8 @@ def test_every_guide_gets_its_rollouts():
     assert len({(r.problem.id, r.guide, r.index) for r in made}) == len(made)
     assert {r.prefix for r in made if r.guide == "native"} == {""}
     assert {r.prefix for r in made if r.guide == "code"} == {"Code:"}
+    assert {r.guide for r in made if r.ends_at_fence} == {"text"}
+    assert all(r.ends_at_fence for r in made if r.guide == "text")
 
 
 def test_prefixes_are_drawn_evenly_from_the_identity():

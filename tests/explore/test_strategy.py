@@ -1,6 +1,7 @@
 """Facts of s*(c|x) that do not come from the code: worked numbers, limits, and the optimum."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -121,3 +122,38 @@ def test_a_floor_bounds_what_a_prior_can_outweigh():
     floored = strategy.floored(policy[None], 0.01)
     expected = 0.01 * np.e**10 / (0.01 * np.e**10 + 0.99 * np.e**3)
     np.testing.assert_allclose(reference(floored, value, "regularised")[0, 1], expected)
+
+
+def mean_strategy(code: float, rollouts: int, pseudo_counts: float) -> float:
+    """E[s*(code)] over all outcomes of `rollouts` per decision at Q = (0.4, 0.6), β = 0.1; outcomes
+    without a success carry no signal."""
+    counts = np.arange(rollouts + 1)
+    ways = np.array([math.comb(rollouts, int(k)) for k in counts])
+    chance = [ways * q**counts * (1 - q) ** (rollouts - counts) for q in (0.4, 0.6)]
+    weight = np.outer(*chance).ravel()
+    value = np.stack(np.meshgrid(counts, counts, indexing="ij"), axis=-1).reshape(-1, 2) / rollouts
+    shrunk = strategy.shrunk(value, np.full_like(value, rollouts), pseudo_counts)
+    policy = np.tile([[1 - code, code]], (len(value), 1))
+    alive = strategy.has_signal(value)
+    found = strategy.reference(policy, shrunk, strategy="regularised", alpha=0.0, beta=0.1)[:, 1]
+    return float(np.sum((weight * found)[alive]) / weight[alive].sum())
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "plain", "with_prior"), [(4, 0.81, 0.902), (8, 0.94, 0.996), (16, 1.0, 1.0)]
+)
+def test_a_prior_on_values_lessens_the_bias_of_few_rollouts(
+    rollouts: int, plain: float, with_prior: float
+):
+    """Where π ← E[s*] ends; with exact values it ends at 1."""
+    for pseudo_counts, end in ((0.0, plain), (4.0, with_prior)):
+        code = 0.5
+        for _ in range(400):
+            code = mean_strategy(code, rollouts, pseudo_counts)
+        assert code == pytest.approx(end, abs=0.005)
+
+
+def test_the_prior_counts_as_rollouts_of_one_half():
+    value, counts = np.array([[1.0, 0.0]]), np.array([[4, 12]])
+    np.testing.assert_allclose(strategy.shrunk(value, counts, 4.0), [[6 / 8, 2 / 16]])
+    np.testing.assert_array_equal(strategy.shrunk(value, counts, 0.0), value)

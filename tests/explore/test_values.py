@@ -19,6 +19,7 @@ def test_means_and_standard_errors():
         make_episode("a", "code", 1.0, executed=True),
         make_episode("a", "code", 1.0),
         make_episode("a", "code", 0.0, stop=Stop.INFRA),
+        make_episode("a", "text", 0.0, stop=Stop.BROKE_GUIDE),
         make_episode("a", "native", 0.0),
         *[make_episode("b", "code", float(i < 1)) for i in range(8)],
     ]

@@ -94,6 +94,32 @@ def test_answers_of_math_episodes(executor: Executor, grader: Grader) -> None:
     assert [one.text for one in scored] == [case.text for case, _, _ in CASES]
 
 
+@pytest.mark.parametrize(
+    ("text", "status", "decision"),
+    [
+        (CODE + "<>" + r"So \boxed{5}", Status.OK, "code"),
+        (CODE + "<>" + r"So \boxed{5}", Status.ERROR, "code"),
+        # The filter stopped it: it was run, as far as it could be.
+        (CODE + "<>" + r"So \boxed{5}", Status.BLOCKED, "code"),
+        # The final answer stands before the program, which only repeats it.
+        (r"So \boxed{5}. To check: " + CODE + "<>", Status.OK, "text"),
+        (r"So \boxed{5}. To check: " + CODE + "<>" + r"Yes, \boxed{5}", Status.OK, "text"),
+        # A guess that the program corrects.
+        (r"\boxed{4}? " + CODE + "<>" + r"So \boxed{5}", Status.OK, "code"),
+        # Never answered: the program is all there is.
+        (CODE + "<>", Status.OK, "code"),
+    ],
+)
+def test_code_is_what_ran_before_the_final_answer(
+    executor: Executor, grader: Grader, text: str, status: Status, decision: str
+) -> None:
+    made = episode(text, outputs=("5\n",))
+    run = dataclasses.replace(made.executions[0], status=status)
+    made = dataclasses.replace(made, executions=(run,))
+    (scored,) = reward.score([made], PROBLEMS, grader, executor, MARKUP)
+    assert scored.decision == decision
+
+
 def test_an_output_fence_of_another_form_cannot_be_left_by_printing_it(
     executor: Executor, grader: Grader
 ) -> None:

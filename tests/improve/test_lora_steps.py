@@ -24,7 +24,13 @@ from tests.support.tiny_models import CONFIG
 MODEL = dataclasses.replace(CONFIG, num_layers=1)
 LORA = LoraConfig(rank=2, alpha=4.0)
 SETTINGS = ImproveConfig(
-    lr=1e-2, minibatches=2, microbatch_rows=4, buckets=(12,), replay_rows=2, replay_weight=0.5
+    max_mismatch=1e9,
+    lr=1e-2,
+    minibatches=2,
+    microbatch_rows=4,
+    buckets=(12,),
+    replay_rows=2,
+    replay_weight=0.5,
 )
 OPTIMISER = state.optimizer(ImproveConfig(weight_decay=0.1))
 

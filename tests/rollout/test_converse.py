@@ -461,3 +461,24 @@ def test_prompts_that_do_not_fit():
 def test_no_requests():
     episodes, stats = run(tiny_models.make_sampler(), [])
     assert episodes == [] and stats.sampled_tokens == 0
+
+
+def test_a_rollout_that_breaks_its_guide_ends_with_the_fence():
+    """The tokens are those of a rollout that may go on, up to the one that opens a fence."""
+    wanted = [request for request in requests(3, 8) if request.guide == "text"]
+    free, _ = run(tiny_models.make_sampler(), wanted)
+    bound = [dataclasses.replace(request, ends_at_fence=True) for request in wanted]
+    ended, _ = run(tiny_models.make_sampler(), bound)
+    tokenizer = tiny_models.load_tokenizer()
+    broken = 0
+    for one, other in zip(ended, free, strict=True):
+        np.testing.assert_array_equal(one.token_ids, other.token_ids[: one.num_tokens])
+        model = one.segments[-1].token_ids
+        opens = [CHATTY.code_open in tokenizer.decode(model[: n + 1]) for n in range(len(model))]
+        if one.stop is Stop.BROKE_GUIDE:
+            broken += 1
+            assert opens.index(True) == len(model) - 1
+        else:
+            assert one.stop is other.stop and not any(opens)
+            np.testing.assert_array_equal(one.token_ids, other.token_ids)
+    assert 5 < broken < len(ended)

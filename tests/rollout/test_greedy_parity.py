@@ -35,6 +35,12 @@ class Ids:
     def halting_ids(self, markup: Markup) -> np.ndarray:
         return np.zeros((1,), bool)
 
+    def opening_ids(self, markup: Markup) -> np.ndarray:
+        return np.zeros((1,), bool)
+
+    def opens_program(self, token_ids: np.ndarray, markup: Markup) -> bool:
+        return False
+
     def stop_ids(self, markup: Markup) -> np.ndarray:
         return np.zeros((0,), np.int32)
 

@@ -1,5 +1,6 @@
 """Run folders: what may become one, the lock, and the manifest on resume."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -55,6 +56,42 @@ def test_create_then_resume_names_what_changed(tmp_path: Path) -> None:
         "the executor's protection was isolated, is filtered",
     )
     assert json.loads((run / "manifest.json").read_text())["resumed"][0]["changes"] == list(changes)
+
+
+def test_an_edited_config_is_named_beside_what_else_changed(tmp_path: Path) -> None:
+    begun = {"improve": {"lr": 3e-4, "buckets": (64, 144)}, "run": {"iterations": 3}, "gone": 1}
+    edited = {"improve": {"lr": 1e-4, "buckets": [64]}, "run": {"iterations": 3}, "added": 1}
+    made = dataclasses.replace(manifest(), config=begun)
+    with run_folder.create(tmp_path / "run", "", made):
+        pass
+    said: list[tuple[str, ...]] = []
+    for config in (edited, begun, None):
+        with run_folder.resume(
+            tmp_path / "run",
+            devices=made.devices,
+            command=[],
+            executor=made.executor,
+            config=config,
+        ) as folder:
+            said.append(folder.changes)
+    changes = (
+        "config improve.lr was 0.0003, is 0.0001",
+        "config improve.buckets was [64, 144], is [64]",
+    )
+    assert said == [changes, (), ()]
+    resumed = json.loads((tmp_path / "run" / "manifest.json").read_text())["resumed"]
+    assert [one["changes"] for one in resumed] == [list(changes), [], []]
+    assert resumed[0]["config"]["improve"]["lr"] == 1e-4
+
+
+def test_a_manifest_without_a_config_is_of_an_earlier_version(tmp_path: Path) -> None:
+    with run_folder.create(tmp_path / "run", "", manifest()):
+        pass
+    file = tmp_path / "run" / "manifest.json"
+    stored = json.loads(file.read_text())
+    del stored["config"]
+    file.write_text(json.dumps(stored))
+    assert run_folder.read_manifest(tmp_path / "run").config is None
 
 
 def test_only_free_or_half_made_folders_become_a_run(tmp_path: Path) -> None:

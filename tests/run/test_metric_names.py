@@ -17,6 +17,7 @@ def test_counts_have_a_name_for_every_member_counted_or_not():
         "curate/dropped/no_signal": 0.0,
         "curate/dropped/too_long": 3.0,
         "curate/dropped/prompt": 0.0,
+        "curate/dropped/broke_guide": 0.0,
         "curate/dropped/infra": 0.0,
     }
     stops = metric_names.by_member(metric_names.ROLLOUTS_BY_STOP, Stop, {})

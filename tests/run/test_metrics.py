@@ -1,11 +1,14 @@
 """Sums and counts, and metrics.jsonl through crashes and resumes."""
 
+import errno
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2
 
 from acim_jax.run import metrics
@@ -83,3 +86,22 @@ def test_numbers_reach_tensorboard(tmp_path: Path) -> None:
         writer.write(1, {"train/loss": 0.5, "eval/n": None})
         writer.write(2, {"train/loss": 0.25, "eval/n": 7})
     assert scalars(tmp_path) == {"train/loss": [(1, 0.5), (2, 0.25)], "eval/n": [(2, 7.0)]}
+
+
+def test_a_full_disk_ends_a_line_instead_of_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    many = {f"train/{i}": i for i in range(50)}
+    with pytest.raises(OSError) as failed, metrics.MetricsWriter(tmp_path) as writer:
+        writer.write(1, many)
+        monkeypatch.setattr(record_writer.RecordWriter, "flush", full)
+        writer.write(2, many)
+    assert failed.value.filename == str(tmp_path / "events")
+    monkeypatch.undo()
+    with pytest.raises(OSError) as failed, metrics.MetricsWriter(tmp_path, after=1) as writer:
+        monkeypatch.setattr(os, "fsync", full)
+        writer.write(2, many)
+    assert failed.value.filename in (str(tmp_path / "metrics.jsonl"), str(tmp_path / "events"))

@@ -89,7 +89,8 @@ def attention(
 
 
 def _kernel(*given, tiles_a_row: int) -> None:
-    refs = _Refs(*given[:6], given[6:-3], *given[-3:])
+    tables, first, last, window, positions, queries, *arrays, out, best, total = given
+    refs = _Refs(tables, first, last, window, positions, queries, tuple(arrays), out, best, total)
     z, h, s = pl.program_id(0), pl.program_id(1), pl.program_id(2)
     first, last = refs.first[z], refs.last[z]
     steps = jax.lax.div(last - first, _KEYS) + 1
