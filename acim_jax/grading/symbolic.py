@@ -64,6 +64,8 @@ def _are_equal(prediction: str, answer: str) -> bool:
         return gold_text != ""
     if gold is None or mine is None:
         return False
+    if isinstance(mine, sympy.Intersection):
+        mine = mine.doit()
     gold, mine = _told_apart(gold, _with_constant(mine, gold))
     if not gold.has(sympy.Float):
         mine = _without_floats(mine)
