@@ -12,7 +12,7 @@ from typing import Literal
 
 from acim_jax.grading import assignments, exact, guards, relations, spelling, units
 from acim_jax.grading.config import GraderConfig
-from acim_jax.grading.extraction import PLAIN_NUMBER
+from acim_jax.grading.stated import PLAIN_NUMBER
 
 Method = Literal["exact", "numeric", "symbolic", "timeout", "none"]
 Verdict = tuple[Method, bool]

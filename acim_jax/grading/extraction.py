@@ -2,19 +2,12 @@ r"""The answer that a response states: the last balanced `\boxed{…}`, or a bar
 
 import re
 
+from acim_jax.grading import stated
 from acim_jax.grading.config import Unboxed
 
-_MAX_BARE_CHARS = 64
 _MAX_BOXES = 64
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
-# Every repetition of blanks is bounded: a hostile response must not cost quadratic time.
-_MARKED = re.compile(
-    r"####[ \t]{0,9}(.+)|\banswer\b[^.\n:=]{0,40}?(?:\bis\b|:|=)[ \t]{0,9}:?[ \t]{0,9}(.+)",
-    re.IGNORECASE,
-)
-_STATEMENT_END = re.compile(r"\.(?:\s|$)|,\s(?=[A-Za-z])|\s(?:because|since|as)\s")
-PLAIN_NUMBER = re.compile(r"[+-]?[\d,]{1,5000}(?:\.\d{1,5000})?")
 
 
 def extract_answer(text: str, unboxed: Unboxed = "stated") -> str | None:
@@ -26,13 +19,9 @@ def extract_answer(text: str, unboxed: Unboxed = "stated") -> str | None:
             return content.strip()
     if boxes or unboxed == "never":
         return None
-    if marked := list(_MARKED.finditer(text)):
-        found = marked[-1][1] or marked[-1][2]
-        return _STATEMENT_END.split(found.strip().strip("*"), maxsplit=1)[0].strip() or None
-    bare = text.strip()
-    words = re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", bare)
-    is_short = bare and len(bare) <= _MAX_BARE_CHARS and "\n" not in bare and len(words) <= 3
-    return bare if is_short or PLAIN_NUMBER.fullmatch(bare) else None
+    if answer := stated.last_statement(text):
+        return answer
+    return text.strip() if stated.is_bare(text.strip()) else None
 
 
 def _braced(text: str, start: int) -> str | None:
