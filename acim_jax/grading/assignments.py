@@ -6,7 +6,7 @@ import re
 from acim_jax.grading import exact, spelling
 
 _INDEX = r"(?:_(?:\w|\\[A-Za-z]{1,20}|\{[^{}]{1,30}\}))?"
-_SYMBOL = rf"(?:[A-Za-z]|\\[a-z]{{1,20}}(?![A-Za-z])){_INDEX}'{{0,3}}"  # x, x_1, f', \theta, x_{\max}
+_SYMBOL = rf"(?:[A-Za-z]|\\[a-z]{{1,20}}(?![A-Za-z])){_INDEX}'{{0,3}}"  # x_1, f', x_{\max}
 _ACCENT = r"\\(?:vec|bar|hat|tilde|overline|overrightarrow)\s*\{?\s*[A-Za-z]{1,2}\s*\}?"
 _ANGLE = rf"\\(?:measured)?angle\s*(?:[A-Z]{{1,3}}|\d{{1,2}}|{_SYMBOL})"
 _EVENTS = r"[A-Z]'?(?:\s*\\(?:cap|cup|setminus)\s*[A-Z]'?){0,5}"

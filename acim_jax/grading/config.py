@@ -16,8 +16,8 @@ class GraderConfig:
     timeout_s: Positive = 5.0
     """Wall and CPU seconds of one symbolic comparison, or of one judge of unit tests."""
     unboxed: Unboxed = "stated"
-    """Without a box, `stated` takes what follows the last `####` or `answer is`, else the whole
-    response if it is short; `never` takes nothing."""
+    """Without a box, `stated` takes what follows the last `####` with a value or `answer is`, else
+    the whole response if it is short; `never` takes nothing."""
     percent: Percent = "either"
     """A percent sign on one side only: `5%` is `either` 5 or 0.05, its `value` 0.05, or a `unit` of
     5."""

@@ -51,6 +51,8 @@ def _half_line(argument: Any) -> HalfLine | None:
     if len(argument.free_symbols) != 1:
         return None
     (variable,) = argument.free_symbols
+    if not variable.is_real:  # beside i: over the complex numbers, roots are defined everywhere
+        return None
     factor, power = argument.as_independent(variable, as_Add=False)
     base, exponent = power.as_base_exp()
     slope = sympy.diff(base, variable)

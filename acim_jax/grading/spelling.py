@@ -51,6 +51,7 @@ _REWRITES = (
     (r"\{,\}", ","),
     (r"\*\*", "^"),
 )
+_COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in _REWRITES]
 _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _ANGLE = re.compile(rf"(\d{{1,10}})\s*(?:{_DEGREE})")
 _FENCES = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
@@ -89,8 +90,9 @@ def clean(text: str) -> str:
                     text = inner.strip()
     if _ANGLE_FUNCTION.search(text):
         text = _ANGLE.sub(r"{\\frac{\1\\pi}{180}}", text)
-    for pattern, replacement in _REWRITES:
-        text = re.sub(pattern, replacement, text)
+    for pattern, replacement in _COMPILED:
+        if pattern.search(text):  # a template that is not needed costs more than the search
+            text = pattern.sub(replacement, text)
     text = _SHORT_GROUP.sub(r"\1\2", text.strip().rstrip(".,;:").strip())
     if _SPACED_THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")

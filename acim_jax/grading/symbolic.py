@@ -92,7 +92,8 @@ def _parsed(text: str) -> tuple[Parsed | None, str]:
                 normalization_config=None,
                 conversion_config=_CASED,
             )
-            return parsed, latex
+            if isinstance(parsed, Parsed):
+                return parsed, latex
     return None, latex
 
 
