@@ -10,7 +10,7 @@ import re
 from fractions import Fraction
 from typing import Literal
 
-from acim_jax.grading import exact, guards, relations, spelling, units
+from acim_jax.grading import assignments, exact, guards, relations, spelling, units
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.extraction import PLAIN_NUMBER
 
@@ -22,7 +22,6 @@ DECIMAL_TOLERANCE = Fraction(1, 10**6)
 _NO_NUMBER = re.compile(r"^(?!.*\\(?:max|min|gcd|lcm)).*,|^\w+_\{?\d", re.DOTALL)
 _ONLY_DIGITS = re.compile(r"[-+\d./ ]+")
 _WITH_BASE = re.compile(r"([0-9A-Za-z]{1,100})_\{?(\d{1,2})\}?")
-_ENDLESS = re.compile(r"\\[lc]?dots(?![A-Za-z])|\.\.\.|…")
 _BINDS = re.compile(r"\\(?:int|sum|prod|lim)(?![A-Za-z])")
 _ONE_LETTER = re.compile(r"\(?[A-Za-z]\)?")
 _LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
@@ -57,9 +56,7 @@ def decide(extracted: str | None, answer: str, policy: GraderConfig = _DEFAULTS)
         return "none", False
     if spelling.key(mine) == spelling.key(gold):
         return "exact", True
-    if not ("=" in mine and "=" in gold):
-        mine, gold = spelling.unassigned(mine), spelling.unassigned(gold)
-    mine, gold = relations.comparable(mine, gold)
+    mine, gold = comparable(extracted, answer)
     if spelling.key(mine) == spelling.key(gold):
         return "exact", True
     verdict = (
@@ -73,16 +70,26 @@ def decide(extracted: str | None, answer: str, policy: GraderConfig = _DEFAULTS)
     return verdict
 
 
+def comparable(extracted: str, answer: str) -> tuple[str, str]:
+    """Prediction and reference, cleaned, without names, inequalities as sets if both can be."""
+    mine, gold = spelling.clean(extracted), spelling.clean(answer)
+    return relations.comparable(*assignments.without_names(mine, gold))
+
+
 def _decide_form(mine: str, gold: str) -> Verdict | None:
     """Choices by their letter; texts that are no answer, or that end in dots."""
     if (letter := spelling.choice(gold)) and (chosen := spelling.choice(mine)):
         return "exact", letter == chosen
-    if bool(_ENDLESS.search(mine)) != bool(_ENDLESS.search(gold)):
-        return "exact", False
-    left, equals, _ = mine.partition("=")
-    if equals and "=" not in gold and not _LETTERS.search(left):
-        return "exact", False  # 2 + 3 = 5 says nothing of what is asked
-    return None
+    if spelling.OMISSION in mine or spelling.OMISSION in gold:
+        # What is left out cannot be compared: they are equal as texts, or not.
+        mine, gold = (text.removeprefix("\\{").removesuffix("\\}") for text in (mine, gold))
+        return "exact", spelling.key(mine) == spelling.key(gold)
+    sides = assignments.sides_of(mine)
+    if len(sides) == 1 or "=" in gold:
+        return None
+    # 2 + 3 = 6 is no value. Nor is n(n+1) = 6, which is still to be solved.
+    is_unsolved = len(sides) == 2 and spelling.quantity(gold) is not None
+    return ("exact", False) if is_unsolved or not _LETTERS.search(sides[0]) else None
 
 
 def _decide_numbers(mine: str, gold: str, policy: GraderConfig) -> Verdict | None:

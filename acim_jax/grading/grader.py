@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.confined import ConfinedFunction, Ending
 from acim_jax.environment.protocol import Job
-from acim_jax.grading import answers, extraction, spelling, symbolic_job
+from acim_jax.grading import answers, extraction, symbolic_job
 from acim_jax.grading.answers import Grade
 from acim_jax.grading.config import GraderConfig
 from acim_jax.records import Status
@@ -79,7 +79,7 @@ class Grader:
             extracted = extraction.extract_answer(prediction, self.config.unboxed)
             verdict = answers.decide(extracted, answer, self.config)
             if verdict is None:
-                question = (spelling.clean(extracted or ""), spelling.clean(answer))
+                question = answers.comparable(extracted or "", answer)
                 verdict = ("symbolic", self._known.get(question, False))
                 if question in self._known:
                     self._known.move_to_end(question)

@@ -1,17 +1,20 @@
 """Spelling of answers: LaTeX markup removed, units and percent signs split from numbers."""
 
 import functools
+import itertools
 import re
 from fractions import Fraction
 from typing import NamedTuple
 
 from acim_jax.grading import exact, units
 
+#: The one spelling of all dots that leave something out.
+OMISSION = "…"
 _CHARACTERS = str.maketrans({
     "−": "-", "–": "-", "×": "*", "·": "*", "÷": "/", "⁄": "/", "π": "\\pi ", "∞": "\\infty ",
     "²": "^2", "³": "^3", "½": "\\frac{1}{2}", "¢": " cents", "\u00a0": " ", "\u202f": " ",
     "≤": "\\le ", "≥": "\\ge ", "≠": "\\neq ", "≈": "\\approx ", "∈": "\\in ", "∪": "\\cup ",
-    "∅": "\\emptyset ", "ℝ": "\\mathbb{R}",
+    "∅": "\\emptyset ", "∠": "\\angle ", "ℝ": "\\mathbb{R}",
 })  # fmt: skip
 _DEGREE = r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|°"
 _FONTS = "text|textbf|textit|textrm|mbox|mathrm|mathbf|underline|operatorname"
@@ -34,10 +37,13 @@ _REWRITES = (
     (r"√\s*[({]([^(){}]{1,100})[)}]", r"\\sqrt{\1}"),
     (rf"(?<=[\d}}])\s*(?:{_DEGREE})\s*[CF]?\s*$", " degrees"),
     (_DEGREE, " "),
-    (r"\\(?:leq|le|leqslant)(?![A-Za-z])", r"\\le "),
-    (r"\\(?:geq|ge|geqslant)(?![A-Za-z])", r"\\ge "),
+    (r"\\(?:[lch]?dots|dots[bcimo])(?![A-Za-z])|\.(?:\s?\.){2,}|⋯", OMISSION),
+    (r"\\(?:leq|le|leqslant)(?![A-Za-z])|<=", r"\\le "),
+    (r"\\(?:geq|ge|geqslant)(?![A-Za-z])|>=", r"\\ge "),
     (r"^\s*\\?\$\s*([\d,]{1,50}(?:\.\d{1,20})?)[.,]?\s*$", r"\1 dollars"),
     (r"\\[$€£]|[$€£]", ""),
+    (r"\\mathbb\s*R|\\(?:R|Reals|reals)(?![A-Za-z])", r"\\mathbb{R}"),
+    (r"(?<=\\mathbb\{R\})\s*(?:-|\\backslash|\\smallsetminus)\s*(?=\\\{)", r"\\setminus"),
     (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
     (r"^\s*(?:\\approx(?![A-Za-z])|approximately\s|about\s|=)", ""),
     (r"(?i:^\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*:)\s)", ""),
@@ -51,16 +57,6 @@ _FENCES = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"
 _SPACED_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _SHORT_GROUP = re.compile(r"([_^])\{([A-Za-z0-9])\}")
-_NAMED = (
-    r"[A-Za-z](?:_\{?\w{1,5}\}?)?'{0,3}"  # x, x_1, f'
-    r"|[A-Za-z]\([\w, ]{1,20}\)"  # f(x), P(A)
-    r"|(?:\\[a-z]{1,20}\s*)?\|?[A-Z]{2,5}\|?"  # \angle ABC, AB
-    r"|\\[a-z]{1,20}"  # \theta
-    r"|[A-Za-z][A-Za-z ]{2,40}"  # area
-)
-_ASSIGNED = re.compile(
-    rf"\s*(?:{_NAMED})\s*(?:=|\\in(?![A-Za-z]))\s*(?P<value>.+)|(?P<first>[^=]+)=\s*[A-Za-z]\s*"
-)
 _UNIT_WORD = r"[A-Za-z]{1,20}\.?(?:\^\{?[23]\}?)?"
 _WITH_UNIT = re.compile(
     rf"(?P<number>.*?[\d}}).!])(?P<gap>\s*)(?P<unit>{_UNIT_WORD}(?:(?:\s*/\s*|\s+){_UNIT_WORD}){{0,4}})"
@@ -110,7 +106,7 @@ def key(text: str) -> str:
     if choice := re.fullmatch(r"\(([A-Za-z])\)", compact):
         return choice.group(1)
     # Words are compared without regard to case, symbols are not.
-    return compact.casefold() if is_words(text) else compact
+    return compact.casefold() if is_words(text) and not _is_product(text) else compact
 
 
 def choice(text: str) -> str | None:
@@ -124,12 +120,12 @@ def is_words(text: str) -> bool:
     return len(text) >= 3 and re.fullmatch(r"[A-Za-z]{2,}(?:[ '-]+[A-Za-z]+)*", text) is not None
 
 
-def unassigned(text: str) -> str:
-    """The value in `x = …`, `f(x) = …`, `area = …`, `x \\in …`, `… = x`; other texts unchanged."""
-    if text.count("=") + text.count("\\in ") != 1:
-        return text
-    match = _ASSIGNED.fullmatch(text)
-    return (match["value"] or match["first"]).strip() if match else text
+def _is_product(text: str) -> bool:
+    """Whether up to four letters are factors or points rather than a word: abc, XYZ, mgh."""
+    letters = text.lower()
+    in_order = all(one < other for one, other in itertools.pairwise(letters))
+    is_uniform = text in (letters, text.upper())
+    return len(text) <= 4 and is_uniform and (in_order or not set(letters) & set("aeiouy"))
 
 
 def quantity(text: str) -> Quantity | None:

@@ -34,8 +34,10 @@ def canonical(text: str, *, is_apart: bool) -> str:
     is_apart: whether a blank stood between the number and the letters.
     """
     words = re.sub(r"[\s.{}]+", " ", text.lower()).strip().split(" ")
-    if any(_MATHEMATICS.fullmatch(word.partition("^")[0]) for word in words):
-        return ""
+    names = [word.partition("^")[0] for word in words]
+    are_factors = len(names) > 1 and all(re.fullmatch("[a-z]", name) for name in names)
+    if are_factors or any(map(_MATHEMATICS.fullmatch, names)):
+        return ""  # g t^2 and m g h are products
     plain = [word for word in words if word not in _POWERS]
     match = _UNIT.fullmatch(plain[0]) if plain else None
     name, exponent = match.groups() if match else ("", None)
