@@ -9,7 +9,7 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 import numpy as np
@@ -220,7 +220,8 @@ class Tokenizer:
 
 
 def load(folder: Path) -> Tokenizer:
-    """The tokenizer of a local model folder.
+    """The tokenizer of a local model folder. It encodes whole texts and nothing else, whatever
+    truncation and padding `tokenizer.json` holds, as transformers does.
 
     FileNotFoundError without tokenizer files. ValueError naming the folder for files that cannot be
     read, for a tokenizer without a fast form, and for one without an end token.
@@ -248,6 +249,9 @@ def load(folder: Path) -> Tokenizer:
         if stated.is_file()
         else wrapper.backend_tokenizer
     )
+    # A saved file keeps the settings of its last preprocessing; they are none of the vocabulary.
+    backend.no_truncation()
+    backend.no_padding()
     plain = tokenizers.Tokenizer.from_str(backend.to_str())
     plain.encode_special_tokens = True
     end_ids = _end_ids(folder, wrapper.eos_token_id)
@@ -272,11 +276,26 @@ def _end_ids(folder: Path, eos_id: int | None) -> tuple[int, ...]:
     found: set[int] = set() if eos_id is None else {eos_id}
     file = folder / "generation_config.json"
     if file.is_file():
-        try:
-            stated: Any = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-        except (json.JSONDecodeError, AttributeError) as error:
-            raise ValueError(f"{file} is not a JSON object: {error}") from error
-        found |= {stated} if isinstance(stated, int) else set(stated or ())
+        found |= _stated_ends(file)
     if not found:
         raise ValueError(f"{folder}: the tokenizer states no end token (eos_token).")
     return tuple(sorted(found))
+
+
+def _stated_ends(file: Path) -> set[int]:
+    """`eos_token_id` of a `generation_config.json`: none, an id, or a list of ids."""
+    try:
+        content: object = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise ValueError(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must hold one JSON object, got {type(content).__name__}.")
+    stated = cast(dict[str, object], content).get("eos_token_id")
+    if stated is None:
+        return set()
+    ids = cast(list[object], stated) if isinstance(stated, list) else [stated]
+    if not all(type(one) is int and one >= 0 for one in ids):
+        raise ValueError(
+            f"{file}: eos_token_id must be a token's id or a list of ids, got {stated!r}."
+        )
+    return cast(set[int], set(ids))
