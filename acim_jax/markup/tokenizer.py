@@ -6,16 +6,15 @@ program contains: there they are ordinary characters.
 
 import dataclasses
 import functools
-import json
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jinja2
 import numpy as np
 import tokenizers
 
-from acim_jax.markup import fences, form
+from acim_jax.markup import end_tokens, fences, form
 from acim_jax.markup.form import Markup
 
 # Stands for the question while a template is rendered; no text contains private-use characters.
@@ -250,14 +249,15 @@ def load(folder: Path) -> Tokenizer:
         else wrapper.backend_tokenizer
     )
     # A saved file keeps the settings of its last preprocessing; they are none of the vocabulary.
-    backend.no_truncation()
-    backend.no_padding()
+    for kept in (backend, wrapper.backend_tokenizer):
+        kept.no_truncation()
+        kept.no_padding()
     plain = tokenizers.Tokenizer.from_str(backend.to_str())
     plain.encode_special_tokens = True
-    end_ids = _end_ids(folder, wrapper.eos_token_id)
+    end_ids = end_tokens.of(folder, wrapper.eos_token_id)
     eos_id = end_ids[0] if wrapper.eos_token_id is None else wrapper.eos_token_id
     twice = backend.encode("x", add_special_tokens=False).ids * 2
-    begin: list[int] = wrapper("").input_ids
+    begin: list[int] = wrapper.backend_tokenizer.encode("").ids
     return Tokenizer(
         wrapper=wrapper,
         backend=backend,
@@ -269,33 +269,3 @@ def load(folder: Path) -> Tokenizer:
         eos_id=eos_id,
         vocab_size=len(wrapper),
     )
-
-
-def _end_ids(folder: Path, eos_id: int | None) -> tuple[int, ...]:
-    """The tokenizer's end token and those of `generation_config.json`, ascending."""
-    found: set[int] = set() if eos_id is None else {eos_id}
-    file = folder / "generation_config.json"
-    if file.is_file():
-        found |= _stated_ends(file)
-    if not found:
-        raise ValueError(f"{folder}: the tokenizer states no end token (eos_token).")
-    return tuple(sorted(found))
-
-
-def _stated_ends(file: Path) -> set[int]:
-    """`eos_token_id` of a `generation_config.json`: none, an id, or a list of ids."""
-    try:
-        content: object = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON, or of UTF-8
-        raise ValueError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} must hold one JSON object, got {type(content).__name__}.")
-    stated = cast(dict[str, object], content).get("eos_token_id")
-    if stated is None:
-        return set()
-    ids = cast(list[object], stated) if isinstance(stated, list) else [stated]
-    if not all(type(one) is int and one >= 0 for one in ids):
-        raise ValueError(
-            f"{file}: eos_token_id must be a token's id or a list of ids, got {stated!r}."
-        )
-    return cast(set[int], set(ids))
