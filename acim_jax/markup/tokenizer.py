@@ -240,24 +240,13 @@ def load(folder: Path) -> Tokenizer:
         raise ValueError(f"The tokenizer in {folder} cannot be read: {error}") from error
     if not wrapper.is_fast:
         raise ValueError(f"{folder}: the tokenizer needs a fast form (tokenizer.json).")
-    # tokenizer.json is what the model was trained with and what servers load; transformers may
-    # replace its pre-tokenizer and normaliser by those of the architecture's class.
-    stated = folder / "tokenizer.json"
-    backend: tokenizers.Tokenizer = (
-        tokenizers.Tokenizer.from_file(str(stated))
-        if stated.is_file()
-        else wrapper.backend_tokenizer
-    )
-    # A saved file keeps the settings of its last preprocessing; they are none of the vocabulary.
-    for kept in (backend, wrapper.backend_tokenizer):
-        kept.no_truncation()
-        kept.no_padding()
+    backend = _backend(folder, wrapper)
     plain = tokenizers.Tokenizer.from_str(backend.to_str())
     plain.encode_special_tokens = True
     end_ids = end_tokens.of(folder, wrapper.eos_token_id)
     eos_id = end_ids[0] if wrapper.eos_token_id is None else wrapper.eos_token_id
     twice = backend.encode("x", add_special_tokens=False).ids * 2
-    begin: list[int] = wrapper.backend_tokenizer.encode("").ids
+    begin = wrapper.backend_tokenizer.encode("").ids
     return Tokenizer(
         wrapper=wrapper,
         backend=backend,
@@ -269,3 +258,17 @@ def load(folder: Path) -> Tokenizer:
         eos_id=eos_id,
         vocab_size=len(wrapper),
     )
+
+
+def _backend(folder: Path, wrapper: Any) -> tokenizers.Tokenizer:
+    """The tokenizer of `tokenizer.json`, which is what the model was trained with and what servers
+    load; transformers may replace its pre-tokenizer and normaliser by those of the architecture's
+    class. Neither it nor the wrapper's own then cuts or pads: a saved file keeps the settings of
+    its last preprocessing."""
+    own: tokenizers.Tokenizer = wrapper.backend_tokenizer
+    stated = folder / "tokenizer.json"
+    backend = tokenizers.Tokenizer.from_file(str(stated)) if stated.is_file() else own
+    for kept in (backend, own):
+        kept.no_truncation()
+        kept.no_padding()
+    return backend
