@@ -7,6 +7,7 @@ program contains: there they are ordinary characters.
 import dataclasses
 import functools
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,12 @@ class Tokenizer:
         special token.
         """
         begin, end = markup.output_open, markup.output_close
-        ours = text.startswith(begin) and text.endswith(end) and len(text) >= len(begin + end)
+        ours = re.fullmatch(
+            f"({fences.pattern(begin)})(.*)({fences.pattern(end)})", text, flags=re.DOTALL
+        )
         if not ours or not any(special in begin + end for special in self.specials):
             return self.encode_plain(text)
-        inside = text[len(begin) : len(text) - len(end)]
+        begin, inside, end = ours.groups()
         return np.concatenate([self.encode(begin), self.encode_plain(inside), self.encode(end)])
 
     def stop_ids(self, markup: Markup) -> np.ndarray:

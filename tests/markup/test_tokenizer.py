@@ -98,6 +98,17 @@ def test_a_question_cannot_end_its_prompt(tok: tokenizer.Tokenizer, template: st
     np.testing.assert_array_equal(harmless, tok.encode(written.format("say hello")))
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_special_tokens_of_an_output_are_those_of_its_fences(
+    tok: tokenizer.Tokenizer, newline: str
+):
+    markup = Markup(output_open="<|end|>\n<|user|>\n", output_close="\n<|end|>\n<|assistant|>\n")
+    text = f"{markup.output_open}1 <|pad|> 2{markup.output_close}".replace("\n", newline)
+    ids = tok.output_ids(text, markup)
+    assert tok.decode(ids) == text
+    assert [int(i) for i in ids if i < len(SPECIALS)] == [1, 2, 1, 3]
+
+
 def test_tokens_may_span_the_border_of_a_template(tok: tokenizer.Tokenizer):
     """`Problem: say` was one word in training, so the whole prompt is encoded at once."""
     whole = tok.prompt_ids("say hello", Markup())
@@ -168,6 +179,12 @@ def test_truncation_and_padding_of_a_file_are_not_obeyed(tmp_path: Path, kept: d
         np.testing.assert_array_equal(ids, getattr(whole, name)(text))
         assert len(ids) >= 10 and found.decode(ids) == text
     assert found.encode(text).tolist() == theirs(text).input_ids
+    # The model's length is the config's business, whatever stands here.
+    state = tmp_path / "tokenizer_config.json"
+    for length in (8, "8"):
+        content = json.loads(state.read_text()) | {"model_max_length": length}
+        state.write_text(json.dumps(content))
+        np.testing.assert_array_equal(tokenizer.load(tmp_path).encode(text), found.encode(text))
     assert found.prompt_ids("say <|end|>", Markup()).tolist() == (
         whole.prompt_ids("say <|end|>", Markup()).tolist()
     )
