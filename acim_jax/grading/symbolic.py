@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import re
-from typing import Any
+from typing import Any, cast
 
 import latex2sympy2_extended as latex2sympy
 import math_verify
@@ -90,7 +90,7 @@ def _parsed(text: str) -> tuple[Parsed | None, str]:
                 normalization_config=None,
                 conversion_config=_CASED,
             )
-            return parsed, latex
+            return cast(Parsed, parsed), latex
     return None, latex
 
 

@@ -7,6 +7,7 @@ from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
 from acim_jax.data import demonstrations, generated, problems
+from acim_jax.grading import golds
 from acim_jax.markup import prefix_rows
 from acim_jax.model import lora
 from acim_jax.records import Problem
@@ -48,9 +49,8 @@ class Prepared:
 def prepare(config: RunConfig) -> Prepared:
     """Reads and checks everything a run needs; raises ValueError or FileNotFoundError."""
     model = model_folder.open_model(config.model)
-    train, validation, test = (
-        problems.load_split(config.data, split) for split in ("train", "validation", "test")
-    )
+    data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
+    train, validation, test = golds.usable(data).values()
     shown = _demonstrations(config.data.demonstrations, model)
     prepared = Prepared(config, model, train, validation, test, shown)
     if config.lora is not None:
