@@ -36,7 +36,7 @@ _FULL_LAYERS_LEFT_OUT = 28
 def _family(content: Fields) -> hf_table.Family:
     """The family named by the file's `model_type`; others are refused by name."""
     model_type = content.get("model_type")
-    if model_type not in hf_table.FAMILIES:
+    if not isinstance(model_type, str) or model_type not in hf_table.FAMILIES:
         raise ValueError(
             f"{content.file}: model_type {model_type!r} is not supported; supported: "
             f"{', '.join(sorted(hf_table.FAMILIES))}."
@@ -157,6 +157,8 @@ def _window(content: Fields, model_type: str, layers: int) -> tuple[int | None, 
         model_type == "mistral" or (model_type != "llama" and content.flag("use_sliding_window"))
     )
     kinds = content.get("layer_types")
+    if kinds is not None and not isinstance(kinds, list):
+        raise ValueError(f"{content.file}: layer_types must be a list, got {kinds!r}.")
     full_layers = 0 if windowed else layers
     if windowed and model_type in ("qwen2", "qwen3"):
         # 0 is a number here: every layer slides.

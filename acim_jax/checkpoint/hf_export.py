@@ -27,6 +27,7 @@ from acim_jax.checkpoint import (
     hf_table,
     safetensors_file,
 )
+from acim_jax.checkpoint.hf_fields import Fields
 from acim_jax.checkpoint.hf_table import Weight
 from acim_jax.checkpoint.safetensors_file import bits_of
 from acim_jax.files import atomic_folder
@@ -197,8 +198,9 @@ def _copy_tokenizer(source: Path, target: Path) -> None:
 def _special_ids(source: Path) -> dict[str, Any]:
     """The ids of bos, eos and pad: as the source's config says, else as its tokenizer does."""
     if (source / "config.json").is_file():
-        content = hf_fields.read_json(source / "config.json")
-        if found := {n: content[n] for n in _SPECIAL_IDS if content.get(n) is not None}:
+        content = Fields(hf_fields.read_json(source / "config.json"), source / "config.json")
+        stated = {name: content.token_ids(name) for name in _SPECIAL_IDS}
+        if found := {name: ids for name, ids in stated.items() if ids is not None}:
             return found
     if not all((source / name).is_file() for name in TOKENIZER_FILES[:2]):
         return {}

@@ -37,10 +37,12 @@ class Fields:
         return default if value is None else value
 
     def whole(self, field: str, default: int | None = None) -> int:
-        """A positive whole number."""
+        """A positive whole number, small enough for a size."""
         value = self.get(field, default)
         if type(value) is not int or value < 1:
             raise self._error(field, "a positive whole number", value)
+        if value >= 2**31:
+            raise self._error(field, "below 2^31", value)
         return value
 
     def real(self, field: str, default: float | None = None) -> float:
@@ -55,6 +57,14 @@ class Fields:
         value = self.get(field, default)
         if not isinstance(value, bool):
             raise self._error(field, "true or false", value)
+        return value
+
+    def token_ids(self, field: str) -> int | list[int] | None:
+        """A token's id or a list of them; negative ones, which some files state, mean none."""
+        value = self.get(field)
+        ids: list[Any] = value if isinstance(value, list) else [value]
+        if value is not None and not all(type(one) is int for one in ids):
+            raise self._error(field, "a token's id or a list of ids", value)
         return value
 
     def refuse_unsupported(self, supported: Mapping[str, tuple[object, ...]]) -> None:

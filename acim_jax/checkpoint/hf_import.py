@@ -79,15 +79,17 @@ def assemble(
 
 
 def _open(folder: Path) -> dict[str, Tensor]:
-    """The checkpoint's tensors by name, memory-mapped."""
+    """The checkpoint's tensors by name, memory-mapped; without buffers, which are no weights."""
+    read = functools.partial(safetensors_file.open_tensors, ignored=hf_table.is_buffer)
     if (folder / SINGLE).is_file():
-        return safetensors_file.open_tensors(folder / SINGLE)
+        return read(folder / SINGLE)
     index = folder / INDEX
     if not index.is_file():
         raise FileNotFoundError(_describe_missing(folder))
     weight_map = hf_fields.read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{index} has no 'weight_map' from tensors to files.")
+    weight_map = {n: file for n, file in weight_map.items() if not hf_table.is_buffer(n)}
     for name, file in weight_map.items():
         if not isinstance(file, str) or Path(file).name != file:
             raise ValueError(f"{index}: {name} must be in a file of this folder, got {file!r}.")
@@ -97,7 +99,7 @@ def _open(folder: Path) -> dict[str, Tensor]:
             )
     tensors: dict[str, Tensor] = {}
     for file in sorted(set(weight_map.values())):
-        for name, tensor in safetensors_file.open_tensors(folder / file).items():
+        for name, tensor in read(folder / file).items():
             if name in tensors:
                 raise ValueError(
                     f"Tensor {name} is in {tensors[name].file.name} and again in {folder / file}; "

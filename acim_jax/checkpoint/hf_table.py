@@ -125,6 +125,16 @@ _EXPERTS = (
 _UNTIED = (Weight("lm_head.weight", "unembed/kernel", "V D -> D V"),)
 #: Tensors that a file with tied embeddings may hold once more, and what they must be equal to.
 TWINS = {"lm_head.weight": "model.embed_tokens.weight"}
+_BUFFER = re.compile(
+    r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.(inv_freq|cos_cached|sin_cached)"
+    r"|model\.layers\.\d+\.self_attn\.masked_bias"
+)
+
+
+def is_buffer(name: str) -> bool:
+    """Whether a tensor follows from `config.json`: tables of RoPE and the mask's constant, which
+    earlier versions of transformers wrote, and which no version reads."""
+    return bool(_BUFFER.fullmatch(name))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,20 +88,30 @@ def _marked_up(model: ModelFolder, source: ModelSource) -> ModelFolder:
 
 
 def _open_run(source: ModelSource, run: Path, step: int | None) -> ModelFolder:
-    content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    section = dict(content.get("model") or {})
-    base = open_model(ModelSource(**section | _stated(source)))
+    stated, settings = _sections(run / "config.yaml", source)
+    base = open_model(stated)
     wanted = store.latest(run / "checkpoints") if step is None else step
     if wanted is None or wanted not in store.steps(run / "checkpoints"):
         raise FileNotFoundError(
             f"{run} holds no checkpoint{'' if step is None else f' of iteration {step}'}; it holds "
             f"{list(store.steps(run / 'checkpoints'))}."
         )
-    adapted = None
-    if (lora_section := content.get("lora")) is not None:
-        targets = tuple(lora_section.get("targets", LoraConfig.targets))
-        adapted = Adapted(base, LoraConfig(**lora_section | {"targets": targets}))
+    adapted = None if settings is None else Adapted(base, settings)
     return dataclasses.replace(base, name=str(run), run=run, step=wanted, adapted=adapted)
+
+
+def _sections(file: Path, source: ModelSource) -> tuple[ModelSource, LoraConfig | None]:
+    """`model`, with what `source` states instead, and `lora` of a run's config. ValueError names
+    the file."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        stated = ModelSource(**dict(content.get("model") or {}) | _stated(source))
+        if (section := content.get("lora")) is None:
+            return stated, None
+        targets = tuple(section.get("targets", LoraConfig.targets))
+        return stated, LoraConfig(**section | {"targets": targets})
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is not the config of a run: {error}") from error
 
 
 def _open_adapter(source: ModelSource, folder: Path) -> ModelFolder:

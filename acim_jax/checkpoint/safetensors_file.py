@@ -9,7 +9,7 @@ header, JSON; then the tensors' bytes without gaps, at the header's offsets.
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,10 @@ def check_finite(part: np.ndarray, dtype: np.dtype, what: str) -> None:
             raise ValueError(f"{what} holds values beyond the range of {dtype}; keep {part.dtype}.")
 
 
-def open_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name.
+def open_tensors(
+    file: Path, *, ignored: Callable[[str], bool] = lambda name: False
+) -> dict[str, Tensor]:
+    """The tensors of a file by name; those with an `ignored` name are left out, of any dtype.
 
     FileNotFoundError for a missing file; ValueError for a truncated or foreign one and, naming the
     tensor, for a dtype that is not read.
@@ -100,6 +102,8 @@ def open_tensors(file: Path) -> dict[str, Tensor]:
     header.pop("__metadata__", None)
     tensors: dict[str, Tensor] = {}
     for name, entry in header.items():
+        if ignored(name):
+            continue
         if entry["dtype"] not in DTYPES:
             raise ValueError(
                 f"{file}: tensor {name} has dtype {entry['dtype']}; supported: {', '.join(DTYPES)}."

@@ -18,6 +18,7 @@ from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import episode_records, pipeline, results_folder
 from acim_jax.evaluation.pipeline import Task
 from acim_jax.evaluation.rollouts import Solver
+from acim_jax.grading import golds
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
 from acim_jax.records import GUIDES, Guide, Problem
@@ -92,7 +93,7 @@ def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
         )
         for problem in data[source]:
             checks.check_text(problem.question, f"{source}: problem {problem.id!r}")
-    return data
+    return golds.usable(data)
 
 
 def _report(results: Mapping[str, Any], sampler: Sampler) -> None:

@@ -19,6 +19,7 @@ from acim_jax.data import problems as problem_files
 from acim_jax.evaluation import openings
 from acim_jax.evaluation.openings import Beginning, Scored
 from acim_jax.files import places
+from acim_jax.grading import golds
 from acim_jax.markup import Markup
 from acim_jax.model import transformer
 from acim_jax.records import DECISIONS, DecisionName, Problem
@@ -79,11 +80,8 @@ def _prepare(args: argparse.Namespace) -> tuple[ModelFolder, list[Problem], Samp
         raise ValueError(f"--write needs a model folder of your own; {model.name} is none.")
     if args.write:
         places.check_folder(model.folder, "--write:")
-    problems = [
-        problem
-        for source in args.data
-        for problem in problem_files.load(source, limit=args.limit, seed=0)
-    ]
+    data = {s: problem_files.load(s, limit=args.limit, seed=0) for s in args.data}
+    problems = [problem for usable in golds.usable(data).values() for problem in usable]
     asked = [openings.hinted(p, o, model.markup) for p in problems for o in openings.PROMPTS]
     prompts = (model.tokenizer.prompt_ids(p.question, model.markup) for p in asked)
     sampler, _ = options.make_sampler(

@@ -28,6 +28,12 @@ def last_boxed(value: object, where: str) -> str:
     return content
 
 
+def unboxed(text: str) -> str:
+    r"""`last_boxed`; a text without a box, or whose last box is empty or open, is as it is."""
+    boxes = list(_BOX.finditer(text))
+    return (_content(text, boxes[-1].end()) if boxes else None) or text
+
+
 def number(value: object, where: str) -> str:
     """A number without leading zeros and without a fraction of zero; any other text as it is."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):

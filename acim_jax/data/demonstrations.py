@@ -1,18 +1,19 @@
 """Worked responses for warm-up SFT: from generated problems or from JSON Lines.
 
-A record is `{"id", "problem", "response"}` or `{"id", "messages"}`. Of messages, the last one by
-the assistant is the response, and the last one by the user before it the problem. The response
+A record is `{"id", "problem", "response"}` or `{"id", "messages"}` (`messages.py`). The response
 holds fences and interpreter outputs as text; it shows the decision *code* if it opens a code fence.
 """
 
+import collections
+import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
 
-from acim_jax.data import generated
+from acim_jax.data import generated, messages
 from acim_jax.data.problem_records import Fields, Record, check_text
 from acim_jax.files import jsonl
-from acim_jax.markup import Markup
-from acim_jax.records import Demonstration
+from acim_jax.markup import Markup, fences, outputs
+from acim_jax.records import DECISIONS, Author, Demonstration
 
 
 def load(
@@ -39,39 +40,59 @@ def load(
     return loaded[:limit]
 
 
+def decisions(shown: Iterable[Demonstration]) -> str:
+    """How many show which decision, for people."""
+    counts = collections.Counter(one.decision for one in shown)
+    return ", ".join(f"{counts[decision]} {decision}" for decision in DECISIONS)
+
+
 def _from_record(record: Record, where: str, markup: Markup) -> Demonstration:
     fields = Fields(record, where)
-    question, response = _conversation(fields)
+    own = fields.text("id")
+    question, response = _conversation(
+        dataclasses.replace(fields, where=f"{where}: id {own!r}"), markup
+    )
+    if not question.strip():
+        raise ValueError(f"{where}: id {own!r}: the problem is empty.")
     if not response.strip():
-        raise ValueError(f"{where}: the response is empty.")
+        raise ValueError(f"{where}: id {own!r}: the response is empty.")
+    _check_outputs(response, f"{where}: id {own!r}", markup)
+    written = outputs.strip_outputs(response, markup)
     return Demonstration(
-        id=fields.text("id"),
+        id=own,
         question=question,
         response=response,
-        decision="code" if markup.code_open in response else "text",
+        decision="code" if fences.count_opened(written, markup) else "text",
     )
 
 
-def _conversation(fields: Fields) -> tuple[str, str]:
-    """Question and response."""
-    where, record = fields.where, fields.record
-    if "messages" not in record:
-        return fields.text("problem"), fields.text("response")
-    if "problem" in record or "response" in record:
-        raise ValueError(f"{where}: a record has messages, or problem and response, not both.")
-    said: dict[str, str] = {}
-    question = ""
-    for index, message in enumerate(fields.items("messages")):
-        inside = f"{where}: messages[{index}]"
-        if not isinstance(message, dict):
-            raise ValueError(f"{inside} must be an object, got {type(message).__name__}.")
-        parts = Fields(cast(Record, message), inside)
-        role = parts.text("role")
-        said[role] = parts.text("content")
-        if role == "assistant":
-            question = said.get("user", "")
-    if "assistant" not in said or not question:
-        raise ValueError(
-            f"{where}: messages must hold one by the user and, after it, one by the assistant."
-        )
-    return question, said["assistant"]
+def _conversation(fields: Fields, markup: Markup) -> tuple[str, str]:
+    """Question and response. Line ends of a response are `\\n`, as in the fences that the sampler
+    writes."""
+    if "messages" in fields.record:
+        if "problem" in fields.record or "response" in fields.record:
+            raise ValueError(
+                f"{fields.where}: a record has messages, or problem and response, not both."
+            )
+        return messages.conversation(fields, markup)
+    return fields.text("problem"), fields.text("response").replace("\r\n", "\n")
+
+
+def _check_outputs(response: str, where: str, markup: Markup) -> None:
+    """ValueError for an interpreter's output that no program of the response can have printed."""
+    written = ""
+    for author, text in outputs.split_by_author(response, markup):
+        if author is Author.MODEL:
+            written += text
+            continue
+        if not fences.programs(written, markup):
+            raise ValueError(
+                f"{where}: an interpreter's output {_shown(text)} stands behind no program of its "
+                f"own; a program begins with {markup.code_open!r} and ends with "
+                f"{markup.code_close!r}."
+            )
+        written = ""
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")

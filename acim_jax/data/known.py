@@ -44,10 +44,13 @@ def _gsm8k(record: Record, where: str) -> dict[str, object]:
 
 
 def _math(record: Record, where: str) -> dict[str, object]:
-    r"""The answer is the last `\boxed` of the solution."""
+    r"""The answer is the last `\boxed` of the solution, unless the record states one."""
+    answer = record.get("answer")
+    if answer is None:
+        answer = forms.last_boxed(record["solution"], f"{where}: solution")
     return {
         "problem": record["problem"],
-        "answer": forms.last_boxed(record["solution"], f"{where}: solution"),
+        "answer": answer,
         "subject": record.get("type") or record.get("subject"),
         "level": forms.level(record.get("level")),
         "solution": record["solution"],
@@ -67,19 +70,23 @@ def _competition(record: Record, where: str) -> dict[str, object]:
 
 
 def _olympiadbench(record: Record, where: str) -> dict[str, object]:
+    answer = record.get("answer")
+    if answer is None:
+        answer = forms.listed(record["final_answer"], f"{where}: final_answer")
     return {
         "id": record.get("id"),
         "problem": record["question"],
-        "answer": forms.listed(record["final_answer"], f"{where}: final_answer"),
+        "answer": answer,
         "subject": record.get("subfield"),
     }
 
 
 def _svamp(record: Record, where: str) -> dict[str, object]:
+    answer = record["Answer"] if record.get("answer") is None else record["answer"]
     return {
         "id": record.get("ID"),
         "problem": f"{record['Body']} {record['Question']}",
-        "answer": forms.number(record["Answer"], f"{where}: Answer"),
+        "answer": forms.number(answer, f"{where}: Answer"),
         "subject": record.get("Type"),
         "solution": record.get("Equation"),
     }
@@ -197,9 +204,9 @@ def recognised(record: Record, number: int, where: str) -> Record:
     """A record in the form of a known data set in our fields; any other record as it is.
 
     number: stands for an id where neither the record nor the data set has one. A record that has
-    our `id`, `problem` and `answer` is ours.
+    our `id`, `problem` and `answer` is ours. An `answer` counts before whatever else states one.
     """
-    if {"id", "problem", "answer"} <= record.keys():
+    if all(record.get(field) is not None for field in ("id", "problem", "answer")):
         return record
     name = next((name for name, data in DATA_SETS.items() if data.fits(record)), None)
     if name is None:

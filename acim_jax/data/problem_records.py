@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import cast, get_args
 
+from acim_jax.data import answer_forms
 from acim_jax.records import InputOutput, Kind, Problem
 
 FIELDS = (
@@ -86,7 +87,8 @@ def to_problem(record: Record, where: str, mapping: Mapping[str, str]) -> Proble
     for one of another type.
 
     A record with tests is a code problem unless it says otherwise. null is as good as absent. Whole
-    numbers are accepted for `id`, `answer` and `level`. Fields that are not ours go to `extra`.
+    numbers are accepted for `id`, `answer` and `level`. Fields that are not ours go to `extra`. Of
+    an answer that holds a box, such as a worked solution, the box is taken.
     """
     check_text(record, where)
     fields = Fields(record, where, mapping)
@@ -104,13 +106,20 @@ def to_problem(record: Record, where: str, mapping: Mapping[str, str]) -> Proble
     return Problem(
         id=fields.text("id", whole=True),
         question=question,
-        answer=fields.text("answer", default=None if kind == "math" else "", whole=True),
+        answer=_answer(fields) if kind == "math" else fields.text("answer", default="", whole=True),
         kind=kind,
         level=fields.text("level", default="", whole=True),
         tests=tests,
         **{field: fields.text(field, default="") for field in others},
         extra={name: value for name, value in record.items() if name not in ours},
     )
+
+
+def _answer(fields: Fields) -> str:
+    answer = fields.text("answer", whole=True)
+    if not answer.strip():
+        raise ValueError(f"{fields.where}: {fields.name('answer')} is empty.")
+    return answer_forms.unboxed(answer)
 
 
 def _kind(fields: Fields, default: Kind) -> Kind:

@@ -16,7 +16,8 @@ from acim_jax.markup.form import Markup
 _INNER_FENCE = re.compile(r"\s*```(?:python|py)?[ \t]*\r?\n(.*?)(?:\r?\n)?```\s*", re.DOTALL)
 
 
-def _pattern(fence: str) -> str:
+def pattern(fence: str) -> str:
+    """A regular expression for a fence, whichever newlines it is written with."""
     return "\r?\n".join(re.escape(line) for line in fence.split("\n"))
 
 
@@ -35,7 +36,7 @@ def completes_fence(text: str, before: str, markup: Markup) -> bool:
 
     Both may be cut at the left, if at the same place and `before` is longer than the fence.
     """
-    return _ends_beyond(_pattern(markup.code_close), text, before)
+    return _ends_beyond(pattern(markup.code_close), text, before)
 
 
 def opens_fence(text: str, before: str, markup: Markup) -> bool:
@@ -43,7 +44,7 @@ def opens_fence(text: str, before: str, markup: Markup) -> bool:
 
     Both may be cut at the left, as for `completes_fence`.
     """
-    return _ends_beyond(_pattern(markup.code_open.rstrip()), text, before)
+    return _ends_beyond(pattern(markup.code_open.rstrip()), text, before)
 
 
 def ends_response(text: str, before: str, stops: Iterable[str]) -> bool:
@@ -64,13 +65,19 @@ def _ends_beyond(pattern: str, text: str, before: str) -> bool:
 
 def count_opened(text: str, markup: Markup) -> int:
     """How many code fences a response opens, closed or not."""
-    return len(re.findall(_pattern(markup.code_open), text))
+    return len(re.findall(pattern(markup.code_open), text))
+
+
+def programs(text: str, markup: Markup) -> list[str]:
+    """All programs of a response whose fences are closed, in order."""
+    found = (_program(text[slice(*block)], markup) for block in _blocks(text, markup))
+    return [program for program in found if program is not None]
 
 
 def _blocks(text: str, markup: Markup) -> list[tuple[int, int]]:
     """Begin and end of what stands between each opening fence and its closing one."""
-    opening = re.compile(_pattern(markup.code_open))
-    closing = re.compile(_pattern(markup.code_close))
+    opening = re.compile(pattern(markup.code_open))
+    closing = re.compile(pattern(markup.code_close))
     # A program of no lines shares its newline with both fences.
     shared = int(markup.code_open.endswith("\n") and markup.code_close.startswith("\n"))
     blocks: list[tuple[int, int]] = []

@@ -2,6 +2,7 @@
 
 import re
 
+from acim_jax.markup import fences
 from acim_jax.markup.form import Markup
 from acim_jax.records import Author, ExecutionResult, Status
 
@@ -29,8 +30,12 @@ def render_output(result: ExecutionResult, markup: Markup) -> str:
     else:
         remark = _REMARKS.get(result.status) or _error(result.stderr, markup)
         shown = f"{printed}\n{remark}" if printed else remark
-    shown = _broken_up(cut_middle(shown, markup.max_output_chars), markup)
-    return markup.output_open + shown + markup.output_close
+    return fenced(cut_middle(shown, markup.max_output_chars), markup)
+
+
+def fenced(shown: str, markup: Markup) -> str:
+    """A text between the output fences, with the marks of all fences in it broken up."""
+    return markup.output_open + _broken_up(shown, markup) + markup.output_close
 
 
 def _error(stderr: str, markup: Markup) -> str:
@@ -45,8 +50,8 @@ def _error(stderr: str, markup: Markup) -> str:
 def _broken_up(shown: str, markup: Markup) -> str:
     """A blank goes into every tag and every other mark of the fences, words excepted."""
     shown = shown.replace("```", "'''")
-    fences = (markup.code_open, markup.code_close, markup.output_open, markup.output_close)
-    marks = {mark for fence in fences for mark in _MARK.findall(fence) if not mark.isalnum()}
+    ours = (markup.code_open, markup.code_close, markup.output_open, markup.output_close)
+    marks = {mark for fence in ours for mark in _MARK.findall(fence) if not mark.isalnum()}
     for mark in sorted(marks):
         shown = shown.replace(mark, f"{mark[0]} {mark[1:]}")
     return shown
@@ -84,6 +89,6 @@ def split_by_author(response: str, markup: Markup) -> list[tuple[Author, str]]:
 
 
 def _output(markup: Markup) -> re.Pattern[str]:
-    """Matches an output with both of its fences."""
-    begin, end = re.escape(markup.output_open), re.escape(markup.output_close)
+    """Matches an output with both of its fences, whichever newlines they have."""
+    begin, end = fences.pattern(markup.output_open), fences.pattern(markup.output_close)
     return re.compile(f"{begin}.*?{end}", re.DOTALL)

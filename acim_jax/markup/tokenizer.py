@@ -6,8 +6,8 @@ program contains: there they are ordinary characters.
 
 import dataclasses
 import functools
-import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 import tokenizers
 
-from acim_jax.markup import fences, form
+from acim_jax.markup import end_tokens, fences, form
 from acim_jax.markup.form import Markup
 
 # Stands for the question while a template is rendered; no text contains private-use characters.
@@ -96,10 +96,12 @@ class Tokenizer:
         special token.
         """
         begin, end = markup.output_open, markup.output_close
-        ours = text.startswith(begin) and text.endswith(end) and len(text) >= len(begin + end)
+        ours = re.fullmatch(
+            f"({fences.pattern(begin)})(.*)({fences.pattern(end)})", text, flags=re.DOTALL
+        )
         if not ours or not any(special in begin + end for special in self.specials):
             return self.encode_plain(text)
-        inside = text[len(begin) : len(text) - len(end)]
+        begin, inside, end = ours.groups()
         return np.concatenate([self.encode(begin), self.encode_plain(inside), self.encode(end)])
 
     def stop_ids(self, markup: Markup) -> np.ndarray:
@@ -220,7 +222,8 @@ class Tokenizer:
 
 
 def load(folder: Path) -> Tokenizer:
-    """The tokenizer of a local model folder.
+    """The tokenizer of a local model folder. It encodes whole texts and nothing else, whatever
+    truncation and padding `tokenizer.json` holds, as transformers does.
 
     FileNotFoundError without tokenizer files. ValueError naming the folder for files that cannot be
     read, for a tokenizer without a fast form, and for one without an end token.
@@ -240,20 +243,13 @@ def load(folder: Path) -> Tokenizer:
         raise ValueError(f"The tokenizer in {folder} cannot be read: {error}") from error
     if not wrapper.is_fast:
         raise ValueError(f"{folder}: the tokenizer needs a fast form (tokenizer.json).")
-    # tokenizer.json is what the model was trained with and what servers load; transformers may
-    # replace its pre-tokenizer and normaliser by those of the architecture's class.
-    stated = folder / "tokenizer.json"
-    backend: tokenizers.Tokenizer = (
-        tokenizers.Tokenizer.from_file(str(stated))
-        if stated.is_file()
-        else wrapper.backend_tokenizer
-    )
+    backend = _backend(folder, wrapper)
     plain = tokenizers.Tokenizer.from_str(backend.to_str())
     plain.encode_special_tokens = True
-    end_ids = _end_ids(folder, wrapper.eos_token_id)
+    end_ids = end_tokens.of(folder, wrapper.eos_token_id)
     eos_id = end_ids[0] if wrapper.eos_token_id is None else wrapper.eos_token_id
     twice = backend.encode("x", add_special_tokens=False).ids * 2
-    begin: list[int] = wrapper("").input_ids
+    begin = wrapper.backend_tokenizer.encode("").ids
     return Tokenizer(
         wrapper=wrapper,
         backend=backend,
@@ -267,16 +263,15 @@ def load(folder: Path) -> Tokenizer:
     )
 
 
-def _end_ids(folder: Path, eos_id: int | None) -> tuple[int, ...]:
-    """The tokenizer's end token and those of `generation_config.json`, ascending."""
-    found: set[int] = set() if eos_id is None else {eos_id}
-    file = folder / "generation_config.json"
-    if file.is_file():
-        try:
-            stated: Any = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-        except (json.JSONDecodeError, AttributeError) as error:
-            raise ValueError(f"{file} is not a JSON object: {error}") from error
-        found |= {stated} if isinstance(stated, int) else set(stated or ())
-    if not found:
-        raise ValueError(f"{folder}: the tokenizer states no end token (eos_token).")
-    return tuple(sorted(found))
+def _backend(folder: Path, wrapper: Any) -> tokenizers.Tokenizer:
+    """The tokenizer of `tokenizer.json`, which is what the model was trained with and what servers
+    load; transformers may replace its pre-tokenizer and normaliser by those of the architecture's
+    class. Neither it nor the wrapper's own then cuts or pads: a saved file keeps the settings of
+    its last preprocessing."""
+    own: tokenizers.Tokenizer = wrapper.backend_tokenizer
+    stated = folder / "tokenizer.json"
+    backend = tokenizers.Tokenizer.from_file(str(stated)) if stated.is_file() else own
+    for kept in (backend, own):
+        kept.no_truncation()
+        kept.no_padding()
+    return backend

@@ -94,6 +94,7 @@ def table(prepared: Prepared) -> rich.table.Table:
         ("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"),
         ("mesh", " × ".join(f"{axis} {size}" for axis, size in axes.items()) or "one device"),
         ("problems", ", ".join(sizes)),
+        ("demonstrations", prepared.demonstrations),
         ("rollouts", f"{prepared.rollouts_per_iteration} × {config.run.iterations} iterations"),
         ("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"),
         *_memory(prepared),

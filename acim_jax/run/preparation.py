@@ -6,7 +6,8 @@ from pathlib import Path
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
-from acim_jax.data import problems
+from acim_jax.data import demonstrations, generated, problems
+from acim_jax.grading import golds
 from acim_jax.markup import prefix_rows
 from acim_jax.model import lora
 from acim_jax.records import Problem
@@ -15,13 +16,15 @@ from acim_jax.sharding import mesh
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """A run's input. curve: the validation problems of the training curve."""
+    """A run's input. curve: the validation problems of the training curve. demonstrations: how many
+    show which decision, in words; those of a generator show both in turn, without an end."""
 
     config: RunConfig
     model: ModelFolder
     train: list[Problem]
     validation: list[Problem]
     test: list[Problem]
+    demonstrations: str
 
     @property
     def curve(self) -> list[Problem]:
@@ -46,15 +49,21 @@ class Prepared:
 def prepare(config: RunConfig) -> Prepared:
     """Reads and checks everything a run needs; raises ValueError or FileNotFoundError."""
     model = model_folder.open_model(config.model)
-    train, validation, test = (
-        problems.load_split(config.data, split) for split in ("train", "validation", "test")
-    )
-    prepared = Prepared(config, model, train, validation, test)
+    data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
+    train, validation, test = golds.usable(data).values()
+    shown = _demonstrations(config.data.demonstrations, model)
+    prepared = Prepared(config, model, train, validation, test, shown)
     if config.lora is not None:
         lora.check(config.lora, model.config)
     _check_lengths(prepared)
     check_rows(config)
     return prepared
+
+
+def _demonstrations(source: str, model: ModelFolder) -> str:
+    endless = source.startswith(generated.PREFIX)
+    loaded = demonstrations.load(source, markup=model.markup, limit=1 if endless else None)
+    return f"{source}, text and code in turn" if endless else demonstrations.decisions(loaded)
 
 
 def _check_lengths(prepared: Prepared) -> None:

@@ -32,6 +32,7 @@ def warm_up(params: transformer.Params, run: OpenRun) -> transformer.Params:
         limit=min(MAX_DEMONSTRATIONS, warmup.steps * warmup.rows),
         seed=config.data.seed,
     )
+    log.info("warm-up draws from %s demonstrations", demonstrations.decisions(sources))
     rows = sft.rows(sources, model.tokenizer, model.markup, warmup)
     batches = sft.batches(rows, warmup, seed=config.seed, first=first)
     with run.display.task("warm-up", warmup.steps - first) as advance:

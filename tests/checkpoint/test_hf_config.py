@@ -210,6 +210,10 @@ def test_attention_scale_of_yarn():
         ),
         ("qwen2", {"quantization_config": {"bits": 4}}, "quantization_config = .*leaving it out"),
         ("qwen2", {"hidden_size": None}, "hidden_size must be a positive whole number, got None"),
+        ("qwen2", {"num_hidden_layers": 10**30}, "num_hidden_layers must be below 2\\^31, got 10"),
+        (["qwen2"], {}, r"model_type \['qwen2'\] is not supported; supported: llama, mistral"),
+        ("qwen2", SLIDING | {"layer_types": {"a": 1}}, "layer_types must be a list, got {'a': 1}"),
+        ("qwen3", {"layer_types": "full_attention"}, "layer_types must be a list, got 'full_att"),
         ("qwen2", {"num_hidden_layers": "3"}, "num_hidden_layers must be a .*number, got '3'"),
         ("qwen2", {"num_key_value_heads": 3}, r"config\.json: num_heads \(4\) must be a multiple"),
         ("qwen2", {"tie_word_embeddings": "no"}, "tie_word_embeddings must be true or false"),
@@ -217,7 +221,7 @@ def test_attention_scale_of_yarn():
     ],
 )  # fmt: skip
 def test_what_is_not_computed_is_refused_by_name(
-    tmp_path: Path, model_type: str, fields: dict, message: str
+    tmp_path: Path, model_type: Any, fields: dict, message: str
 ):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, model_type, **fields)

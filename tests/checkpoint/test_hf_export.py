@@ -123,6 +123,16 @@ def test_tokenizer_templates_and_generation_settings_are_copied_byte_for_byte(tm
     assert json.loads((out / "config.json").read_text())["eos_token_id"] == 7
 
 
+@pytest.mark.parametrize("ids", ["1", [1, "2"], True, {"id": 1}])
+def test_special_ids_of_the_wrong_type_are_refused(tmp_path: Path, ids: object):
+    source = edited(tmp_path, eos_token_id=ids)
+    config = hf_config.read_config(source)
+    params = hf_import.load(source, config)
+    with pytest.raises(BadInput, match=r"config\.json: eos_token_id must be a token's id"):
+        hf_export.save(tmp_path / "out", params, config, tokenizer_files_from=source)
+    assert not (tmp_path / "out").exists()
+
+
 def test_markup_and_special_ids_of_the_tokenizer(tmp_path: Path):
     source = tmp_path / "source"
     source.mkdir()

@@ -13,11 +13,21 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from acim_jax.checkpoint import hf_config, hf_export, hf_import, safetensors_file
+from acim_jax.checkpoint import hf_config, hf_export, hf_import, hf_table, safetensors_file
 from acim_jax.model import transformer
 from acim_jax.sharding import axes, mesh, place
 from acim_jax.sharding.config import MeshConfig
-from tests.support.hf_folders import TIED, UNTIED, edited, raw_tensors, sharded, with_tensors
+from tests.support.hf_folders import (
+    TIED,
+    UNTIED,
+    assert_same_bytes,
+    edited,
+    raw_tensors,
+    sharded,
+    small_config,
+    with_tensors,
+    write_random,
+)
 
 BIAS = "model.layers.2.self_attn.k_proj.bias"
 
@@ -90,6 +100,49 @@ def test_parameters_can_be_donated_and_outlive_the_file(tmp_path: Path):
     np.testing.assert_array_equal(
         donated["unembed"]["kernel"], wanted["lm_head.weight"].T + np.float32(1)
     )
+
+
+_LAYER = "model.layers.1.self_attn."
+
+
+@pytest.mark.parametrize("parts", [0, 3])
+@pytest.mark.parametrize("family", sorted(hf_table.FAMILIES))
+def test_buffers_of_earlier_versions_are_ignored(tmp_path: Path, family: str, parts: int):
+    """Frequencies of RoPE follow from config.json, whatever the file's tensor holds."""
+    folder = tmp_path / "m"
+    weights = write_random(folder, small_config(family), "float32")
+    buffers = {
+        f"model.layers.{layer}.self_attn.rotary_emb.inv_freq": np.full(4, np.nan, np.float32)
+        for layer in range(4)
+    }
+    buffers |= {
+        "model.rotary_emb.inv_freq": np.ones(4, np.float64),
+        _LAYER + "rotary_emb.cos_cached": np.ones((1, 1, 8, 8), np.float32),
+        _LAYER + "rotary_emb.sin_cached": np.ones((1, 1, 8, 8), np.float32),
+        _LAYER + "masked_bias": np.array(-1e9, np.float32),
+    }
+    safetensors.numpy.save_file(weights | buffers, folder / "model.safetensors")
+    if parts:
+        sharded(folder, parts)
+    config = hf_config.read_config(folder)
+    params = hf_import.load(folder, config)
+    hf_export.save(tmp_path / "out", params, config)
+    assert_same_bytes(raw_tensors(tmp_path / "out"), weights)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.1.self_attn.bias",
+        "model.layers.1.self_attn.rotary_emb.weight",
+        "model.layers.1.mlp.rotary_emb.inv_freq",
+        "inv_freq",
+    ],
+)
+def test_other_tensors_without_a_place_are_refused(tmp_path: Path, name: str):
+    folder = with_tensors(tmp_path, {name: np.ones(4, np.float32)})
+    with pytest.raises(ValueError, match=f"tensor {name} has no place in a qwen2 model"):
+        hf_import.load(folder, hf_config.read_config(folder))
 
 
 @pytest.mark.parametrize(

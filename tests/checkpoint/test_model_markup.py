@@ -55,3 +55,13 @@ def test_what_is_refused(tmp_path: Path):
         model_folder.open_model(wrong.model)
     with pytest.raises(BadInput, match=r"model\.markup\.stop"):
         loaded(folder, f"model: {{path: {folder}, markup: {{stop: [1]}}}}")
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "5", "{", "model: 5", "model: {where: m}", "model: {path: 3}", "lora: {r: 1}"]
+)
+def test_a_config_of_a_run_that_cannot_be_read_is_named(tmp_path: Path, text: str):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError) as raised:
+        model_folder.open_model(str(tmp_path))
+    assert str(raised.value).startswith(f"{tmp_path / 'config.yaml'} is not the config of a run")

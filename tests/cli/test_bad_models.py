@@ -73,6 +73,10 @@ def pickled(folder: Path) -> None:
     (folder / WEIGHTS).rename(folder / "pytorch_model.bin")
 
 
+def other_end_token(folder: Path) -> None:
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": "1"}))
+
+
 def a_file(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.write_text("not a folder")
@@ -91,6 +95,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "tokenizer": (no_tokenizer, ("no tokenizer", "tokenizer.json")),
     "family": (other_family, ("config.json", "'mamba'", "qwen2")),
     "pickled": (pickled, ("pytorch_model.bin", "never read", "save_pretrained")),
+    "end token": (other_end_token, ("generation_config.json", "eos_token_id", "'1'")),
     "no folder": (a_file, ("No model at",)),
 }
 

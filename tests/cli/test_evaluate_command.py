@@ -274,3 +274,34 @@ def test_rows_are_made_long_enough_for_prompt_turns_and_outputs(tmp_path: Path) 
     assert options.sampling_config(wide, 40, slots=4, max_length=77).max_length == 77
     widest = [options.sampling_config(wide, n, slots=4).prefill_buckets[1] for n in (48, 49, 513)]
     assert widest == [48, 128, 512]
+
+
+def test_references_that_nothing_equals_are_left_out_with_a_warning(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"id": "a", "problem": "1 + 1?", "answer": "2"},
+        {"id": "b", "problem": "1 + 2?", "answer": "\\frac{3}{1"},
+        {"id": "c", "problem": "1 + 3?", "answer": "One and three are four. So it is 4"},
+    ]
+    data = write_rows(tmp_path / "p.jsonl", rows)
+    assert evaluate(model, data, tmp_path / "out") == 0
+    assert {row["problem_id"] for row in read_rows(tmp_path / "out" / "episodes.jsonl")} == {
+        "a",
+        "c",
+    }
+    (said,) = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
+    assert "1 of 3 problems are left out" in said and "'b'" in said
+    assert "1 of 3 problems have prose" in said and "'c'" in said
+
+
+def test_an_empty_reference_is_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_rows(tmp_path / "p.jsonl", [{"id": "a", "problem": "What?", "answer": "  "}])
+    assert evaluate(model, data, tmp_path / "out") == 2
+    assert f"{data}:1: answer is empty" in capsys.readouterr().err
+    write_rows(data, [{"id": "a", "problem": "What?", "answer": "}{"}])
+    assert evaluate(model, data, tmp_path / "out") == 2
+    assert "no reference answer equals itself" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

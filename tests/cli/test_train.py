@@ -9,6 +9,7 @@ import pytest
 from acim_jax.checkpoint import store
 from acim_jax.cli import main
 from tests.support import model_folders
+from tests.support.model_folders import write_rows
 
 CONFIG = """
 method: sft
@@ -77,5 +78,21 @@ def test_a_dry_run_says_what_a_run_would_take(
     assert main.main(["train", str(config), "--dry-run"]) == 0
     printed = capsys.readouterr()
     assert "2 steps of 8 rows" in printed.err
+    assert "generated:arithmetic, text and code in turn" in printed.err
     assert "max_length: 160" in printed.out
     assert not (config.parent / "runs").exists()
+
+
+def test_demonstrations_are_read_and_counted_before_any_work(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config.parent / "shown.jsonl"
+    rows = [{"id": str(n), "problem": "1+1?", "response": "\\boxed{2}"} for n in range(3)]
+    write_rows(file, rows)
+    command = ["train", str(config), "--dry-run", "--data.demonstrations", str(file)]
+    command += ["--model.markup.name", "plain"]
+    assert main.main(command) == 0
+    assert "3 text, 0 code" in capsys.readouterr().err
+    write_rows(file, [*rows, {"id": "x", "problem": "1+1?", "response": "\n```output\n2\n```\n"}])
+    assert main.main(command) == 2
+    assert f"{file}:4: id 'x': an interpreter's output" in capsys.readouterr().err

@@ -250,3 +250,37 @@ def test_a_repository_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **named: records)
     with pytest.raises(ValueError, match=r"gsm8k\[test\]:0: gsm8k has a field 'answer', this"):
         problems.load("gsm8k")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "answer"),
+    [
+        ("math", {"answer": "5"}, "5"),
+        ("math", {"answer": 5}, "5"),
+        ("math", {"answer": "5", "solution": "No box."}, "5"),
+        ("math", {"answer": None}, r"\frac{1}{2}"),
+        ("math", {"id": "a", "answer": None}, r"\frac{1}{2}"),
+        ("olympiadbench", {"answer": "7"}, "7"),
+        ("svamp", {"answer": "7"}, "7"),
+    ],
+)
+def test_an_answer_that_is_given_counts_before_one_that_is_found(
+    tmp_path: Path, name: str, given: dict[str, object], answer: str
+) -> None:
+    record, _ = RECORDS[name]
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(record | given) + "\n", encoding="utf-8")
+    (problem,) = problems.load(str(path))
+    assert problem.answer == answer
+    assert problem.source == name
+
+
+def test_a_solution_without_a_box_and_without_an_answer_is_named(tmp_path: Path) -> None:
+    record, _ = RECORDS["math"]
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(record | {"solution": "No box."}) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"p\.jsonl:1: solution: needed a \\boxed"):
+        problems.load(str(path))
+    path.write_text(json.dumps(record | {"answer": ""}) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"p\.jsonl:1: answer is empty"):
+        problems.load(str(path))

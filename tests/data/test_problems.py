@@ -74,6 +74,8 @@ GOOD = {"id": "a", "problem": "1 + 1?", "answer": "2"}
         ({"id": "b", "problem": "x", "answer": 0.5}, "answer must be a string, got float"),
         ({"id": "b", "problem": "x", "answer": True}, "answer must be a string, got bool"),
         ({"id": "b", "problem": "x", "answer": None}, "the field 'answer' is missing"),
+        ({"id": "b", "problem": "x", "answer": ""}, "answer is empty"),
+        ({"id": "b", "problem": "x", "answer": " \n"}, "answer is empty"),
         ({**GOOD, "id": "b", "kind": "maths"}, "kind must be 'math' or 'code', got 'maths'"),
         ({**GOOD, "id": "b", "kind": "code"}, "a code problem needs tests"),
         ({**GOOD, "id": "b", "tests": "assert"}, "tests must be a list, got str"),
@@ -91,6 +93,35 @@ def test_a_bad_record_is_named(tmp_path: Path, record: dict[str, object], part: 
         # The bad record lies beyond the limit: it is refused all the same.
         problems.load(source, limit=1)
     assert str(raised.value).startswith(f"{source}:2: ") and part in str(raised.value)
+
+
+def test_an_empty_answer_is_named_as_the_file_names_it(tmp_path: Path) -> None:
+    source = lines(tmp_path / "p.jsonl", {"id": "a", "problem": "x", "gold": ""})
+    with pytest.raises(ValueError, match=r"p\.jsonl:1: gold is empty"):
+        problems.load(source, mapping={"answer": "gold"})
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        ("Multiply: 5 * 4. So \\boxed{20}.", "20"),
+        ("First \\boxed{3}, then $\\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}"),
+        ("\\boxed{20}", "20"),
+        # Without a box it is taken as it is.
+        ("5*4=<<5*4=20>>20\n#### 1,020", "5*4=<<5*4=20>>20\n#### 1,020"),
+        ("\\boxed{3}, no: \\boxed{}", "\\boxed{3}, no: \\boxed{}"),
+        ("It is \\boxed{20", "It is \\boxed{20"),
+        ("It is 20.", "It is 20."),
+    ],
+)
+def test_a_worked_solution_as_answer_is_read_by_its_box(
+    tmp_path: Path, solution: str, answer: str
+) -> None:
+    source = lines(tmp_path / "p.jsonl", {"id": "a", "problem": "5*4?", "solution": solution})
+    (problem,) = problems.load(source, mapping={"answer": "solution"})
+    assert problem.answer == answer
+    source = lines(tmp_path / "q.jsonl", {"id": "a", "problem": "5*4?", "answer": solution})
+    assert problems.load(source)[0].answer == answer
 
 
 def test_limit_takes_the_first(tmp_path: Path) -> None:

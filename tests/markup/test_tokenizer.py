@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tokenizers
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
@@ -96,6 +98,17 @@ def test_a_question_cannot_end_its_prompt(tok: tokenizer.Tokenizer, template: st
     np.testing.assert_array_equal(harmless, tok.encode(written.format("say hello")))
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_special_tokens_of_an_output_are_those_of_its_fences(
+    tok: tokenizer.Tokenizer, newline: str
+):
+    markup = Markup(output_open="<|end|>\n<|user|>\n", output_close="\n<|end|>\n<|assistant|>\n")
+    text = f"{markup.output_open}1 <|pad|> 2{markup.output_close}".replace("\n", newline)
+    ids = tok.output_ids(text, markup)
+    assert tok.decode(ids) == text
+    assert [int(i) for i in ids if i < len(SPECIALS)] == [1, 2, 1, 3]
+
+
 def test_tokens_may_span_the_border_of_a_template(tok: tokenizer.Tokenizer):
     """`Problem: say` was one word in training, so the whole prompt is encoded at once."""
     whole = tok.prompt_ids("say hello", Markup())
@@ -137,6 +150,46 @@ def test_stops(tmp_path: Path):
     assert tok.text_stops(several) == ("hello there",)
 
 
+TRUNCATION = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+PADDING = {
+    "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+    "pad_token": "<|pad|>",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"truncation": TRUNCATION},
+        {"truncation": TRUNCATION | {"direction": "Left"}},
+        {"padding": PADDING | {"strategy": {"Fixed": 64}}},
+        {"padding": PADDING | {"strategy": "BatchLongest", "pad_to_multiple_of": 8}},
+        {"truncation": TRUNCATION, "padding": PADDING | {"strategy": {"Fixed": 64}}},
+    ],
+)
+def test_truncation_and_padding_of_a_file_are_not_obeyed(tmp_path: Path, kept: dict[str, Any]):
+    whole = make(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | kept))
+    found = tokenizer.load(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    text = "say hello <|end|> and print(1)"
+    for name in ("encode", "encode_plain"):
+        ids = getattr(found, name)(text)
+        np.testing.assert_array_equal(ids, getattr(whole, name)(text))
+        assert len(ids) >= 10 and found.decode(ids) == text
+    assert found.encode(text).tolist() == theirs(text).input_ids
+    # The model's length is the config's business, whatever stands here.
+    state = tmp_path / "tokenizer_config.json"
+    for length in (8, "8"):
+        content = json.loads(state.read_text()) | {"model_max_length": length}
+        state.write_text(json.dumps(content))
+        np.testing.assert_array_equal(tokenizer.load(tmp_path).encode(text), found.encode(text))
+    assert found.prompt_ids("say <|end|>", Markup()).tolist() == (
+        whole.prompt_ids("say <|end|>", Markup()).tolist()
+    )
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(" \n`aé\ue000<", max_size=6), min_size=1, max_size=5))
 def test_what_goes_on_gets_no_blank(blank: tokenizer.Tokenizer, pieces: list[str]):
@@ -162,6 +215,35 @@ def test_a_program_of_a_tokenizer_that_puts_blanks(blank: tokenizer.Tokenizer):
     assert blank.halting_ids(markup)[ids[count - 1]]
     whole = blank.decode(np.concatenate([ids[:count], output]))
     assert whole == "Code:\n```python\nx = 'é'\n```\n```output\n2\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ('{"eos_token_id": "1"}', "eos_token_id must be a token's id or a list of ids, got '1'"),
+        ('{"eos_token_id": [1, "3"]}', "eos_token_id must be a token's id"),
+        ('{"eos_token_id": [[1]]}', "eos_token_id must be a token's id"),
+        ('{"eos_token_id": 1.5}', "eos_token_id must be a token's id"),
+        ('{"eos_token_id": true}', "eos_token_id must be a token's id"),
+        ('{"eos_token_id": -1}', "eos_token_id must be a token's id"),
+        ('{"eos_token_id": {"id": 1}}', "eos_token_id must be a token's id"),
+        ("[1]", "must hold one JSON object, got list"),
+        ("{", "is not valid JSON"),
+        ('"\udcff"', "is not valid JSON"),
+    ],
+)
+def test_end_tokens_of_the_wrong_type_are_named(tmp_path: Path, content: str, part: str):
+    make(tmp_path)
+    file = tmp_path / "generation_config.json"
+    file.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError) as raised:
+        tokenizer.load(tmp_path)
+    assert str(raised.value).startswith(f"{file}") and part in str(raised.value)
+
+
+def test_a_file_without_end_tokens_adds_none(tmp_path: Path):
+    for stated in ({}, {"eos_token_id": None}, {"eos_token_id": []}):
+        assert make(tmp_path, generation_config=stated).end_ids == (1,)
 
 
 def test_what_cannot_be_loaded(tmp_path: Path):

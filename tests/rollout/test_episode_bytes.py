@@ -46,6 +46,7 @@ EPISODES = st.fixed_dictionaries(
         "answer": st.none() | TEXTS,
         "reward": NUMBERS,
         "graded": TEXTS,
+        "answered_first": st.booleans(),
     }
 )
 

@@ -16,7 +16,7 @@ method: {method}
 model: {{path: {model}}}
 data: {{num_train: 2, num_validation: 12, num_test: 24}}
 warmup: {{steps: {steps}, rows: 8, buckets: [144]}}
-explore: {{problems: 2, guided_rollouts: 1, native_rollouts: 0, keep: 1}}
+explore: {{problems: 2, guided_rollouts: 1, native_rollouts: 0, keep: 1, min_mass: 0}}
 improve: {{minibatches: 1, microbatch_rows: 8, buckets: [144], replay_rows: 8}}
 sampling: {{slots: 8, max_length: 128, chunk: 8, prefill_rows: 8, prefill_buckets: [64]}}
 executor: {{workers: 1}}

@@ -202,18 +202,21 @@ def test_what_needs_adapters_refuses_models_without(
 def test_another_base_at_the_same_place_is_refused(
     sft_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    run = tmp_path / "run"
+    run, base = tmp_path / "run", sft_run.parent / "model"
     shutil.copytree(sft_run, run)
-    other = model_folders.write_model(tmp_path / "other", seed=5)
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace(str(sft_run.parent / "model"), str(other)))
-    for command in (
-        ["export", str(run), "--out", str(tmp_path / "out")],
-        ["train", "--resume", str(run)],
-    ):
-        capsys.readouterr()
-        assert main.main(command) == 2
-        assert "other weights" in capsys.readouterr().err
+    base.rename(tmp_path / "kept")
+    try:
+        model_folders.write_model(base, seed=5)
+        for command in (
+            ["export", str(run), "--out", str(tmp_path / "out")],
+            ["train", "--resume", str(run)],
+        ):
+            capsys.readouterr()
+            assert main.main(command) == 2
+            assert "other weights" in capsys.readouterr().err
+    finally:
+        shutil.rmtree(base)
+        (tmp_path / "kept").rename(base)
     assert not (tmp_path / "out").exists()
 
 

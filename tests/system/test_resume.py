@@ -15,7 +15,7 @@ seed: 3
 model: {{path: tiny}}
 data: {{num_train: 64, num_validation: 12, num_test: 8}}
 explore: {{problems: 6, {rollouts}}}
-improve: {{minibatches: 2, microbatch_rows: 8, buckets: [144], replay_rows: 4, decision_weight: {weight}}}
+improve: {{minibatches: 2, microbatch_rows: 8, buckets: [160], replay_rows: 4, decision_weight: {weight}}}
 sampling: {{slots: 8, max_length: 160, chunk: 8, prefill_rows: 8, prefill_buckets: [48]}}
 executor: {{workers: 1, cpu_seconds: 0.05}}
 evaluation: {{every: 2, curve_problems: 6, final: false}}
@@ -47,14 +47,14 @@ if where == "E-step":
         return original(params, requests, *args, iteration=iteration, on_done=count, **kwargs)
     processes.converse = half_way
 else:
-    original_step = em.fit._add_decisions  # called once in every optimiser step
+    original_step = em.fit._batches  # called once in every optimiser step
     calls = [0]
     def second_step(*args):
         calls[0] += 1
         if calls[0] == 4:  # two optimiser steps an iteration: the second of iteration 2
             die()
         return original_step(*args)
-    em.fit._add_decisions = second_step
+    em.fit._batches = second_step
 sys.exit(main.main(arguments))
 """
 
