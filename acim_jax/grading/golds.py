@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 
-from acim_jax.grading import answers, extraction, guards, spelling
+from acim_jax.grading import answers, extraction, guards, spelling, stated
 from acim_jax.records import Problem
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def equals_itself(gold: str) -> bool:
 def is_prose(gold: str) -> bool:
     """Whether a reference is sentences, GSM8K's worked solution, or too long to be compared but as
     text."""
-    if extraction.PLAIN_NUMBER.fullmatch(gold.strip()):
+    if stated.PLAIN_NUMBER.fullmatch(gold.strip()):
         return False
     is_long = len(gold) > guards.MAX_CHARS or len(_WORD.findall(gold)) > _MAX_WORDS
     return is_long or "####" in gold or _SENTENCE_END.search(gold) is not None
