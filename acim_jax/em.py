@@ -5,7 +5,7 @@ select problems → rollouts → rewards → Q̂ and π̂ → s* → curated exa
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,8 @@ from acim_jax.records import (
 )
 from acim_jax.rollout import processes
 from acim_jax.rollout.engine import RolloutStats
+from acim_jax.rollout.journal import Journal
+from acim_jax.rollout.progress import SILENT, Progress
 from acim_jax.rollout.sampler import Sampler
 
 
@@ -86,12 +88,14 @@ def em_iteration(
     iteration: int,
     *,
     progress: float,
-    on_rollout: Callable[[], None] = lambda: None,
+    on_rollouts: Progress = SILENT,
+    journal: Journal | None = None,
 ) -> Iteration:
-    """One E-step and one M-step. progress: how much of the run lies behind, for the schedule."""
+    """One E-step and one M-step. progress: how much of the run lies behind, for the schedule.
+    on_rollouts, journal: of the E-step's rollouts (`processes.converse`)."""
     config = resources.config
     started = time.perf_counter()
-    exploration = explore(state, problems, history, resources, iteration, on_rollout)
+    exploration = explore(state, problems, history, resources, iteration, on_rollouts, journal)
     explored = time.perf_counter()
     programs = resources.executor.take_measurements()
     examples, counts = curate.examples(
@@ -132,7 +136,8 @@ def explore(
     history: History,
     resources: Resources,
     iteration: int,
-    on_rollout: Callable[[], None] = lambda: None,
+    on_rollouts: Progress = SILENT,
+    journal: Journal | None = None,
 ) -> Exploration:
     """The E-step: guided and native rollouts, their rewards, Q̂(x,c), π̂(c|x) and s*(c|x)."""
     config, seed, sampler = resources.config, resources.config.seed, resources.sampler
@@ -151,7 +156,8 @@ def explore(
         score=lambda own: reward.score(
             own, by_id, resources.grader, resources.executor, sampler.markup
         ),
-        on_done=on_rollout,
+        progress=on_rollouts,
+        journal=journal,
     )
     estimates = values.estimate(
         chosen, episodes, training_policy(state, chosen, episodes, resources)

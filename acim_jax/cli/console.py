@@ -1,14 +1,21 @@
 """What people see: log lines, progress bars and tables, all on standard error."""
 
+import collections
 import contextlib
 import functools
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import rich.console
 import rich.logging
 import rich.progress
 import rich.table
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a speed is the mean over, and between two lines about it.
+SPEED_S, TELL_S = 30.0, 60.0
 
 
 @functools.cache
@@ -31,8 +38,35 @@ def set_up_logging(level: int = logging.INFO) -> None:
     logging.getLogger("acim_jax").setLevel(level)
 
 
+class Rollouts:
+    """How rollouts come along (`acim_jax.rollout.progress.Progress`)."""
+
+    def __init__(self, display: rich.progress.Progress, task: rich.progress.TaskID) -> None:
+        self._display, self._task = display, task
+        #: Times of the last decode calls, and tokens sampled until then.
+        self._calls = collections.deque([(time.monotonic(), 0)])
+        self._told = time.monotonic()
+
+    def finished(self) -> None:
+        self._display.advance(self._task)
+
+    def decoded(self, tokens: int, rows: int) -> None:
+        now = time.monotonic()
+        self._calls.append((now, self._calls[-1][1] + tokens))
+        while len(self._calls) > 2 and now - self._calls[0][0] > SPEED_S:
+            self._calls.popleft()
+        (first, before), (_, after) = self._calls[0], self._calls[-1]
+        speed = f"{(after - before) / max(now - first, 1e-6):.0f} tokens/s, {rows} rows"
+        self._display.update(self._task, speed=speed)
+        if not console().is_terminal and now - self._told > TELL_S:
+            self._told = now
+            bar = self._display.tasks[self._display.task_ids.index(self._task)]
+            log.info("%s: %d of %d, %s", bar.description, bar.completed, bar.total or 0, speed)
+
+
 class Display(rich.progress.Progress):
-    """Progress bars (`acim_jax.run.open_run.Display`); silent where there is no terminal."""
+    """Progress bars (`acim_jax.run.open_run.Display`). Without a terminal, a line a minute tells
+    of rollouts."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -41,6 +75,7 @@ class Display(rich.progress.Progress):
             rich.progress.MofNCompleteColumn(),
             rich.progress.TimeElapsedColumn(),
             rich.progress.TimeRemainingColumn(),
+            rich.progress.TextColumn("{task.fields[speed]}"),
             console=console(),
             transient=True,
             disable=not console().is_terminal,
@@ -49,9 +84,18 @@ class Display(rich.progress.Progress):
     @contextlib.contextmanager
     def task(self, description: str, total: int) -> Iterator[Callable[[], None]]:
         """A bar while the `with` lasts; the function given advances it by one."""
-        task = self.add_task(description, total=total)
+        task = self.add_task(description, total=total, speed="")
         try:
             yield lambda: self.advance(task)
+        finally:
+            self.remove_task(task)
+
+    @contextlib.contextmanager
+    def rollouts(self, description: str, total: int) -> Iterator[Rollouts]:
+        """A bar of rollouts, with tokens per second and rows at work."""
+        task = self.add_task(description, total=total, speed="")
+        try:
+            yield Rollouts(self, task)
         finally:
             self.remove_task(task)
 

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             task,
             args.out,
             settings,
-            progress=functools.partial(display.task, "rollouts"),
+            bar=functools.partial(display.rollouts, "rollouts"),
             forced=forced,
             conditions={
                 "oracle": None if args.oracle is None else str(args.oracle),

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         params = model_folder.load_params(model, sampler.layout)
     with console.Display() as display:
         total = len(openings.PROMPTS) * len(problems) * args.samples
-        with display.task("openings", total) as advance:
+        with display.rollouts("openings", total) as progress:
             beginnings = openings.sample(
                 params,
                 problems,
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
                 samples=args.samples,
                 tokens=args.tokens,
                 seed=args.seed,
-                on_done=advance,
+                progress=progress,
             )
     now, proposed = _scored(params, problems, model, beginnings, sampler)
     result = {

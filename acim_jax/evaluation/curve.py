@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from acim_jax.evaluation.run_evaluation import VALIDATION_PROBLEMS
 from acim_jax.evaluation.selection import Record
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.records import DECISIONS, DecisionName, Problem, SamplingParams
+from acim_jax.rollout.progress import SILENT, Progress
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,12 +78,12 @@ def point(
     policy: PolicyEstimate,
     *,
     seed: int,
-    on_done: Callable[[], None] = lambda: None,
+    progress: Progress = SILENT,
 ) -> CurvePoint:
     """policy: pi-hat of the same problems under the same weights."""
     wanted = rollouts.requests(problems, ("native",), solver.sampler.markup, 1)
     greedy = SamplingParams(0.0)
-    episodes = rollouts.run(solver, wanted, sampling=greedy, seed=seed, on_done=on_done)
+    episodes = rollouts.run(solver, wanted, sampling=greedy, seed=seed, progress=progress)
     rewards = np.array([episode.reward for episode in episodes])
     chose_code = np.array([episode.decision == "code" for episode in episodes])
     forced = [[record[d] for record in reference.of(problems)] for d in DECISIONS]

@@ -27,7 +27,7 @@ from acim_jax.records import (
     SamplingParams,
 )
 from acim_jax.rollout import converse
-from acim_jax.rollout.converse import Done
+from acim_jax.rollout.progress import SILENT, Progress
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.sharding import axes, place
 
@@ -77,7 +77,7 @@ def sample(
     samples: int,
     tokens: int,
     seed: int,
-    on_done: Done = lambda: None,
+    progress: Progress = SILENT,
 ) -> dict[str, list[Beginning]]:
     """The first `tokens` of `samples` native responses to each problem, under each prompt."""
     found: dict[str, list[Beginning]] = {}
@@ -95,7 +95,7 @@ def sample(
             seed=seed,
             iteration=-1 - number,
             sampling=SamplingParams(1.0),
-            on_done=on_done,
+            progress=progress,
         )
         found[prompt] = [Beginning(_written(e), e.text) for e in episodes]
     return found
@@ -149,7 +149,6 @@ def score(
     tokenizer: Tokenizer,
     config: ModelConfig,
     layout: axes.Layout | None = None,
-    on_done: Done = lambda: None,
 ) -> list[Scored]:
     """log π of each text behind every problem's own prompt; a prompt is computed once for many."""
     prompts = [tokenizer.prompt_ids(problem.question, markup) for problem in problems]
@@ -170,7 +169,6 @@ def score(
             )
             logprobs = _logprobs(params, place.batch(packed, layout), config=config, layout=layout)
             parts.append(np.asarray(logprobs)[: len(prompts) - start])
-            on_done()
         by_column = np.concatenate(parts)
         ends = np.cumsum([len(one) for one in ids])
         for (decision, text), own, end in zip(some, ids, ends, strict=True):

@@ -1,14 +1,16 @@
 """An evaluation, batch by batch into its folder: what `acim evaluate` and every run go through.
 
-An evaluation that was interrupted goes on after the batches that stand in the folder.
+An evaluation that was interrupted goes on after the batches that stand in the folder, and after the
+rollouts of the batch at work that its journal holds.
 """
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from acim_jax import bad_input
 from acim_jax.data import problems as problem_files
@@ -19,7 +21,8 @@ from acim_jax.evaluation.results_folder import ResultsFolder
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.grading.config import GraderConfig
 from acim_jax.records import GUIDES, Guide, Problem, RolloutRequest, SamplingParams
-from acim_jax.rollout.converse import Done
+from acim_jax.rollout import journal
+from acim_jax.rollout.progress import Progress
 from acim_jax.rollout.sampler import Sampler
 
 #: Rollouts of a batch per row slot: enough that rows which finish late idle few of the others.
@@ -28,8 +31,8 @@ BATCH_PER_SLOT = 8
 Settings = dict[str, Any]
 #: Rollouts that are made together and kept together, with the name of their problems.
 Batch = tuple[str, Sequence[RolloutRequest]]
-#: Opens a progress bar for a number of rollouts, and gives what is called when one is done.
-Progress = Callable[[int], contextlib.AbstractContextManager[Done]]
+#: Opens a progress bar for a number of rollouts.
+Bar = Callable[[int], contextlib.AbstractContextManager[Progress]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,7 +82,7 @@ def run(
     path: Path,
     settings: Settings,
     *,
-    progress: Progress,
+    bar: Bar,
     forced: Judgements | None = None,
     conditions: Mapping[str, Any] | None = None,
     write_more: Callable[[Judgements], None] = lambda _: None,
@@ -96,8 +99,8 @@ def run(
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
             folder = stack.enter_context(results_folder.opened(path, settings, sizes))
-        with progress(sum(sizes) - folder.kept) as on_done:
-            _make_missing(solver, task, batches, folder, on_done)
+        with bar(sum(sizes) - folder.kept) as progress:
+            _make_missing(solver, task, batches, folder, progress)
         with bad_input.reading():
             judged = _collect(folder, task, batches)
         write_more(judged)
@@ -128,20 +131,31 @@ def _plan(task: Task, sampler: Sampler) -> list[Batch]:
 
 
 def _make_missing(
-    solver: Solver, task: Task, batches: Sequence[Batch], folder: ResultsFolder, on_done: Done
+    solver: Solver,
+    task: Task,
+    batches: Sequence[Batch],
+    folder: ResultsFolder,
+    progress: Progress,
 ) -> None:
     end = 0
     for file, requests in batches:
         end += len(requests)
         if end <= folder.kept:
             continue
-        started = time.perf_counter()
-        episodes = rollouts.run(
-            solver, requests, sampling=task.sampling, seed=task.seed, on_done=on_done
-        )
-        tokenizer = solver.sampler.tokenizer
-        records = [episode_records.episode_record(e, tokenizer, file=file) for e in episodes]
-        folder.append(records, time.perf_counter() - started)
+        path = folder.path / f"journal.{jax.process_index()}.jsonl"
+        with journal.opened(path, {**folder.settings, "batch_end": end}) as kept:
+            episodes = rollouts.run(
+                solver,
+                requests,
+                sampling=task.sampling,
+                seed=task.seed,
+                progress=progress,
+                journal=kept,
+            )
+            tokenizer = solver.sampler.tokenizer
+            records = [episode_records.episode_record(e, tokenizer, file=file) for e in episodes]
+            folder.append(records, kept.seconds)
+        path.unlink()
 
 
 def _collect(folder: ResultsFolder, task: Task, batches: Sequence[Batch]) -> Judgements:

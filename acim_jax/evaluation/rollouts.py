@@ -1,7 +1,7 @@
 """Scored rollouts of a model: by its own decisions, or with a forced one."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from acim_jax.environment.executor import Executor
 from acim_jax.grading import reward
@@ -10,6 +10,8 @@ from acim_jax.markup import Markup
 from acim_jax.model import transformer
 from acim_jax.records import Episode, Guide, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout import processes
+from acim_jax.rollout.journal import Journal
+from acim_jax.rollout.progress import SILENT, Progress
 from acim_jax.rollout.sampler import Sampler
 
 #: The iteration that evaluation draws under, so that it shares no randomness with training.
@@ -46,9 +48,11 @@ def run(
     *,
     sampling: SamplingParams,
     seed: int,
-    on_done: Callable[[], None] = lambda: None,
+    progress: Progress = SILENT,
+    journal: Journal | None = None,
 ) -> list[Episode]:
-    """Scored episodes in the order of `wanted`. The executor is switched off for forced text."""
+    """Scored episodes in the order of `wanted`. The executor is switched off for forced text.
+    journal: as in `processes.converse`."""
     executor, markup = solver.executor, solver.sampler.markup
     by_id = {request.problem.id: request.problem for request in wanted}
     episodes, _ = processes.converse(
@@ -60,6 +64,7 @@ def run(
         iteration=ITERATION,
         sampling=sampling,
         score=lambda own: reward.score(own, by_id, solver.grader, executor, markup),
-        on_done=on_done,
+        progress=progress,
+        journal=journal,
     )
     return episodes

@@ -16,7 +16,7 @@ import numpy as np
 
 from acim_jax.evaluation import pipeline, results_folder
 from acim_jax.evaluation.episode_records import ByGuide, Judgements
-from acim_jax.evaluation.pipeline import Progress, Settings, Task
+from acim_jax.evaluation.pipeline import Bar, Settings, Task
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.files import jsonl
@@ -50,7 +50,7 @@ def run(
     settings: Settings,
     *,
     policies: Mapping[str, PolicyEstimate],
-    progress: Progress,
+    bar: Bar,
 ) -> dict[str, Any]:
     """Writes the folder, going on with what an interrupted call left, and returns its results.json.
 
@@ -72,7 +72,7 @@ def run(
         jsonl.write(folder / VALIDATION_PROBLEMS, validation)
         results_folder.write_json(folder / STRATA, strata(test))
 
-    return pipeline.run(solver, task, folder, settings, progress=progress, write_more=write_more)
+    return pipeline.run(solver, task, folder, settings, bar=bar, write_more=write_more)
 
 
 def copied(source: Path, folder: Path, settings: Settings) -> bool:

@@ -32,13 +32,15 @@ from acim_jax.records import (
 )
 from acim_jax.rollout.conversation import Conversation, merge_model_segments
 from acim_jax.rollout.engine import Engine, RolloutStats
+from acim_jax.rollout.progress import SILENT, Progress
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.sampling.decode import Log
 
 log = logging.getLogger(__name__)
 
 
-Done = Callable[[], None]
+#: Called with a rollout that is finished, not scored.
+OnEpisode = Callable[[RolloutRequest, Episode], None]
 #: Called with a rollout's tokens as they come; neighbouring MODEL pieces join in the episode.
 OnSegment = Callable[[RolloutRequest, Segment], None]
 
@@ -52,21 +54,23 @@ def converse(
     seed: int,
     iteration: int,
     sampling: SamplingParams,
-    on_done: Done = lambda: None,
+    progress: Progress = SILENT,
+    on_episode: OnEpisode = lambda request, episode: None,
     on_segment: OnSegment = lambda request, segment: None,
 ) -> tuple[list[Episode], RolloutStats]:
     """One episode per request, in the order of the requests.
 
     executor None: code is not run and a closing fence is ordinary text. The code of a text-guided
-    rollout is never run. temperature 0 is greedy; such episodes cannot be trained on. on_segment
-    receives all tokens, prompts included; those of the model after at most `SamplingConfig.chunk`
-    steps. Requests with the same prompt should be neighbours: their prompt is computed once.
+    rollout is never run. temperature 0 is greedy; such episodes cannot be trained on. on_episode
+    receives each episode as it finishes. on_segment receives all tokens, prompts included; those of
+    the model after at most `SamplingConfig.chunk` steps. Requests with the same prompt should be
+    neighbours: their prompt is computed once.
     """
     engine = Engine(params, sampler, sampling)
-    loop = _Loop(engine, sampler, executor, sampling, on_done, on_segment)
+    loop = _Loop(engine, sampler, executor, sampling, progress, on_episode, on_segment)
     everyone = [loop.open(request, seed, iteration) for request in requests]
     loop.run(c for c in everyone if c.stop is None)
-    return [_close(c, sampler, sampling) for c in everyone], engine.stats
+    return [loop.episodes[id(c)] for c in everyone], engine.stats
 
 
 def _close(one: Conversation, sampler: Sampler, sampling: SamplingParams) -> Episode:
@@ -92,15 +96,18 @@ def _close(one: Conversation, sampler: Sampler, sampling: SamplingParams) -> Epi
 class _Loop:
     """Who waits for what: a row, tokens, or a program.
 
-    prompts: conversations by their prompt; followers: those of them that have no row yet.
+    episodes: of those that ended, by their identity. prompts: conversations by their prompt;
+    followers: those of them that have no row yet.
     """
 
     engine: Engine
     sampler: Sampler
     executor: Executor | None
     sampling: SamplingParams
-    on_done: Done
+    progress: Progress
+    on_episode: OnEpisode
     on_segment: OnSegment
+    episodes: dict[int, Episode] = dataclasses.field(default_factory=dict[int, Episode])
     waiting: collections.deque[Conversation] = dataclasses.field(default_factory=collections.deque)
     prompts: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
     followers: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
@@ -119,8 +126,7 @@ class _Loop:
         text_stops = bool(tokenizer.text_stops(markup))
         one = Conversation(request, key, given, limit, runs_code, text_stops)
         if not 0 < one.length < limit:
-            one.stop = Stop.PROMPT
-            self.on_done()
+            self._end(one, Stop.PROMPT)
         return one
 
     def run(self, conversations: Iterable[Conversation]) -> None:
@@ -141,8 +147,8 @@ class _Loop:
                 pending = started
         finally:
             for one in self.running:
-                assert one.program is not None
-                one.program.cancel()
+                if one.program is not None:  # Ctrl-C can come between a result and its use
+                    one.program.cancel()
 
     def _admit(self) -> None:
         while self.waiting and self.engine.has_room:
@@ -205,7 +211,9 @@ class _Loop:
         jax.block_until_ready(tokens)
         self.engine.stats.device_s += time.perf_counter() - started
         is_cut = self.sampling.is_truncated
-        for one, sampled in self.engine.read(tokens):
+        read = self.engine.read(tokens)
+        self.progress.decoded(sum(len(s.token_ids) for _, s in read), len(self.engine.by_row))
+        for one, sampled in read:
             self.on_segment(one.request, one.take(sampled, keep_full=is_cut))
             if sampled.stopped:
                 self._look(one)
@@ -255,6 +263,11 @@ class _Loop:
         self._leave(one, Stop.INFRA)
 
     def _leave(self, one: Conversation, stop: Stop) -> None:
-        one.stop = stop
         self.engine.release(one)
-        self.on_done()
+        self._end(one, stop)
+
+    def _end(self, one: Conversation, stop: Stop) -> None:
+        one.stop = stop
+        episode = self.episodes[id(one)] = _close(one, self.sampler, self.sampling)
+        self.on_episode(one.request, episode)
+        self.progress.finished()

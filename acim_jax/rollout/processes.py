@@ -21,8 +21,9 @@ from acim_jax.environment.server import ExecutorFailure
 from acim_jax.model import transformer
 from acim_jax.records import Episode, RolloutRequest, SamplingParams
 from acim_jax.rollout import converse as one_process
-from acim_jax.rollout.converse import Done
 from acim_jax.rollout.engine import Engine, RolloutStats
+from acim_jax.rollout.journal import Journal
+from acim_jax.rollout.progress import SILENT, Progress
 from acim_jax.rollout.sampler import Sampler
 
 #: Bytes that every process sends at once. One size, so that one function serves all messages.
@@ -41,34 +42,42 @@ def converse(
     iteration: int,
     sampling: SamplingParams,
     score: Score = lambda episodes: episodes,
-    on_done: Done = lambda: None,
+    progress: Progress = SILENT,
+    journal: Journal | None = None,
 ) -> tuple[list[Episode], RolloutStats]:
     """One scored episode per request, in the order of the requests, the same on every process.
 
     All processes call this with equal requests, and with weights and a sampler on their own
     devices. score receives the process's own episodes, so that grading (and what it executes) is
-    distributed as well. Counts and seconds are summed over the processes. on_done is called for
-    the rollouts of other processes when all of those have arrived. Raises RuntimeError on every
+    distributed as well. Counts and seconds are summed over the processes. progress hears of the
+    rollouts of other processes when all of those have arrived. journal: this process's own; what it
+    holds is not made again, and what is made is added to it. Raises RuntimeError on every
     process if one of them failed, and names it; a single process raises the error itself.
     """
 
     def make(own: Sequence[RolloutRequest]) -> tuple[list[Episode], RolloutStats]:
-        episodes, stats = one_process.converse(
+        kept = [None if journal is None else journal.get(request) for request in own]
+        for episode in kept:
+            if episode is not None:
+                progress.finished()
+        made, stats = one_process.converse(
             params,
-            own,
+            [request for request, episode in zip(own, kept, strict=True) if episode is None],
             sampler,
             executor,
             seed=seed,
             iteration=iteration,
             sampling=sampling,
-            on_done=on_done,
+            progress=progress,
+            on_episode=(lambda *_: None) if journal is None else journal.add,
         )
         if stats.refused:
             raise ExecutorFailure(
                 f"{stats.refused} programs could not be run; the log says why. Episodes that the "
                 "executor cut short are no ground to go on from."
             )
-        return score(episodes), stats
+        new = iter(made)
+        return score([next(new) if e is None else e for e in kept]), stats
 
     if jax.process_count() == 1:
         return make(requests)
@@ -76,7 +85,7 @@ def converse(
     own = [r for r, owner in zip(requests, owners, strict=True) if owner == jax.process_index()]
     episodes, stats = _exchange(lambda: make(own), owners)
     for _ in range(len(requests) - len(own)):
-        on_done()
+        progress.finished()
     return episodes, stats
 
 

@@ -40,17 +40,17 @@ def full(
     if earlier is not None and run_evaluation.copied(earlier, folder, settings):
         return
     policies = {name: em.policy(state, of, resources) for name, of in task.problems.items()}
-    progress = functools.partial(run.display.task, title)
-    run_evaluation.run(solver, task, folder, settings, policies=policies, progress=progress)
+    bar = functools.partial(run.display.rollouts, title)
+    run_evaluation.run(solver, task, folder, settings, policies=policies, bar=bar)
 
 
 def curve_metrics(state: TrainState, run: OpenRun) -> Metrics:
     """A point of the learning curve."""
     problems, seed = run.prepared.curve, run.resources.config.seed
     policy = em.policy(state, problems, run.resources)
-    with run.display.task("evaluate", len(problems)) as on_done:
+    with run.display.rollouts("evaluate", len(problems)) as progress:
         solver = _solver(state, run.resources)
-        point = curve.point(solver, problems, _start(run), policy, seed=seed, on_done=on_done)
+        point = curve.point(solver, problems, _start(run), policy, seed=seed, progress=progress)
     return metric_names.of_fields("eval", point)
 
 

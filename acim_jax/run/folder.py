@@ -42,6 +42,10 @@ class RunFolder:
     def values(self, iteration: int) -> Path:
         return self.path / "values" / f"iteration_{iteration:04d}.jsonl"
 
+    def journal(self, process: int) -> Path:
+        """The finished rollouts of the iteration at work (`rollout.journal`), by process."""
+        return self.path / f"journal.{process}.jsonl"
+
     def evaluation(self, when: str) -> Path:
         """The folder of an evaluation; `when` is `start` or `final`."""
         return self.path / "evaluation" / when

@@ -28,7 +28,7 @@ def of_iteration(result: em.Iteration) -> Metrics:
 
 
 def _of_exploration(found: em.Exploration) -> Metrics:
-    episodes, values, stats = found.episodes, found.values, found.stats
+    episodes, values = found.episodes, found.values
     guided = [v for v in values if v.counts.all()]
     rewards_by_group: dict[tuple[str, str], set[float]] = defaultdict(set)
     for episode in episodes:  # rollouts of one problem under one guide share a baseline
@@ -47,9 +47,7 @@ def _of_exploration(found: em.Exploration) -> Metrics:
         Metric.DEAD_QUERIES: float(len(guided) - len(found.strategies)),
         Metric.RESPONSE_TOKENS: _mean([e.num_response_tokens for e in episodes]),
         Metric.FENCES_OPENED: _mean([e.fences_opened for e in episodes]),
-        Metric.SAMPLED_TOKENS: float(stats.sampled_tokens),
-        Metric.PREFILL_TOKENS: float(stats.prefill_tokens),
-        Metric.NEAR_TIES: float(stats.near_ties),
+        Metric.SAMPLED_TOKENS: float(sum(e.num_model_tokens for e in episodes)),
         Metric.GRADER_TIMEOUTS: float(sum(e.graded == "timeout" for e in episodes)),
         **names.by_member(
             names.EXECUTIONS_BY_STATUS, Status, Counter(x.status for x in executions)
@@ -70,6 +68,8 @@ def _times(result: em.Iteration) -> Metrics:
     return {
         Metric.TIME_EXPLORE: result.explore_s,
         Metric.TIME_EXECUTE: stats.execute_s,
+        Metric.PREFILL_TOKENS: float(stats.prefill_tokens),
+        Metric.NEAR_TIES: float(stats.near_ties),
         Metric.FULL_SLOTS: stats.sampled_tokens / max(stats.slot_steps, 1),
         Metric.TIME_IMPROVE: result.improve_s,
         **of_programs,

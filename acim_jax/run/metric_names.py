@@ -10,7 +10,8 @@ from typing import Any
 
 
 class Metric(enum.StrEnum):
-    """Shares and means lie in [0, 1] unless said otherwise; `time/*` are seconds."""
+    """Shares and means lie in [0, 1] unless said otherwise; `time/*` are seconds
+    unless said otherwise."""
 
     ROLLOUTS = "rollouts"  # training rollouts since the start
 
@@ -27,8 +28,6 @@ class Metric(enum.StrEnum):
     RESPONSE_TOKENS = "explore/response_tokens"  # mean per rollout
     FENCES_OPENED = "explore/fences_opened"  # mean per rollout
     SAMPLED_TOKENS = "explore/sampled_tokens"  # count
-    PREFILL_TOKENS = "explore/prefill_tokens"  # count
-    NEAR_TIES = "explore/near_ties"  # count
     GRADER_TIMEOUTS = "explore/grader_timeouts"  # count
     KEPT = "curate/kept"  # count
 
@@ -62,6 +61,9 @@ class Metric(enum.StrEnum):
     ALWAYS_CODE = "eval/always_code"
     ORACLE = "eval/oracle"
 
+    # Of the sampler's own work; a resumed iteration counts what it made itself.
+    PREFILL_TOKENS = "time/prefill_tokens"  # count
+    NEAR_TIES = "time/near_ties"  # count
     TIME_EXPLORE = "time/explore"
     TIME_EXECUTE = "time/execute"  # part of explore: nothing to decode, programs run
     FULL_SLOTS = "time/full_slots"  # share of the decode slots' steps that sampled a token

@@ -6,17 +6,23 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from acim_jax.em import Resources
+from acim_jax.rollout.progress import Progress
 from acim_jax.run.folder import RunFolder
 from acim_jax.run.preparation import Prepared
 
 
 @runtime_checkable
 class Display(Protocol):
-    """`task` opens a bar of `total` steps and gives the function that advances it by one."""
+    """`task` opens a bar of `total` steps and gives the function that advances it by one;
+    `rollouts` opens one of rollouts."""
 
     def task(
         self, description: str, total: int
     ) -> contextlib.AbstractContextManager[Callable[[], None]]: ...
+
+    def rollouts(
+        self, description: str, total: int
+    ) -> contextlib.AbstractContextManager[Progress]: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 Everything that decides a number is a function of the config and of the checkpoint, so a run that
 was killed anywhere goes on to the same metrics. The order at the end of an iteration is: rollouts
 and estimates, metrics line, checkpoint; on resume, lines after the checkpoint are cut and written
-again.
+again. Rollouts that were finished stand in a journal and are not made again.
 """
 
 import logging
@@ -13,8 +13,10 @@ import jax
 
 from acim_jax import bad_input, em
 from acim_jax.checkpoint import lora_base, model_folder, store
+from acim_jax.config import run as run_config
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
+from acim_jax.rollout import journal
 from acim_jax.run import (
     compilation,
     evaluations,
@@ -115,7 +117,11 @@ def _iterate(
     prepared, config = this.prepared, this.prepared.config
     started = time.perf_counter()
     rollouts = prepared.rollouts_per_iteration
-    with this.display.task(f"iteration {iteration}", rollouts) as advance:
+    belongs_to = {"iteration": iteration, "config": run_config.plain(config)}
+    with (
+        this.display.rollouts(f"iteration {iteration}", rollouts) as on_rollouts,
+        journal.opened(this.folder.journal(jax.process_index()), belongs_to) as kept,
+    ):
         result = em.em_iteration(
             state,
             prepared.train,
@@ -123,7 +129,8 @@ def _iterate(
             this.resources,
             iteration,
             progress=(iteration - 1) / max(config.run.iterations - 1, 1),
-            on_rollout=advance,
+            on_rollouts=on_rollouts,
+            journal=kept,
         )
     metrics: Metrics = {
         Metric.ROLLOUTS: iteration * rollouts,
@@ -155,3 +162,4 @@ def _save(this: OpenRun, iteration: int, state: TrainState, history: History) ->
     store.save(
         this.folder.checkpoints, iteration, state, metadata, keep=config.run.keep_checkpoints
     )
+    this.folder.journal(jax.process_index()).unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ import pytest
 from acim_jax.checkpoint import model_folder
 from acim_jax.cli import main, options
 from acim_jax.markup import Markup
+from acim_jax.records import Episode, RolloutRequest
+from acim_jax.rollout import converse
+from acim_jax.rollout.journal import Journal
 from tests.support import tiny_models
 from tests.support.model_folders import read_rows, write_model, write_rows
 
@@ -125,6 +130,40 @@ def test_an_interrupted_evaluation_ends_with_the_same_numbers(
     found, wanted = (without_times(read_rows(x / "episodes.jsonl")) for x in (out, finished))
     assert found == wanted
     assert results(out)["data"] == results(finished)["data"]
+
+
+def test_sigterm_loses_only_the_rollouts_in_flight(
+    finished: Path, model: Path, problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a batch of 64 rollouts, 40 are finished when the scheduler ends the job."""
+    out = tmp_path / "out"
+    add, added = Journal.add, list[str]()
+
+    def until_40(self: Journal, request: RolloutRequest, episode: Episode) -> None:
+        add(self, request, episode)
+        added.append(request.problem.id)
+        if len(added) == 40:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Journal, "add", until_40)
+    assert evaluate(model, problems, out, *SETTINGS) not in (0, 2)
+    assert len(added) in range(40, 45)  # the decode call that was read ends first
+    assert not read_rows(out / "episodes.jsonl")
+
+    asked = list[int]()
+    original = converse.converse
+
+    def counted(params: object, requests: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.append(len(requests))
+        return original(params, requests, *args, **kwargs)
+
+    monkeypatch.setattr(Journal, "add", add)
+    monkeypatch.setattr(converse, "converse", counted)
+    assert evaluate(model, problems, out, *SETTINGS) == 0
+    assert asked == [64 - len(added), 64, 16]
+    found, wanted = (without_times(read_rows(x / "episodes.jsonl")) for x in (out, finished))
+    assert found == wanted
+    assert not list(out.glob("journal*"))
 
 
 def test_a_finished_evaluation_only_writes_its_results_again(

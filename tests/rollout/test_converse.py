@@ -193,7 +193,7 @@ def test_other_conversations_go_on_while_a_program_runs():
     wanted = [r for r in requests(2, 4) if r.guide != "native"]
     texts = sum(r.guide == "text" for r in wanted)
 
-    def on_done() -> None:
+    def on_episode(*_: object) -> None:
         finished.append(1)
         if len(finished) >= texts:
             ended.set()
@@ -206,7 +206,7 @@ def test_other_conversations_go_on_while_a_program_runs():
         seed=3,
         iteration=1,
         sampling=SamplingParams(1.0),
-        on_done=on_done,
+        on_episode=on_episode,
     )
     assert len(finished) == len(wanted)
     assert any(e.executions for e in episodes)
@@ -450,7 +450,7 @@ def test_prompts_that_do_not_fit():
         seed=0,
         iteration=0,
         sampling=SamplingParams(1.0),
-        on_done=lambda: finished.append(1),
+        on_episode=lambda *_: finished.append(1),
     )
     assert [e.stop for e in episodes] == [Stop.LENGTH, Stop.PROMPT, Stop.PROMPT]
     assert [e.num_model_tokens for e in episodes] == [lengths[1] - lengths[0], 0, 0]

@@ -1,6 +1,8 @@
-"""Episodes that processes send one another come back the same, to the last bit."""
+"""Episodes that processes send one another, and those of a journal, come back the same, to the last
+bit."""
 
 import dataclasses
+import json
 import pickle
 from typing import Any
 
@@ -19,6 +21,7 @@ from acim_jax.records import (
     Status,
     Stop,
 )
+from acim_jax.rollout import journal
 
 # Half surrogate pairs too: what programs print is not always text.
 TEXTS = st.text(st.characters(codec=None), max_size=8)
@@ -87,6 +90,9 @@ def comparable(record: Any) -> Any:
 def test_round_trip(drawn: list[dict[str, Any]]):
     episodes = [make_episode(one) for one in drawn]
     again = pickle.loads(pickle.dumps(episodes))
+    assert comparable(again) == comparable(episodes)
+    lines = json.dumps([journal.to_json(episode) for episode in episodes])
+    again = [journal.from_json(record) for record in json.loads(lines)]
     assert comparable(again) == comparable(episodes)
 
 

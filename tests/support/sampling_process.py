@@ -7,6 +7,7 @@ import dataclasses
 import json
 import pickle
 import sys
+import types
 from collections import Counter
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def main(out: Path, number: int, port: str) -> None:
             executor,
             wanted=tiny_models.requests(),
             score=lambda own: [dataclasses.replace(e, graded=f"by {number}") for e in own],
-            on_done=lambda: done.append(1),
+            progress=types.SimpleNamespace(
+                finished=lambda: done.append(1), decoded=lambda tokens, rows: None
+            ),
         )
         result["compiled"] = counter.take().executables
     (out / f"{number}.episodes").write_bytes(pickle.dumps(episodes))

@@ -37,14 +37,17 @@ def die(): os.kill(os.getpid(), signal.SIGKILL)
 where, *arguments = sys.argv[1:]
 if where == "E-step":
     original = processes.converse
-    def half_way(params, requests, *args, iteration, on_done=lambda: None, **kwargs):
+    def half_way(params, requests, *args, iteration, journal=None, **kwargs):
         left = [len(requests) // 2]
-        def count():
-            left[0] -= 1
-            on_done()
-            if iteration == 2 and left[0] == 0:
-                die()
-        return original(params, requests, *args, iteration=iteration, on_done=count, **kwargs)
+        if iteration == 2:
+            add = journal.add
+            def count(*finished):
+                add(*finished)
+                left[0] -= 1
+                if left[0] == 0:
+                    die()
+            journal.add = count
+        return original(params, requests, *args, iteration=iteration, journal=journal, **kwargs)
     processes.converse = half_way
 else:
     original_step = em.fit._batches  # called once in every optimiser step
