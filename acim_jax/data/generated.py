@@ -7,17 +7,20 @@ problems are drawn until one belongs to the requested split.
 
 import hashlib
 import random
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Literal, TypeVar
 
 from acim_jax.data import families
-from acim_jax.data.families import Case
+from acim_jax.data.families import Case, Family, Question
 from acim_jax.markup import Markup, outputs
 from acim_jax.records import DECISIONS, DecisionName, Demonstration, Problem, Status
 
+T = TypeVar("T", bound=Question)
+
 #: Sources that begin so name a generator.
 PREFIX = "generated:"
-NAME = "arithmetic"
+#: The generator that has worked solutions.
+WITH_SOLUTIONS = "arithmetic"
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -31,8 +34,9 @@ _MAX_REPEATS = 30
 def checked_count(source: str, limit: int | None, what: str) -> int:
     """How many `what` (problems, demonstrations) to generate. ValueError for an unknown generator
     and where the number is not given."""
-    if source != PREFIX + NAME:
-        raise ValueError(f"{source!r}: generated {what} are {NAME}.")
+    names = [WITH_SOLUTIONS] if what == "demonstrations" else [*families.FAMILIES]
+    if source.removeprefix(PREFIX) not in names:
+        raise ValueError(f"{source!r}: generated {what} are {' and '.join(names)}.")
     if limit is None:
         raise ValueError(f"{source!r} has no end: say how many {what} are wanted.")
     return limit
@@ -49,26 +53,26 @@ def split_of(family: str, key: tuple[int | str, ...]) -> Split:
     return _BUCKETS[int.from_bytes(digest, "big") % len(_BUCKETS)]
 
 
-def generate(split: str, n: int, *, seed: int) -> list[Problem]:
+def generate(split: str, n: int, *, seed: int, name: str = WITH_SOLUTIONS) -> list[Problem]:
     """The first `n` problems of a split; a larger `n` only appends. A question occurs once unless
-    its stratum is exhausted. ValueError for an unknown split."""
+    its stratum is exhausted. name: of the generator. ValueError for an unknown split."""
     check_split(split)
     problems: list[Problem] = []
     seen: set[str] = set()
     for index in range(n):
-        rng = _stream(seed, split, index)
-        family, level, case = _draw(rng, split)
+        rng = _stream(name, seed, split, index)
+        family, level, case = _draw(rng, split, families.FAMILIES[name])
         for _ in range(_MAX_REPEATS):
             if case.question not in seen:
                 break
-            case = _draw_case(rng, split, family, level)
+            case = _draw_question(rng, split, family, level, families.FAMILIES[name])
         seen.add(case.question)
         problems.append(
             Problem(
                 id=_identifier(family, level, index, case),
                 question=case.question,
                 answer=case.answer,
-                source=PREFIX + NAME,
+                source=PREFIX + name,
                 subject=family,
                 level=str(level),
             )
@@ -79,7 +83,7 @@ def generate(split: str, n: int, *, seed: int) -> list[Problem]:
 def cases(split: str, n: int, *, seed: int) -> Iterator[tuple[str, int, Case]]:
     """`n` independent draws of (family, level, case) from a split."""
     for index in range(n):
-        yield _draw(_stream(seed, split, index), split)
+        yield _draw(_stream(WITH_SOLUTIONS, seed, split, index), split, families.ARITHMETIC)
 
 
 def demonstrations(n: int, *, seed: int, markup: Markup) -> Iterator[Demonstration]:
@@ -108,24 +112,26 @@ def response(case: Case, decision: DecisionName, markup: Markup) -> str:
     return f"{prefix}{case.program}{markup.code_close}{output}{ending}"
 
 
-def _stream(seed: int, split: str, index: int) -> random.Random:
+def _stream(name: str, seed: int, split: str, index: int) -> random.Random:
     # A string seed is hashed by SHA-512 inside `random`, the same on every platform.
-    return random.Random(f"acim-arithmetic/{seed}/{split}/{index}")
+    return random.Random(f"acim-{name}/{seed}/{split}/{index}")
 
 
-def _draw(rng: random.Random, split: str) -> tuple[str, int, Case]:
-    family = rng.choice(tuple(families.FAMILIES))
+def _draw(rng: random.Random, split: str, among: Mapping[str, Family[T]]) -> tuple[str, int, T]:
+    family = rng.choice(tuple(among))
     level = rng.choice(families.LEVEL_MIX)
-    return family, level, _draw_case(rng, split, family, level)
+    return family, level, _draw_question(rng, split, family, level, among)
 
 
-def _draw_case(rng: random.Random, split: str, family: str, level: int) -> Case:
+def _draw_question(
+    rng: random.Random, split: str, family: str, level: int, among: Mapping[str, Family[T]]
+) -> T:
     while True:
-        case = families.FAMILIES[family](rng, level)
+        case = among[family](rng, level)
         if split_of(family, case.key) == split:
             return case
 
 
-def _identifier(family: str, level: int, index: int, case: Case) -> str:
+def _identifier(family: str, level: int, index: int, case: Question) -> str:
     digest = hashlib.blake2s(case.question.encode(), digest_size=3).hexdigest()
     return f"{family}-{level}-{index:05d}-{digest}"

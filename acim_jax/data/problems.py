@@ -44,7 +44,7 @@ def load(
     """The first `limit` problems of `source`.
 
     source: a `.jsonl`, `.jsonl.gz` or `.parquet` file; a data set known by name
-    (`known.DATA_SETS`) or a `datasets` hub name, with its `split`; `generated:arithmetic` or
+    (`known.DATA_SETS`) or a `datasets` hub name, with its `split`; `generated:NAME` or
     `reasoning-gym:NAME`, which need `limit` and draw by `split` and `seed`. mapping: our field name
     -> the name in the records; without it, records in the form of a known data set are recognised.
     Unknown fields go to `extra`. FileNotFoundError for a missing file and for a hub that does not
@@ -56,7 +56,8 @@ def load(
         return reasoning_gym.load(source, limit, split=split, seed=seed)
     if source.startswith(generated.PREFIX):
         count = generated.checked_count(source, limit, "problems")
-        return generated.generate(split, count, seed=seed)
+        name = source.removeprefix(generated.PREFIX)
+        return generated.generate(split, count, seed=seed, name=name)
     problem_records.check_mapping(mapping or {})
     problems: list[Problem] = []
     places: dict[str, str] = {}

@@ -5,7 +5,7 @@ import collections
 import pytest
 
 from acim_jax.data import generated
-from acim_jax.data.families import FAMILIES, Case
+from acim_jax.data.families import ARITHMETIC, Case
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.markup import Markup, outputs
 from acim_jax.records import ExecutionResult
@@ -19,7 +19,7 @@ def test_every_stratum_behaves_as_its_family_says() -> None:
     for family, level, case in generated.cases("validation", 1500, seed=7):
         if len(strata[family, level]) < PER_STRATUM:
             strata[family, level].append(case)
-    assert len(strata) == 3 * len(FAMILIES)
+    assert len(strata) == 3 * len(ARITHMETIC)
     cases = [case for drawn in strata.values() for case in drawn]
     config = ExecutorConfig(workers=2, cpu_seconds=0.05, memory_mb=1024)
     with executor.Executor(config) as running:

@@ -1,11 +1,12 @@
-"""The families of `generated:arithmetic`; `docs/problems.md` shows each of them."""
+"""The families of generated problems; `docs/problems.md` shows each of them."""
 
-from acim_jax.data.families import arithmetic, magnitude, stories
-from acim_jax.data.families.case import Case, Family
+from acim_jax.data.families import arithmetic, magnitude, numbers, stories
+from acim_jax.data.families.case import Case, Family, Question
 
-__all__ = ["FAMILIES", "LEVEL_MIX", "Case", "Family"]
+__all__ = ["ARITHMETIC", "FAMILIES", "LEVEL_MIX", "Case", "Family", "Question"]
 
-FAMILIES: dict[str, Family] = {
+#: Those with worked solutions of both decisions.
+ARITHMETIC: dict[str, Family[Case]] = {
     "mul": arithmetic.mul,
     "mod": arithmetic.mod,
     "gcd": arithmetic.gcd,
@@ -17,6 +18,22 @@ FAMILIES: dict[str, Family] = {
     "division": magnitude.division,
     "order": stories.order,
     "units": stories.units,
+}
+
+#: By the name of the generator.
+FAMILIES: dict[str, dict[str, Family[Question]]] = {
+    "arithmetic": {**ARITHMETIC},
+    "numbers": {
+        "product": numbers.product,
+        "expression": numbers.expression,
+        "power_mod": numbers.power_mod,
+        "multiple": numbers.multiple,
+        "primes": numbers.primes,
+        "divisors": numbers.divisors,
+        "divisible": numbers.divisible,
+        "committee": numbers.committee,
+        "digit_sum": numbers.digit_sum,
+    },
 }
 
 #: Levels are drawn uniformly from this.

@@ -4,30 +4,38 @@ the program under the executor's stated limits."""
 import dataclasses
 import random
 from collections.abc import Callable
+from typing import TypeVar
 
 from acim_jax.records import ExecutionResult, Status
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
-    """One problem with its worked solutions.
-
-    key: the numbers (or names) that identify the problem, whatever the wording, in a canonical
-    order; a hash of it decides the split. chain: the reasoning of the text decision, without the
-    boxed answer. program: what a model would naturally write. outcome: what the executor returns
-    for it under the limits of `docs/problems.md`, known from the numbers, not by running it.
-    """
+class Question:
+    """One problem. key: the numbers (or names) that identify it, whatever the wording, in a
+    canonical order; a hash of it decides the split."""
 
     key: tuple[int | str, ...]
     question: str
     answer: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Case(Question):
+    """One problem with its worked solutions.
+
+    chain: the reasoning of the text decision, without the
+    boxed answer. program: what a model would naturally write. outcome: what the executor returns
+    for it under the limits of `docs/problems.md`, known from the numbers, not by running it.
+    """
+
     chain: str
     program: str
     outcome: ExecutionResult
 
 
-#: Draws a case of level 0, 1 or 2.
-Family = Callable[[random.Random, int], Case]
+Drawn = TypeVar("Drawn", bound=Question)
+#: Draws a problem of level 0, 1 or 2.
+Family = Callable[[random.Random, int], Drawn]
 
 
 def case(
