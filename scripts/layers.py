@@ -90,8 +90,8 @@ ROOMS: dict[str, Room] = {
     ),
     "evaluation": Room(
         "from rollouts to results.json; statistics over seeds",
-        "bad_input records section files markup environment grading data sharding model explore "
-        "rollout",
+        "bad_input records section rng files markup environment grading data sharding model "
+        "explore rollout",
         without_jax="episode_records over_seeds results_folder selection tables",
     ),
     "config": Room(

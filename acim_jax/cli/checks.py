@@ -119,6 +119,13 @@ def _report(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     _check_data(args.data)
     places.check_folder(args.out, "--out")
+    _check_samples(args)
+    if args.oracle is not None and "native" not in args.decision:
+        raise ValueError("--oracle judges the model's own decisions; add native to --decision.")
+    section(ExecutorConfig, "executor", args)
+
+
+def _check_samples(args: argparse.Namespace) -> None:
     if args.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {args.samples}.")
     sampling_params(args)
@@ -127,8 +134,14 @@ def _evaluate(args: argparse.Namespace) -> None:
             f"--samples {args.samples} at temperature 0 would make equal rollouts; give a "
             "--temperature above 0."
         )
-    if args.oracle is not None and "native" not in args.decision:
-        raise ValueError("--oracle judges the model's own decisions; add native to --decision.")
+
+
+def _demonstrate(args: argparse.Namespace) -> None:
+    _check_data(args.data)
+    if not args.out.name.endswith((".jsonl", ".jsonl.gz")):
+        raise ValueError(f"--out {args.out}: name a .jsonl or .jsonl.gz file.")
+    places.check_file(args.out, "--out")
+    _check_samples(args)
     section(ExecutorConfig, "executor", args)
 
 
@@ -168,6 +181,7 @@ _CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "report": _report,
     "ask": _ask,
     "prefixes": _prefixes,
+    "demonstrate": _demonstrate,
     **dict.fromkeys(("score", "execute", "grade"), _input_output),
 }
 

@@ -11,24 +11,19 @@ from typing import Any
 
 from acim_jax import bad_input
 from acim_jax.checkpoint import fingerprint, model_folder
-from acim_jax.cli import checks, console, options
-from acim_jax.data import problems as problem_files
+from acim_jax.cli import checks, console, input_records, options
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import episode_records, pipeline, results_folder
 from acim_jax.evaluation.pipeline import Task
 from acim_jax.evaluation.rollouts import Solver
-from acim_jax.grading import golds
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
-from acim_jax.records import GUIDES, Guide, Problem
+from acim_jax.records import GUIDES, Guide
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run import compilation, manifest
 
 log = logging.getLogger(__name__)
-
-#: Of generated problems; not of sampling, so that several seeds are judged on the same problems.
-DATA_SEED = 0
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     compilation.enable_cache()
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
-            data = _read_problems(args)
+            data = input_records.problems(args)
             forced = None if args.oracle is None else episode_records.forced_runs(args.oracle, data)
             executor = checks.section(ExecutorConfig, "executor", args)
             grader = checks.section(GraderConfig, "grader", args)
@@ -75,25 +70,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(results))
     return 0
-
-
-def _read_problems(args: argparse.Namespace) -> dict[str, list[Problem]]:
-    mapping: dict[str, str] = {}
-    for pair in args.map:
-        ours, equals, theirs = pair.partition("=")
-        if not (ours and equals and theirs):
-            raise ValueError(f"--map takes OURS=THEIRS, e.g. problem=question; got {pair!r}.")
-        mapping[ours] = theirs
-    data: dict[str, list[Problem]] = {}
-    for source in args.data:
-        if source in data:
-            raise ValueError(f"--data names {source} twice.")
-        data[source] = problem_files.load(
-            source, limit=args.limit, seed=DATA_SEED, mapping=mapping or None
-        )
-        for problem in data[source]:
-            checks.check_text(problem.question, f"{source}: problem {problem.id!r}")
-    return golds.usable(data)
 
 
 def _report(results: Mapping[str, Any], sampler: Sampler) -> None:

@@ -102,10 +102,10 @@ def sample(
 
 
 def hinted(problem: Problem, prompt: str, markup: Markup) -> Problem:
-    """The problem with the hint of a decision behind its question; as it is for "own"."""
-    if prompt == "own":
-        return problem
-    question = f"{problem.question}\n\n{markup.hint(prompt)}"
+    """The problem with the hint of a decision behind its question; as it is for "own" and where
+    the hint is empty."""
+    hint = "" if prompt == "own" else markup.hint(prompt)
+    question = f"{problem.question}\n\n{hint}" if hint else problem.question
     return dataclasses.replace(problem, question=question)
 
 

@@ -20,6 +20,7 @@ from acim_jax.evaluation.episode_records import Judged, Judgements
 from acim_jax.evaluation.results_folder import ResultsFolder
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.grading.config import GraderConfig
+from acim_jax.markup import Markup
 from acim_jax.records import GUIDES, Guide, Problem, RolloutRequest, SamplingParams
 from acim_jax.rollout import journal
 from acim_jax.rollout.progress import Progress
@@ -37,13 +38,19 @@ Bar = Callable[[int], contextlib.AbstractContextManager[Progress]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """What is asked. problems: by name (a file, or `test`). guides: of each name's problems."""
+    """What is asked. problems: by name (a file, or `test`). guides: of each name's problems.
+
+    requests: the rollouts of problems under guides, with so many samples of each.
+    """
 
     problems: Mapping[str, Sequence[Problem]]
     guides: Mapping[str, Sequence[Guide]]
     samples: int
     sampling: SamplingParams
     seed: int
+    requests: Callable[[Sequence[Problem], Sequence[Guide], Markup, int], list[RolloutRequest]] = (
+        rollouts.requests
+    )
 
 
 def settings_of(
@@ -125,7 +132,7 @@ def _plan(task: Task, sampler: Sampler) -> list[Batch]:
     size = BATCH_PER_SLOT * sampler.config.slots
     batches: list[Batch] = []
     for file, problems in task.problems.items():
-        wanted = rollouts.requests(problems, task.guides[file], sampler.markup, task.samples)
+        wanted = task.requests(problems, task.guides[file], sampler.markup, task.samples)
         batches += [(file, wanted[at : at + size]) for at in range(0, len(wanted), size)]
     return batches
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from acim_jax import rng
 from acim_jax.improve.packing import TokenRow
-from acim_jax.markup import Markup, outputs
+from acim_jax.markup import Markup, responses
 from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.records import Author, Demonstration
 
@@ -20,15 +20,11 @@ def row(
     Interpreter output is no target. Each token of the decision prefix has weight `prefix_weight`,
     what the model writes behind it 1; the end token is a target.
     """
-    prefix = markup.prefix_of(demonstration.response, demonstration.decision)
+    weight = {Author.FORCED: prefix_weight, Author.MODEL: 1.0, Author.OUTPUT: 0.0}
+    response, decision = demonstration.response, demonstration.decision
     pieces = [(tokenizer.prompt_ids(demonstration.question, markup), 0.0)]
-    if prefix:
-        pieces.append((tokenizer.encode(prefix), prefix_weight))
-    rest = demonstration.response[len(prefix) :]
-    for author, text in outputs.split_by_author(rest, markup):
-        given = author is Author.OUTPUT
-        ids = tokenizer.output_ids(text, markup) if given else tokenizer.encode(text)
-        pieces.append((ids, 0.0 if given else 1.0))
+    for segment in responses.encode(response, decision, tokenizer, markup):
+        pieces.append((segment.token_ids, weight[segment.author]))
     pieces.append((np.array([tokenizer.eos_id], np.int32), 1.0))
     token_ids = np.concatenate([ids for ids, _ in pieces]).astype(np.int32)
     weights = np.concatenate([np.full((len(ids),), w, np.float32) for ids, w in pieces])

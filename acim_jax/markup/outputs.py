@@ -71,16 +71,15 @@ def strip_outputs(text: str, markup: Markup) -> str:
 
 
 def split_by_author(response: str, markup: Markup) -> list[tuple[Author, str]]:
-    """The pieces of a response, cut where sampling has a border of authors or of tokens.
+    """The pieces of a response: what the model writes (its closing fence included), and interpreter
+    outputs with both of their fences.
 
-    Pieces are the decision prefix (if the response begins with one), what the model writes (its
-    closing fence included), and interpreter outputs with both of their fences. Only MODEL pieces
-    are targets; every piece is encoded by itself. The pieces joined are the response. An output
-    fence that is never closed was not written by the interpreter and is MODEL.
+    The pieces joined are the response. An output fence that is never closed was not written by the
+    interpreter and is MODEL.
     """
-    position = len(markup.prefix_of(response))
-    pieces = [(Author.MODEL, response[:position])]
-    for output in _output(markup).finditer(response, position):
+    position = 0
+    pieces: list[tuple[Author, str]] = []
+    for output in _output(markup).finditer(response):
         pieces.append((Author.MODEL, response[position : output.start()]))
         pieces.append((Author.OUTPUT, output.group()))
         position = output.end()

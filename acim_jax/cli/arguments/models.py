@@ -21,25 +21,16 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     prefix.
     """
     shared.add_model(parser)
-    data = ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME (with --limit)"
-    shared.add_several(parser, "--data", "F", data, required=True)
+    shared.add_problems(parser)
     shared.add(parser, "--out", Path, "DIR", "folder to write", required=True)
     decision = f"{', '.join(shared.GUIDES)} (default: native)"
     shared.add_several(parser, "--decision", "D", decision, among=shared.GUIDES, default=["native"])
     shared.add(parser, "--samples", int, "N", "rollouts per problem", default=1)
     shared.add_sampling(parser)
-    shared.add(parser, "--limit", int, "N", "the first N problems of each file")
-    names = "names of fields in the files, e.g. problem=question"
-    shared.add_several(parser, "--map", "OURS=THEIRS", names)
     shared.add(parser, "--oracle", Path, "DIR", "judge decisions by the forced runs in DIR")
     parser.add_argument("--json", action="store_true", help="results.json on standard output, too")
     shared.add_markup(parser)
-    group = parser.add_argument_group("sampler")
-    shared.add(
-        group, "--slots", int, "N", "conversations that decode at once (default 64)", default=64
-    )
-    length = "tokens of prompt, response and outputs (default: fits the longest prompt)"
-    shared.add(group, "--max-length", int, "T", length)
+    shared.add_sampler(parser)
     shared.add_executor(parser)
     shared.add_grading(parser)
 
@@ -90,6 +81,35 @@ def prefixes(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_json(parser)
     shared.add_markup(parser)
+
+
+def demonstrate(parser: argparse.ArgumentParser) -> None:
+    """Lets a model solve problems under a hint towards each decision, and keeps the right answers
+    as demonstrations for its own warm-up: in the prompt of a run, without the hint, each beginning
+    with a prefix of its decision. Find prefixes that fit the model first (`acim prefixes`).
+
+    example:
+      acim demonstrate --model models/qwen2.5-coder-0.5b --markup name=qwen2.5-math-tir \\
+          --data gsm8k_train.jsonl.gz generated:arithmetic --limit 200 --out demonstrations.jsonl
+      acim train CONFIG --data.demonstrations demonstrations.jsonl --warmup.steps 100
+
+    writes {"id", "problem", "response"}. Kept are right answers that ended by themselves; of code,
+    those whose program ran, before the answer, and ended well. A problem solved both ways gives as
+    many of one decision as of the other, and so do all the others together; what the rarer one
+    leaves out is drawn by --seed. The rollouts stay in G.rollouts/; the same command again goes on
+    after them.
+    """
+    shared.add_model(parser)
+    shared.add_problems(parser)
+    shared.add(parser, "--out", Path, "G", "file to write, .jsonl or .jsonl.gz", required=True)
+    text = "rollouts per problem and decision (default 4)"
+    shared.add(parser, "--samples", int, "N", text, default=4)
+    shared.add_sampling(parser, temperature=0.8)
+    shared.add_json(parser)
+    shared.add_markup(parser)
+    shared.add_sampler(parser)
+    shared.add_executor(parser)
+    shared.add_grading(parser)
 
 
 def score(parser: argparse.ArgumentParser) -> None:

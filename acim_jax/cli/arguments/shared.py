@@ -146,11 +146,29 @@ def add_markup(parser: argparse.ArgumentParser, *, nargs: str | None = "+") -> N
     add_several(parser, "--markup", "FIELD=VALUE", fields, nargs=nargs, comma=r",(?=\w+=)")
 
 
-def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """--temperature, the truncations of the distribution, and --seed."""
+def add_problems(parser: argparse.ArgumentParser) -> None:
+    """--data, --limit and --map: the problems of `input_records.problems`."""
+    data = ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME (with --limit)"
+    add_several(parser, "--data", "F", data, required=True)
+    add(parser, "--limit", int, "N", "the first N problems of each file")
+    names = "names of fields in the files, e.g. problem=question"
+    add_several(parser, "--map", "OURS=THEIRS", names)
+
+
+def add_sampler(parser: argparse.ArgumentParser) -> None:
+    """--slots and --max-length."""
+    group = parser.add_argument_group("sampler")
+    add(group, "--slots", int, "N", "conversations that decode at once (default 64)", default=64)
+    length = "tokens of prompt, response and outputs (default: fits the longest prompt)"
+    add(group, "--max-length", int, "T", length)
+
+
+def add_sampling(parser: argparse.ArgumentParser, *, temperature: float = 0.0) -> None:
+    """--temperature (with its default), the truncations of the distribution, and --seed."""
     top_p = "the fewest best tokens that hold P (default 1: all)"
     min_p = "tokens of at least P times the best one's probability"
-    add(parser, "--temperature", float, "T", "0 is greedy (default)", default=0.0)
+    text = f"0 is greedy (default {temperature:g})"
+    add(parser, "--temperature", float, "T", text, default=temperature)
     add(parser, "--top-k", int, "K", "the K best tokens only (default 0: all)", default=0)
     add(parser, "--top-p", float, "P", top_p, default=1.0)
     add(parser, "--min-p", float, "P", min_p, default=0.0)
