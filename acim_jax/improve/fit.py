@@ -116,13 +116,19 @@ def improve(
             calls = [*_calls(data, at, rows, config).items()]
             if not calls:
                 continue
-            first = (iteration + at) % len(calls)
+            first = _leader([name for name, _ in calls], steps, iteration)
             gradients, terms, leading = _accumulate(
                 state.params, calls[first:] + calls[:first], learner, config
             )
             state, norm = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
             steps.append(_Step(terms, norm, leading))
     return state, _summary(jax.device_get(steps), gap, data.drawn_tokens, lr)
+
+
+def _leader(names: Sequence[str], before: Sequence[_Step], iteration: int) -> int:
+    """Which of a step's terms is first: one that led fewest of the steps before it."""
+    led = [sum(name in one.leading for one in before) for name in names]
+    return min(range(len(names)), key=lambda i: (led[i], (i - iteration) % len(names)))
 
 
 def _calls(
