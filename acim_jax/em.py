@@ -110,6 +110,7 @@ def em_iteration(
     )
     data = training_set.build(
         examples,
+        counts.drawn_tokens,
         exploration.problems,
         exploration.strategies,
         resources.encoder,

@@ -254,13 +254,17 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class CurationCounts:
-    """What curation did with the rollouts and queries of one exploration."""
+    """What curation did with the rollouts and queries of one exploration.
+
+    drawn_tokens: target tokens that its draw takes in expectation, of rollouts with an advantage
+    and of those without: what the policy term of the iteration is divided by.
+    """
 
     rollouts: int
     kept: int
     dropped: Mapping[DropReason, int]
     queries: int
-    targets: int
+    drawn_tokens: float
 
 
 def group_by(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:

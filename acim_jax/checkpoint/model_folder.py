@@ -162,7 +162,8 @@ def _download(name: str) -> Path:
 def load_params(
     model: ModelFolder, layout: axes.Layout | None, *, init_key: jax.Array | None = None
 ) -> transformer.Params:
-    """The weights, in the layout's sharding. init_key: make random ones instead of reading."""
+    """The weights, in the layout's sharding, adapters merged into them. init_key: make random ones
+    instead of reading."""
     abstract = transformer.abstract_params(model.config)
     shardings = None if layout is None else place.param_shardings(abstract, layout)
     if init_key is not None:
@@ -171,15 +172,30 @@ def load_params(
         )
         return make(init_key)
     if model.adapted is not None:
-        adapters = load_adapters(model, layout)
-        base = load_params(model.adapted.base, layout)
-        if model.run is not None:
-            lora_base.check(model.run, base)
-        frozen = lora.Frozen(base, jnp.float32(model.adapted.settings.scale))
-        return lora.merge(adapters, frozen, layout=layout, donate=True)
+        return lora.merge(*_adapters_and_base(model, layout), layout=layout, donate=True)
     if model.run is not None:
         return _from_run(model, abstract, layout)
     return hf_import.load(model.folder, model.config, shardings=shardings)
+
+
+def load_for_sampling(model: ModelFolder, layout: axes.Layout | None) -> transformer.Params:
+    """The weights to sample and score with: those of `load_params`, but of a model with adapters as
+    its run sampled them (`lora.for_sampling`), so that nothing of small updates is lost."""
+    if model.adapted is None or model.config.dtype == model.config.param_dtype == "float32":
+        return load_params(model, layout)
+    adapters, frozen = _adapters_and_base(model, layout)
+    return lora.for_sampling(adapters, frozen, model.config, layout=layout)
+
+
+def _adapters_and_base(
+    model: ModelFolder, layout: axes.Layout | None
+) -> tuple[lora.Params, lora.Frozen]:
+    assert model.adapted is not None
+    adapters = load_adapters(model, layout)
+    base = load_params(model.adapted.base, layout)
+    if model.run is not None:
+        lora_base.check(model.run, base)
+    return adapters, lora.Frozen(base, jnp.float32(model.adapted.settings.scale))
 
 
 def load_adapters(model: ModelFolder, layout: axes.Layout | None) -> lora.Params:

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         with bad_input.reading():
             model, sampler, request = _prepare(args)
             limits = checks.section(ExecutorConfig, "executor", args)
-            params = model_folder.load_params(model, sampler.layout)
+            params = model_folder.load_for_sampling(model, sampler.layout)
             needed = args.decision != "text"
             executor = stack.enter_context(Executor(limits)) if needed else None
         ends = frozenset(model.tokenizer.stop_ids(model.markup).tolist())

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
                 task, sampler, executor, grader, model=model.name, step=model.step
             )
             results_folder.check(args.out, settings)
-            params = model_folder.load_params(model, sampler.layout)
+            params = model_folder.load_for_sampling(model, sampler.layout)
             settings["weights"] = fingerprint.of_params(params)
             running = stack.enter_context(Executor(executor))
             solver = Solver(params, sampler, running, stack.enter_context(Grader(grader, executor)))

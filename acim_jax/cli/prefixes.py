@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     compilation.enable_cache()
     with bad_input.reading():
         model, problems, sampler = _prepare(args)
-        params = model_folder.load_params(model, sampler.layout)
+        params = model_folder.load_for_sampling(model, sampler.layout)
     with console.Display() as display:
         total = len(openings.PROMPTS) * len(problems) * args.samples
         with display.rollouts("openings", total) as progress:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         model = options.open_model(args)
         rows = [_token_ids(record, model) for record in records]
         layout, shares = options.sample_layout()
-        params = model_folder.load_params(model, layout)
+        params = model_folder.load_for_sampling(model, layout)
     score = jax.jit(
         functools.partial(
             scoring.token_logprobs, config=model.config, chunk=_LOGIT_COLUMNS, layout=layout

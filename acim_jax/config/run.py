@@ -106,8 +106,8 @@ class RunConfig:
             raise ValueError(
                 "sampling.top_k, sampling.top_p and sampling.min_p truncate the distribution that "
                 "rollouts are drawn from, but not the policy that is trained: its ratio to what "
-                "was sampled would begin below 1 and be clipped. Leave them off (0, 1.0, 0.0) in "
-                "training; evaluations take them."
+                "was sampled would begin below 1, and below the band wrong answers are not "
+                "unlearned. Leave them off (0, 1.0, 0.0) in training; evaluations take them."
             )
 
     def check_shards(self, shards: int) -> None:

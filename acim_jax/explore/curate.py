@@ -39,24 +39,29 @@ def examples(
     """D_train of the M-step, and what became of every rollout.
 
     Per query n_c ~ Multinomial(keep, s*(·|x)) guided rollouts are drawn without replacement among
-    those of guide c; native rollouts are all kept (plain RL). Sampling by s* already weights the
+    the R_c of guide c; native rollouts are all kept (plain RL). Sampling by s* already weights the
     policy term, so examples are not weighted again; with keep = 0 every rollout is kept with weight
-    s*·C instead, which is equal in expectation. strategies: s* by problem id; a query without one
-    (every rollout failed) keeps nothing.
+    s*_c·C·R/R_c instead (R of the config): its expectation under the draw of C·R. strategies: s* by
+    problem id; a query without one (every rollout failed) keeps nothing.
 
     The baseline is the mean over the group that shares the sampled decision: after a *forced*
     prefix no sampled token carries the decision, so it is Q̂(x, c) of that guide; native rollouts
     sampled the decision themselves, so it is the query's mean over both. Groups whose rollouts all
-    agree have no gradient and are dropped.
+    agree have no gradient and are dropped; what they would have been drawn for still counts in
+    `CurationCounts.drawn_tokens`, the denominator of the policy term.
     """
     dropped: _Dropped = collections.Counter()
     kept: list[Example] = []
+    size = config.keep or len(DECISIONS) * config.guided_rollouts
+    drawn_tokens = 0.0
     groups = group_by(episodes, lambda e: e.problem_id)
     for one in values:
         usable = _usable(groups.get(one.problem_id, []), fits, dropped)
-        kept += _advantages([e for e in usable if e.guide == "native"], advantage, dropped)
+        native = [e for e in usable if e.guide == "native"]
+        kept += _advantages(native, advantage, dropped)
         guided = [[e for e in usable if e.guide == decision] for decision in DECISIONS]
         strategy = strategies.get(one.problem_id)
+        drawn_tokens += _tokens(native) + _expected_tokens(guided, strategy, size)
         if strategy is None:
             dropped[DropReason.NO_SIGNAL] += sum(len(group) for group in guided)
             continue
@@ -65,15 +70,33 @@ def examples(
         for c, group in enumerate(guided):
             candidates = _advantages(group, advantage, dropped)
             if config.keep == 0:
-                chosen = _weighted(candidates, float(strategy[c]) * len(DECISIONS))
+                chosen = _weighted(candidates, float(strategy[c]) * size / max(len(group), 1))
             else:
                 order: list[int] = draw.permutation(len(group)).tolist()
                 drawn = {id(group[i]) for i in order[: wanted[c]]}
                 chosen = [example for example in candidates if id(example.episode) in drawn]
             dropped[DropReason.NOT_DRAWN] += len(candidates) - len(chosen)
             kept += chosen
-    targets = sum(example.episode.num_model_tokens for example in kept)
-    return kept, CurationCounts(len(episodes), len(kept), dict(dropped), len(values), targets)
+    counts = CurationCounts(len(episodes), len(kept), dict(dropped), len(values), drawn_tokens)
+    return kept, counts
+
+
+def _tokens(group: Sequence[Episode]) -> int:
+    return sum(episode.num_model_tokens for episode in group)
+
+
+def _expected_tokens(
+    guided: Sequence[Sequence[Episode]], strategy: np.ndarray | None, size: int
+) -> float:
+    """size · Σ_c s*_c · (mean target tokens under guide c), whatever the rewards and the draw.
+
+    Without s* the mean is over the query's guided rollouts. A guide without any adds nothing.
+    """
+    if strategy is None:
+        everything = [episode for group in guided for episode in group]
+        return size * _tokens(everything) / max(len(everything), 1)
+    means = [_tokens(group) / max(len(group), 1) for group in guided]
+    return size * float(np.dot(strategy, means))
 
 
 def _weighted(candidates: Sequence[Example], weight: float) -> list[Example]:

@@ -5,7 +5,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,14 +19,17 @@ from acim_jax.improve.mismatch import Mismatch
 from acim_jax.improve.packing import DecisionBatch, TokenBatch, TokenRow
 from acim_jax.improve.state import TrainState
 from acim_jax.improve.training_set import TrainingSet
+from acim_jax.model import lora
 from acim_jax.sharding import place
 
 
 class FitMetrics(NamedTuple):
     """Of one M-step. Losses are means over the optimiser steps that had the term; ratio, clip
-    fraction and KL are means over target tokens. skipped_steps: their gradients were not finite.
-    mismatch: as of `mismatch.Mismatch`, on the first minibatch before any update. None where there
-    was nothing."""
+    fraction and KL are means over target tokens. drawn_tokens: what the policy term is divided by
+    in a pass over the rows. grad_norm: of all terms together, mean over steps; grad_norm_policy and
+    its like: of one term (its weight included), mean over the steps that it led. skipped_steps:
+    their gradients were not finite. mismatch: as of `mismatch.Mismatch`, on the first minibatch
+    before any update. None where there was nothing."""
 
     policy_loss: float | None
     decision_loss: float | None
@@ -35,8 +38,12 @@ class FitMetrics(NamedTuple):
     clip_fraction: float | None
     kl: float | None
     target_tokens: float
+    drawn_tokens: float
     steps: float
     grad_norm: float | None
+    grad_norm_policy: float | None
+    grad_norm_decision: float | None
+    grad_norm_replay: float | None
     skipped_steps: float
     mismatch: float | None
     mismatch_largest: float | None
@@ -47,8 +54,21 @@ class FitMetrics(NamedTuple):
     lr: float
 
 
-#: What the terms of one optimiser step measured, still on the device, microbatch by microbatch.
-_Terms = dict[str, list[Any]]
+class _Call(NamedTuple):
+    """A gradient to add: the compiled function, a microbatch, and the numbers after it."""
+
+    add: Callable[..., Any]
+    batch: TokenBatch | DecisionBatch
+    numbers: tuple[np.float32, ...]
+
+
+class _Step(NamedTuple):
+    """One optimiser step, still on the device. terms: what each term measured, microbatch by
+    microbatch. leading: the norm of the term whose gradient was computed first."""
+
+    terms: Mapping[str, list[Any]]
+    norm: Any
+    leading: Mapping[str, Any]
 
 
 def learning_rate(config: ImproveConfig, progress: float) -> float:
@@ -68,13 +88,20 @@ def improve(
 ) -> tuple[TrainState, FitMetrics]:
     """One M-step: `epochs` passes over the rows in `minibatches` optimiser steps each.
 
-    Minibatches are drawn from (seed, iteration, epoch), so a resumed run sees the same ones. An
-    optimiser step that no term has anything for is left out; one whose gradient is not finite
+    Minibatches are drawn from (seed, iteration, epoch), so a resumed run sees the same ones. Every
+    step divides the policy term by drawn_tokens / minibatches and the decision term by
+    num_problems / minibatches: what a row or a query weighs does not depend on how many others
+    have a signal, in its minibatch or in the iteration, and an epoch's gradients at fixed
+    parameters have one mean, however it is cut into minibatches.
+
+    The terms take turns in being first, so that the norm of each is known without an accumulator
+    of its own.
+
+    An optimiser step that no term has anything for is left out; one whose gradient is not finite
     changes nothing. RuntimeError where none of them was finite, and for log-probs of the sampler
     that are not the trainer's (`mismatch.check`).
     """
-    measured: list[_Terms] = []
-    norms: list[jax.Array] = []
+    steps: list[_Step] = []
     gap: Mismatch | None = None
     for epoch in range(config.epochs):
         order = rng.host(seed, iteration, "minibatches", epoch).permutation(len(data.rows))
@@ -85,77 +112,121 @@ def improve(
                     state.params, rows, learner, config, temperature=data.temperature
                 )
                 mismatch.check(gap, config, learner.model)
-            batches = [*_batches(data, epoch * config.minibatches + nth, rows, config)]
-            if not batches:
+            at = epoch * config.minibatches + nth
+            calls = [*_calls(data, at, rows, config).items()]
+            if not calls:
                 continue
-            gradients = step.zeros(state.params, layout=learner.layout)
-            terms: _Terms = {"policy": [], "replay": [], "decision": []}
-            for name, add_gradient, batch, numbers in batches:
-                gradients, term = add_gradient(
-                    gradients,
-                    state.params,
-                    place.batch(batch, learner.layout),
-                    *numbers,
-                    chunk=config.logprob_chunk,
-                    **learner.shared,
-                )
-                terms[name].append(term)
+            first = _leader([name for name, _ in calls], steps, iteration)
+            gradients, terms, leading = _accumulate(
+                state.params, calls[first:] + calls[:first], learner, config
+            )
             state, norm = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
-            measured.append(terms)
-            norms.append(norm)
-    return state, _summary(jax.device_get(measured), jax.device_get(norms), gap, lr)
+            steps.append(_Step(terms, norm, leading))
+    return state, _summary(jax.device_get(steps), gap, data.drawn_tokens, lr)
 
 
-def _batches(
+def _leader(names: Sequence[str], before: Sequence[_Step], iteration: int) -> int:
+    """Which of a step's terms is first: one that led fewest of the steps before it."""
+    led = [sum(name in one.leading for one in before) for name in names]
+    return min(range(len(names)), key=lambda i: (led[i], (i - iteration) % len(names)))
+
+
+def _calls(
     data: TrainingSet, at: int, rows: Sequence[TokenRow], config: ImproveConfig
-) -> Iterator[tuple[str, Callable[..., Any], TokenBatch | DecisionBatch, Sequence[np.float32]]]:
-    """Optimiser step `at`: term, function, microbatch and numbers of each gradient to add."""
+) -> dict[str, list[_Call]]:
+    """Optimiser step `at`: the calls of each term that has something to learn from."""
     temperature = np.float32(data.temperature)
     add_policy = functools.partial(step.add_policy_gradient, clip_epsilon=config.clip_epsilon)
-    num_targets = np.float32(max(sum(row.num_targets for row in rows), 1))
-    for batch in packing.microbatches(rows, config.buckets, config.microbatch_rows):
-        yield "policy", add_policy, batch, (num_targets, temperature)
+    num_targets = np.float32(data.drawn_tokens / config.minibatches)
     replay = data.replay[at] if data.replay else ()
     weight = np.float32(config.replay_weight)
     total_weight = np.float32(max(sum(float(row.weights.sum()) for row in replay), 1e-9))
-    for batch in packing.microbatches(replay, config.buckets, config.microbatch_rows):
-        yield "replay", step.add_likelihood_gradient, batch, (total_weight, weight)
-    batch, num_problems = data.decisions[at] if data.decisions else (None, 0)
-    if batch is not None and num_problems:
-        numbers = (np.float32(num_problems), np.float32(config.decision_weight), temperature)
-        yield "decision", step.add_decision_gradient, batch, numbers
+    calls = {
+        "policy": [
+            _Call(add_policy, batch, (num_targets, temperature))
+            for batch in packing.microbatches(rows, config.buckets, config.microbatch_rows)
+        ],
+        "replay": [
+            _Call(step.add_likelihood_gradient, batch, (total_weight, weight))
+            for batch in packing.microbatches(replay, config.buckets, config.microbatch_rows)
+        ],
+        "decision": [],
+    }
+    if data.decisions and np.any(data.decisions[at].strategy):
+        num_problems = np.float32(data.num_problems / config.minibatches)
+        numbers = (num_problems, np.float32(config.decision_weight), temperature)
+        calls["decision"] = [_Call(step.add_decision_gradient, data.decisions[at], numbers)]
+    return {name: own for name, own in calls.items() if own}
+
+
+def _accumulate(
+    params: lora.Params,
+    calls: Sequence[tuple[str, Sequence[_Call]]],
+    learner: Learner,
+    config: ImproveConfig,
+) -> tuple[lora.Params, dict[str, list[Any]], dict[str, jax.Array]]:
+    """The gradient of all terms, what each measured, and the norm of the first one's."""
+    gradients = step.zeros(params, layout=learner.layout)
+    terms: dict[str, list[Any]] = {}
+    leading: dict[str, jax.Array] = {}
+    for name, own in calls:
+        terms[name] = []
+        for call in own:
+            gradients, term = call.add(
+                gradients,
+                params,
+                place.batch(call.batch, learner.layout),
+                *call.numbers,
+                chunk=config.logprob_chunk,
+                **learner.shared,
+            )
+            terms[name].append(term)
+        if not leading:
+            leading[name] = step.norm(gradients)
+    return gradients, terms, leading
 
 
 def _summary(
-    measured: Sequence[_Terms], norms: Sequence[np.ndarray], gap: Mismatch | None, lr: float
+    steps: Sequence[_Step], gap: Mismatch | None, drawn_tokens: float, lr: float
 ) -> FitMetrics:
-    def mean_of_steps(parts: list[list[Any]]) -> float | None:
-        totals = [float(np.sum(part)) for part in parts if part]
-        return float(np.mean(totals)) if totals else None
+    def loss(term: str, of: Callable[[Any], Any] = lambda one: one) -> float | None:
+        parts = [[of(one) for one in s.terms[term]] for s in steps if term in s.terms]
+        return float(np.mean([np.sum(part) for part in parts])) if parts else None
 
-    finite = [float(norm) for norm in norms if np.isfinite(norm)]
-    if norms and not finite:
+    def mean_norm(norms: Sequence[Any]) -> float | None:
+        finite = [float(norm) for norm in norms if np.isfinite(norm)]
+        return float(np.mean(finite)) if finite else None
+
+    def led(term: str) -> float | None:
+        return mean_norm([s.leading[term] for s in steps if term in s.leading])
+
+    skipped = sum(not np.isfinite(s.norm) for s in steps)
+    if steps and skipped == len(steps):
         raise RuntimeError(
-            f"None of the iteration's {len(norms)} optimiser steps had a finite gradient; nothing "
+            f"None of the iteration's {len(steps)} optimiser steps had a finite gradient; nothing "
             "was updated. Lower improve.lr, or compute in float32 (model.dtype)."
         )
-    policy = [term for terms in measured for term in terms["policy"]]
+    policy = [term for s in steps for term in s.terms.get("policy", ())]
     fields = objectives.PolicySums._fields
     totals = np.sum([term.sums for term in policy], axis=0) if policy else np.zeros((len(fields),))
     total: dict[str, float] = dict(zip(fields, totals.tolist(), strict=True))
     count = total["targets"]
     per_target = lambda name: total[name] / count if count else None  # noqa: E731
     return FitMetrics(
-        policy_loss=mean_of_steps([[term.loss for term in terms["policy"]] for terms in measured]),
-        decision_loss=mean_of_steps([terms["decision"] for terms in measured]),
-        replay_loss=mean_of_steps([terms["replay"] for terms in measured]),
+        policy_loss=loss("policy", lambda term: term.loss),
+        decision_loss=loss("decision"),
+        replay_loss=loss("replay"),
         ratio_mean=per_target("ratio"),
         clip_fraction=per_target("clipped"),
         kl=per_target("kl"),
         target_tokens=count,
-        steps=float(len(norms)),
-        grad_norm=float(np.mean(finite)) if finite else None,
-        skipped_steps=float(len(norms) - len(finite)),
+        drawn_tokens=drawn_tokens,
+        steps=float(len(steps)),
+        grad_norm=mean_norm([s.norm for s in steps]),
+        grad_norm_policy=led("policy"),
+        grad_norm_decision=led("decision"),
+        grad_norm_replay=led("replay"),
+        skipped_steps=float(skipped),
         mismatch=None if gap is None else gap.mean,
         mismatch_largest=None if gap is None else gap.largest,
         mismatch_off_01=None if gap is None else gap.off_01,

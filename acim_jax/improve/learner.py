@@ -41,10 +41,11 @@ class Learner:
     def sampling_params(
         self, trained: lora.Params, sample_layout: axes.Layout | None
     ) -> transformer.Params:
-        """The model's weights in the sampler's sharding and dtype, adapters merged into them."""
+        """The model's weights in the sampler's sharding and dtype, with the adapters of a LoRA run
+        merged into them or beside them (`lora.for_sampling`)."""
         params = trained
         if self.frozen is not None:
-            params = lora.merge(params, self.frozen, layout=self.layout)
+            params = lora.for_sampling(params, self.frozen, self.model, layout=self.layout)
         params = transformer.for_sampling(params, self.model)
         if self.layout is None or sample_layout is None:
             return params

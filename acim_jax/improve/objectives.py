@@ -35,8 +35,9 @@ def clipped_policy_loss(
     The off-policy term of arXiv:2502.00691 with PPO's pessimistic minimum (arXiv:1707.06347)
     instead of the literal clip, whose gradient dies on either side of the band. The behaviour μ is
     the distribution that was sampled from, stored at sampling time. weights: 0 where a token is
-    not a target. num_targets: target tokens of the *global* batch, so that microbatches, padding
-    and devices cannot change the gradient. kl is the k3 estimate of KL(μ‖π_θ) (Schulman 2020).
+    not a target. num_targets: a count that depends neither on the split into microbatches, padding
+    and devices nor on which rollouts have an advantage (`fit.improve`). kl is the k3 estimate of
+    KL(μ‖π_θ) (Schulman 2020).
     """
     is_target = weights > 0
     log_ratio = jnp.where(is_target, logprobs - behaviour_logprobs, 0.0)
@@ -67,7 +68,8 @@ def decision_cross_entropy(
     """−Σ_x Σ_c s*(c|x) ℓ_c(x) / num_problems, the second term of the M-step (arXiv:2502.00691).
 
     It acts on the unnormalised ℓ, so that probability on neither prefix is drawn back as well.
-    Rows with s* = 0 (padding, problems without a signal) add nothing.
+    Rows with s* = 0 (padding) add nothing. num_problems: of all explored problems, those without a
+    signal too (`fit.improve`).
     """
     used = strategy > 0
     return -jnp.sum(jnp.where(used, strategy * decision_logprobs, 0.0)) / num_problems

@@ -1,7 +1,7 @@
 """The compiled functions of a training step: gradients are accumulated term by term, then applied.
 
-Each term's loss is already divided by its own global count, so adding the gradients of any split
-into microbatches gives the gradient of the whole batch.
+Each term's loss is already divided by a count that the caller states, so adding the gradients of
+any split into microbatches gives the gradient of the whole batch.
 
 `params` is what is trained: the model's parameters or, with `frozen`, the adapters to it. What is
 frozen has no gradient and never changes.
@@ -53,6 +53,12 @@ def zeros(params: transformer.Params, *, layout: axes.Layout | None = None) -> t
     """
     empty = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
     return _as_params(empty, layout)
+
+
+@jax.jit
+def norm(gradients: transformer.Params) -> Scalar:
+    """Euclidean, over all leaves."""
+    return optax.tree.norm(gradients)
 
 
 def _adding_gradient_of(
@@ -148,9 +154,9 @@ def apply(
 
     A gradient that is not finite changes nothing: the state is the old one, the norm says why.
     """
-    norm = optax.tree.norm(gradients)
+    size = optax.tree.norm(gradients)
     updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(lambda p, u: (p - lr * u).astype(p.dtype), state.params, updates)
     stepped = TrainState(params, opt_state, state.step + 1)
-    is_finite = jnp.isfinite(norm)
-    return jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), stepped, state), norm
+    is_finite = jnp.isfinite(size)
+    return jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), stepped, state), size

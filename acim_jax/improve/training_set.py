@@ -16,18 +16,22 @@ from acim_jax.records import Example, Problem
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """rows: the curated episodes. decisions: for each optimiser step, a batch of queries and how
-    many of them carry a signal; empty where the cross-entropy is off. replay: the demonstrations of
-    each optimiser step; empty where replay is off."""
+    """rows: the curated episodes. drawn_tokens: as of `records.CurationCounts`. num_problems: all
+    that were explored, with a signal or without. decisions: for each optimiser step, a batch of
+    queries; empty where the cross-entropy is off. replay: the demonstrations of each optimiser
+    step; empty where replay is off."""
 
     rows: Sequence[TokenRow]
     temperature: float
-    decisions: Sequence[tuple[DecisionBatch, int]] = ()
+    drawn_tokens: float
+    num_problems: int = 0
+    decisions: Sequence[DecisionBatch] = ()
     replay: Sequence[Sequence[TokenRow]] = ()
 
 
 def build(
     examples: Sequence[Example],
+    drawn_tokens: float,
     problems: Sequence[Problem],
     strategies: Mapping[str, np.ndarray],
     encoder: PrefixEncoder,
@@ -40,7 +44,7 @@ def build(
 ) -> TrainingSet:
     """problems: all that were explored. strategies: s* by problem id, of those with a signal."""
     with_signal = [problem for problem in problems if problem.id in strategies]
-    decisions: list[tuple[DecisionBatch, int]] = []
+    decisions: list[DecisionBatch] = []
     if with_signal and config.decision_weight > 0:
         decisions = decision_batches(
             with_signal,
@@ -55,6 +59,8 @@ def build(
     return TrainingSet(
         rows=[packing.example_row(example) for example in examples],
         temperature=temperature,
+        drawn_tokens=drawn_tokens,
+        num_problems=len(problems),
         decisions=decisions,
         replay=[replay.draw(seed, iteration, step) for step in range(steps)],
     )
@@ -69,18 +75,17 @@ def decision_batches(
     num_problems: int,
     seed: int,
     iteration: int,
-) -> list[tuple[DecisionBatch, int]]:
+) -> list[DecisionBatch]:
     """A batch for every optimiser step, wide enough for an equal share of `num_problems`.
 
     Each epoch goes once through all queries, in an order drawn from (seed, iteration, epoch).
     """
     share = -(-num_problems // config.minibatches)
-    batches: list[tuple[DecisionBatch, int]] = []
+    batches: list[DecisionBatch] = []
     for epoch in range(config.epochs):
         order = rng.host(seed, iteration, "decisions", epoch).permutation(len(problems))
         for part in np.array_split(order, config.minibatches):
             chosen: list[int] = part.tolist()
             rows = encoder.rows([problems[i] for i in chosen], share)
-            batch = packing.decision_batch(rows, [strategies[i] for i in chosen])
-            batches.append((batch, len(chosen)))
+            batches.append(packing.decision_batch(rows, [strategies[i] for i in chosen]))
     return batches

@@ -38,7 +38,7 @@ def project(
         in_axis=tuple(range(split)), out_axis=tuple(range(split, split + len(outputs)))
     )
     w = module.param(f"w_{name}", init, (*inputs, *outputs), config.param_dtype)
-    y = lora.add(module, f"w_{name}", x, jnp.tensordot(x, w.astype(config.dtype), axes=split))
+    y = lora.project(module, f"w_{name}", x, w.astype(config.dtype), split)
     if bias:
         b = module.param(f"b_{name}", nn.initializers.zeros, outputs, config.param_dtype)
         y = y + b.astype(config.dtype)

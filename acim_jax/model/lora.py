@@ -5,15 +5,18 @@ trained, so gradients and moments exist for them alone:
 
     {"blocks": {"attention": {"w_q_lora_a": [L, D, r], "w_q_lora_b": [L, r, N, H], …}, "mlp": …}}
 
-A has the input axes of its weight and B the output axes. In training a projection adds (x·A)·B to
-x·W (`model_params`, `add`): A·B is never formed, and the base has no gradient. Sampling reads
-every weight for every token, so it gets weights with the adapters in them (`merge`).
+A has the input axes of its weight and B the output axes. A projection adds (x·A)·B to x·W
+(`model_params`, `project`): A·B is never formed, and the base has no gradient. The sum is rounded
+to the activations' dtype once: a bfloat16 has 8 bits, so that what adapters add in their first
+steps, a thousandth of x·W or less, would mostly be lost from a sum of two rounded numbers, and
+from a merged W as well. Sampling in float32, where nothing is lost, gets weights with the adapters
+in them (`for_sampling`, `merge`).
 """
 
 import functools
 import math
 import zlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -90,13 +93,48 @@ def model_params(trained: Params, frozen: Frozen | None) -> Params:
     return frozen.params | {"blocks": blocks}
 
 
-def add(module: nn.Module, name: str, x: Array, y: Array) -> Array:
-    """y = x·W of the module's weight `name`, plus (x·A)·B if it was given an adapter for it."""
+def project(module: nn.Module, name: str, x: Array, w: Array, contracted: int) -> Array:
+    """x·W over x's last `contracted` axes, plus (x·A)·B if the module was given an adapter for its
+    weight `name`: summed in float32 then, and rounded to x's dtype once."""
     if not module.has_variable("params", f"{name}_lora_a"):
-        return y
-    a = module.get_variable("params", f"{name}_lora_a").astype(y.dtype)
-    b = module.get_variable("params", f"{name}_lora_b").astype(y.dtype)
-    return y + jnp.tensordot(jnp.tensordot(x, a, axes=a.ndim - 1), b, axes=1)
+        return jnp.tensordot(x, w, axes=contracted)
+    a = module.get_variable("params", f"{name}_lora_a").astype(x.dtype)
+    b = module.get_variable("params", f"{name}_lora_b").astype(x.dtype)
+    base = cast(Array, _float32_product(x, w, contracted))
+    low_rank = cast(Array, _float32_product(jnp.tensordot(x, a, axes=contracted), b, 1))
+    return (base + low_rank).astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _float32_product(x: Array, w: Array, contracted: int) -> Array:
+    """x·w over `contracted` axes, not rounded to their dtype. Its gradients are products in that
+    dtype, as those of a rounded product are: float32 ones would take twice as long or more."""
+    return jnp.tensordot(x, w, axes=contracted, preferred_element_type=jnp.float32)
+
+
+def _product_and_factors(x: Array, w: Array, contracted: int) -> tuple[Array, tuple[Array, Array]]:
+    return _float32_product(x, w, contracted), (x, w)
+
+
+def _factors_gradients(
+    contracted: int, factors: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, w = factors
+    rounded = functools.partial(jnp.tensordot, axes=contracted)
+    return jax.vjp(rounded, x, w)[1](gradient.astype(x.dtype))
+
+
+_float32_product.defvjp(_product_and_factors, _factors_gradients)
+
+
+def for_sampling(
+    trained: Params, frozen: Frozen, config: ModelConfig, *, layout: axes.Layout | None = None
+) -> Params:
+    """The parameters to sample with, in the activations' dtype: merged where that is float32, since
+    every weight is read for every token; else beside the adapters, as the trainer has them."""
+    if config.dtype == "float32":
+        return merge(trained, frozen, layout=layout, dtype=config.dtype)
+    return model_params(trained, frozen)
 
 
 def adapted(adapters: Params, params: Params) -> Params:
@@ -116,26 +154,34 @@ def merge(
     frozen: Frozen,
     *,
     layout: axes.Layout | None = None,
+    dtype: str | None = None,
     donate: bool = False,
 ) -> Params:
     """The base with W + (α/r)·A·B in place of every adapted W, in W's own dtype and sharding.
 
     Summed in float32, a layer at a time. Parameters without an adapter are the base's own arrays.
-    donate: the base's adapted weights are overwritten; do not use the base afterwards.
+    dtype: of the result's adapted weights, if not W's own. donate: the base's adapted weights are
+    overwritten; do not use the base afterwards.
     """
     blocks = frozen.params["blocks"]
     weights = adapted(adapters, frozen.params)
     run = _merge_in_place if donate else _merge
-    merged = run(weights, adapters["blocks"], frozen.scale, layout=layout)
+    merged = run(weights, adapters["blocks"], frozen.scale, layout=layout, dtype=dtype)
     return frozen.params | {
         "blocks": blocks | {group: blocks[group] | merged[group] for group in merged}
     }
 
 
 def _merged(
-    weights: Params, adapters: Params, scale: Array, *, layout: axes.Layout | None
+    weights: Params,
+    adapters: Params,
+    scale: Array,
+    *,
+    layout: axes.Layout | None,
+    dtype: str | None,
 ) -> Params:
     def one(group: str, name: str, w: Array) -> Array:
+        w = w.astype(dtype or w.dtype)
         a, b = adapters[group][f"{name}_lora_a"], adapters[group][f"{name}_lora_b"]
 
         def add_layer(layer: Array, w: Array) -> Array:
@@ -148,7 +194,7 @@ def _merged(
     return {g: {name: one(g, name, w) for name, w in own.items()} for g, own in weights.items()}
 
 
-_merge = functools.partial(jax.jit, static_argnames=("layout",))(_merged)
+_merge = functools.partial(jax.jit, static_argnames=("layout", "dtype"))(_merged)
 _merge_in_place = functools.partial(
-    jax.jit, static_argnames=("layout",), donate_argnames=("weights",)
+    jax.jit, static_argnames=("layout", "dtype"), donate_argnames=("weights",)
 )(_merged)

@@ -65,14 +65,17 @@ def for_sampling(params: Params, config: ModelConfig) -> Params:
     Decoding reads every weight for every token: it should not read float32 to compute in bfloat16.
     Parameters that have the dtype already are the same arrays.
     """
-    if config.dtype == config.param_dtype:
-        return params
-    return _converted(params, config.dtype)
+    leaves, tree = jax.tree.flatten(params)
+    is_there = [x.dtype == config.dtype for x in leaves]
+    others = [x for x, there in zip(leaves, is_there, strict=True) if not there]
+    converted = iter(_converted(others, config.dtype) if others else ())
+    leaves = [x if there else next(converted) for x, there in zip(leaves, is_there, strict=True)]
+    return jax.tree.unflatten(tree, leaves)
 
 
 @functools.partial(jax.jit, static_argnames=("dtype",))
-def _converted(params: Params, dtype: str) -> Params:
-    return jax.tree.map(lambda x: x.astype(dtype), params)
+def _converted(arrays: list[jax.Array], dtype: str) -> list[jax.Array]:
+    return [x.astype(dtype) for x in arrays]
 
 
 def unstack(params: Params, config: ModelConfig) -> Params:

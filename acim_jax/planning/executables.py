@@ -76,7 +76,7 @@ def sampling(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
 
 def training(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
     """The learner's functions: the gradient of each term in its widest shape, the optimiser's step,
-    the decisions' log-probs for π̂(c|x), and of a LoRA run the merge for the sampler."""
+    the decisions' log-probs for π̂(c|x), and of a LoRA run in float32 the merge for the sampler."""
     chosen, model = workload.training, workload.model
     assert chosen is not None
     improve, chunk = chosen.improve, {"chunk": chosen.improve.logprob_chunk}
@@ -108,11 +108,11 @@ def training(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
     score = partial(decisions.decision_logprobs.lower, config=model, layout=at.train, **chunk)
     params = at.params(jax.eval_shape(lora.model_params, state.params, frozen))
     found["scoring"] = partial(score, params, scored.rows, number)
-    if frozen is not None:
+    if frozen is not None and model.dtype == "float32":
         found["merge"] = partial(jax.jit(partial(_merge, at)).lower, state.params, frozen)
     return found
 
 
 def _merge(at: Place, adapters: lora.Params, frozen: lora.Frozen) -> lora.Params:
     # The other weights of the result are the base's own arrays.
-    return lora.adapted(adapters, lora.merge(adapters, frozen, layout=at.train))
+    return lora.adapted(adapters, lora.merge(adapters, frozen, layout=at.train, dtype="float32"))

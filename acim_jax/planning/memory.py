@@ -216,17 +216,22 @@ def _layer_bytes(model: ModelConfig, layout: axes.Layout | None) -> int:
 
 def _copied(workload: Workload, at: Place) -> int:
     """Bytes of the sampler's parameters that are not the very arrays that training holds."""
-    targets = () if workload.lora is None else workload.lora.targets
-    adapted = {PROJECTIONS[target].name for target in targets}
-    ours = jax.tree_util.tree_leaves_with_path(workloads.model_params(workload, at))
-    theirs = jax.tree.leaves(workloads.sampled_params(workload, at))
-    return sum(
-        share(copy)
-        for (path, x), copy in zip(ours, theirs, strict=True)
-        if path[-1].key in adapted
-        or x.dtype != copy.dtype
-        or not x.sharding.is_equivalent_to(copy.sharding, x.ndim)
-    )
+    leaves = jax.tree_util.tree_leaves_with_path
+    ours = dict(leaves(workloads.model_params(workload, at)))
+    theirs = dict(leaves(workloads.sampled_params(workload, at)))
+    if workload.lora is not None and theirs.keys() == ours.keys():  # adapters are merged
+        merged = {PROJECTIONS[target].name for target in workload.lora.targets}
+        ours = {path: x for path, x in ours.items() if path[-1].key not in merged}
+
+    def is_own(path: Any, x: Any) -> bool:
+        one = ours.get(path)
+        return (
+            one is None
+            or one.dtype != x.dtype
+            or not one.sharding.is_equivalent_to(x.sharding, x.ndim)
+        )
+
+    return sum(share(x) for path, x in theirs.items() if is_own(path, x))
 
 
 def _elements(x: Any) -> int:

@@ -117,11 +117,19 @@ def model_params(workload: Workload, at: Place) -> transformer.Params:
 
 def sampled_params(workload: Workload, at: Place) -> transformer.Params:
     """The model's parameters as the sampler holds them: in the activations' dtype where they are
-    copies of those that are trained."""
+    copies of those that are trained, and with the adapters that are not merged beside them."""
     config = workload.model
     if workload.training is not None:
         config = dataclasses.replace(config, param_dtype=config.dtype)
-    return at.params(transformer.abstract_params(config), train=False)
+    params = transformer.abstract_params(config)
+    if workload.lora is not None:
+        found = jax.eval_shape(
+            lambda adapters, frozen: lora.for_sampling(adapters, frozen, config),
+            lora.abstract(workload.lora, params),
+            lora.Frozen(params, shape((), jnp.float32)),
+        )
+        params = jax.tree.map(lambda x: shape(x.shape, config.dtype), found)
+    return at.params(params, train=False)
 
 
 def trained_params(workload: Workload, at: Place) -> transformer.Params:

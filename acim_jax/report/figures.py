@@ -46,8 +46,11 @@ def figure(
     }
 
 
-def curves(arms: Sequence[tuple[str, str, Curve]], references: Mapping[str, float]) -> Figure:
-    """(label, colour, curve) of every arm over rollouts, and horizontal lines by name."""
+def curves(
+    arms: Sequence[tuple[str, str, Curve]], references: Mapping[str, float], *, shares: bool = True
+) -> Figure:
+    """(label, colour, curve) of every arm over rollouts, and horizontal lines by name. shares:
+    values lie between 0 and 1."""
     traces: list[dict[str, Any]] = []
     for label, shade, curve in arms:
         common = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False}
@@ -76,7 +79,8 @@ def curves(arms: Sequence[tuple[str, str, Curve]], references: Mapping[str, floa
          "line": {"color": MUTED, "dash": dash, "width": 2}}
         for (name, value), dash in dashes
     ]  # fmt: skip
-    return figure(traces, "training rollouts", yaxis={"range": [-0.03, 1.03]}, shapes=lines)
+    yaxis = {"range": [-0.03, 1.03]} if shares else {"rangemode": "tozero"}
+    return figure(traces, "training rollouts", yaxis=yaxis, shapes=lines)
 
 
 def histogram(series: Sequence[tuple[str, str, Sequence[float]]], x_title: str) -> Figure:

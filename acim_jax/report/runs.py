@@ -65,8 +65,8 @@ class Value(pydantic.BaseModel):
 class Run:
     """One run folder. `config` and `manifest` are texts to show.
 
-    gaps: by iteration, of each problem where both decisions were tried, Q̂(code) − Q̂(text) and
-    π̂(code|x). strata, problems: of the evaluations, by `WHENS`.
+    value_pseudo_counts: `explore`'s. gaps: by iteration, of each problem where both decisions were
+    tried, Q̂(code) − Q̂(text) and π̂(code|x). strata, problems: of the evaluations, by `WHENS`.
     """
 
     folder: Path
@@ -74,6 +74,7 @@ class Run:
     seed: int
     config: str
     manifest: str
+    value_pseudo_counts: float
     metrics: Sequence[Mapping[str, float]]
     gaps: Mapping[int, Sequence[tuple[float, float]]]
     strata: Mapping[str, Sequence[Stratum]]
@@ -196,6 +197,7 @@ def _read_run(folder: Path) -> Run:
         seed=int(named["seed"] if named else config.get("seed") or 0),
         config=text,
         manifest=json.dumps(manifest, indent=2) if manifest else "",
+        value_pseudo_counts=float((config.get("explore") or {}).get("value_pseudo_counts") or 0),
         metrics=_metrics(folder / "metrics.jsonl"),
         gaps={i: _gaps(file) for i, file in iteration_files(folder / "values")},
         strata={

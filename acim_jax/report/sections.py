@@ -48,6 +48,12 @@ _TEXTS = {
         "over problems, n is the number of problems in a bin. Q̂ rests on few rollouts, so the bins "
         "near zero mix problems of both kinds.",
     ),
+    "terms": (
+        "Terms", "What each term of the M-step pulls",
+        "Norm of the gradient of the policy term, the decision cross-entropy and the replay of "
+        "demonstrations, each with its weight: mean over the optimiser steps in which it was "
+        "measured. An iteration in which a term had nothing to learn from has no point.",
+    ),
     "counts": (
         "Counts", "Drops, executions, stops",
         "What became of every rollout and every program, per iteration, summed over the seeds of "
@@ -73,6 +79,13 @@ _POLICY = {
     Metric.POLICY_CODE_ON_CODE: "π(code | x) on problems where code is better",
     Metric.POLICY_CODE_ON_TEXT: "π(code | x) on problems where text is better",
 }
+_TERMS = {
+    Metric.GRAD_NORM_POLICY: "Policy term",
+    Metric.GRAD_NORM_DECISION: "Decision cross-entropy",
+    Metric.GRAD_NORM_REPLAY: "Replay of demonstrations",
+}
+#: Sections whose panels show curves over seeds.
+_CURVES = ("accuracy", "policy", "terms")
 _REFERENCES = {"text": "always text", "code": "always code", "oracle": "oracle"}
 _STAGES = (Metric.TIME_EXECUTE, Metric.TIME_IMPROVE, Metric.TIME_EVALUATE, Metric.TIME_SAVE)
 
@@ -115,23 +128,40 @@ def build(experiment: Experiment, episodes: Mapping[Path, RunEpisodes]) -> list[
         "code-rates": {"": [panel for arm in arms for panel in _code_rates(arm, episodes)]},
         "values": {arm[0]: [_strata(arm)] for arm in arms},
         "calibration": {"": [_calibration(arm) for arm in arms]},
+        "terms": {"": _curves(arms, _TERMS, {}, shares=False)},
         "counts": {label: _counts(runs) for label, _, runs in arms},
         "time": {label: _time(runs) for label, _, runs in arms},
     }
     seeds = _SEEDS if any(len(runs) > 1 for _, _, runs in arms) else _ONE_SEED
+    more = dict.fromkeys(_CURVES, seeds) | {"calibration": _shrinkage(experiment)}
     return [
-        Section(
-            slug, nav, title, text + (seeds if slug in ("accuracy", "policy") else ""), views[slug]
-        )
+        Section(slug, nav, title, text + more.get(slug, ""), views[slug])
         for slug, (nav, title, text) in _TEXTS.items()
     ]
+
+
+def _shrinkage(experiment: Experiment) -> str:
+    """What `explore.value_pseudo_counts` does, where a run has it."""
+    counts = {run.value_pseudo_counts for run in experiment.runs} - {0.0}
+    if not counts:
+        return ""
+    shown = " or ".join(f"{count:g}" for count in sorted(counts))
+    return (
+        f" s* was computed from Q̂ shrunk towards 1/2, as by {shown} more rollouts of reward 1/2 "
+        "(explore.value_pseudo_counts), against the bias that few rollouts give it; Q̂ is shown as "
+        "measured."
+    )
 
 
 Arm = tuple[str, str, Sequence[Run]]  # label, colour, runs
 
 
 def _curves(
-    arms: Sequence[Arm], wanted: Mapping[Metric, str], references: Mapping[str, float]
+    arms: Sequence[Arm],
+    wanted: Mapping[Metric, str],
+    references: Mapping[str, float],
+    *,
+    shares: bool = True,
 ) -> list[Panel]:
     """A panel for each metrics key and its title; reference lines stand with the accuracy."""
     panels = []
@@ -141,7 +171,8 @@ def _curves(
             for label, colour, runs in arms
             if (curve := over_seeds.curve([run.metrics for run in runs], key, Metric.ROLLOUTS))
         ]
-        shown = figures.curves(lines, references if key == Metric.ACCURACY else {})
+        lines_at = references if key == Metric.ACCURACY else {}
+        shown = figures.curves(lines, lines_at, shares=shares)
         missing = f"no run has {key} in its metrics.jsonl"
         panels.append(Panel(title, shown, missing, height=350))
     return panels

@@ -38,8 +38,12 @@ class Metric(enum.StrEnum):
     CLIP_FRACTION = "train/clip_fraction"
     KL = "train/kl"  # nats per target token
     TARGET_TOKENS = "train/target_tokens"  # count
+    DRAWN_TOKENS = "train/drawn_tokens"  # expected count, with and without an advantage
     STEPS = "train/steps"  # count
     GRAD_NORM = "train/grad_norm"
+    GRAD_NORM_POLICY = "train/grad_norm_policy"  # of one term, mean over the steps that it led
+    GRAD_NORM_DECISION = "train/grad_norm_decision"
+    GRAD_NORM_REPLAY = "train/grad_norm_replay"
     SKIPPED_STEPS = "train/skipped_steps"  # count: gradients that were not finite
     MISMATCH = "train/mismatch"  # sampler against trainer: mean |Δ log-prob|, nats a token
     MISMATCH_LARGEST = "train/mismatch_largest"  # nats

@@ -66,7 +66,7 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
                 gradients, state.params, batch, one, one, **shared
             )
     if decides:
-        empty, _ = training_set.decision_batches(
+        empty = training_set.decision_batches(
             (), (), resources.encoder, config,
             num_problems=run.explore.problems, seed=run.seed, iteration=0,
         )[0]  # fmt: skip
@@ -74,9 +74,10 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
         gradients, _ = step.add_decision_gradient(
             gradients, state.params, batch, one, one, temperature, **shared
         )
+    step.norm(gradients)
     # The optimiser's step donates its state, so it gets a copy to use up.
     spare = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state)
     jax.block_until_ready(
         step.apply(spare, gradients, np.float32(0.0), optimiser=learner.optimiser)
     )
-    return len(config.buckets) * (1 + replays) + decides + 1
+    return len(config.buckets) * (1 + replays) + decides + 2

@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from acim_jax.checkpoint import hf_config, hf_export, hf_import, model_folder, peft
 from acim_jax.model import lora, scoring, transformer
-from acim_jax.model.config import Experts, LoraConfig
+from acim_jax.model.config import Experts, LoraConfig, ModelSource
 from tests.support import golden, golden_folders, tiny_models
 from tests.support.model_folders import CONFIG, write_model
 
@@ -145,6 +145,21 @@ def test_an_adapter_folder_is_a_model(folder: Path):
     beside = lora.model_params(make_adapters(), lora.Frozen(base, jnp.float32(2.0)))
     np.testing.assert_allclose(found, score(beside, CONFIG, ids), rtol=0, atol=1e-5)
     assert np.abs(found - score(base, CONFIG, ids)).max() > 0.1
+
+
+def test_a_bfloat16_model_is_sampled_with_its_adapters_beside_it(folder: Path):
+    """Merged weights would be rounded to 8 bits; these give the bits of the trainer's log-probs."""
+    source = ModelSource(str(folder), dtype="bfloat16", param_dtype="bfloat16")
+    model = model_folder.open_model(source)
+    ids = np.arange(2, 22, dtype=np.int32).reshape(2, 10)
+    score = jax.jit(scoring.token_logprobs, static_argnums=1)
+    base = jax.tree.map(lambda x: x.astype(jnp.bfloat16), tiny_models.make_params(CONFIG))
+    beside = lora.model_params(make_adapters(), lora.Frozen(base, jnp.float32(2.0)))
+    found = score(model_folder.load_for_sampling(model, None), model.config, ids)
+    np.testing.assert_array_equal(found, score(beside, model.config, ids))
+    merged = model_folder.load_params(model, None)
+    assert "w_q_lora_a" not in merged["blocks"]["attention"]
+    assert np.abs(found - score(merged, model.config, ids)).max() > 1e-4
 
 
 def test_some_targets_and_other_dtypes(tmp_path: Path, base: Path):

@@ -33,7 +33,6 @@ def run(episodes, strategies, *, rollouts=4, keep=4, seed=0, advantage="centred"
     )
     assert counts.rollouts == len(episodes) == counts.kept + sum(counts.dropped.values())
     assert counts.kept == len(kept)
-    assert counts.targets == sum(e.episode.num_model_tokens for e in kept)
     assert len({id(e.episode) for e in kept}) == len(kept), "no rollout is taken twice"
     return kept, counts
 
@@ -56,7 +55,7 @@ def test_draws_follow_the_strategy():
     episodes = mixed("p", rollouts)
     seen: collections.Counter[tuple[str, int]] = collections.Counter()
     for seed in range(seeds):
-        kept, _ = run(episodes, {"p": share}, keep=keep, rollouts=rollouts, seed=seed)
+        kept, counts = run(episodes, {"p": share}, keep=keep, rollouts=rollouts, seed=seed)
         assert len(kept) == keep
         assert all(e.weight == 1.0 for e in kept)
         seen.update((e.episode.guide, e.episode.index) for e in kept)
@@ -65,6 +64,7 @@ def test_draws_follow_the_strategy():
     for example in weighed:
         c = int(example.episode.guide == "code")
         expected = keep * share[c] / rollouts
+        assert counts.drawn_tokens == pytest.approx(3 * keep)  # of three tokens each
         error = np.sqrt(expected * (1 - expected) / seeds)
         found = seen[example.episode.guide, example.episode.index] / seeds
         assert abs(found - expected) < 4 * error
@@ -164,3 +164,33 @@ def test_a_rollout_that_broke_its_guide_is_neither_learned_from_nor_a_baseline()
     assert counts.dropped[DropReason.BROKE_GUIDE] == 1
     alone, _ = run(mixed("p"), {"p": (0.5, 0.5)}, rollouts=4, keep=0)
     assert [e.advantage for e in kept] == [e.advantage for e in alone]
+
+
+def test_the_denominator_counts_what_is_drawn_with_an_advantage_or_without():
+    """By hand. p: rollouts of 3 tokens under text and of 7 under code, half of each right; agree:
+    the same, but all right; dead: 5 tokens, no success; native: 9 tokens each, all kept."""
+
+    def of(problem_id: str, rewards, tokens=(3, 7)):
+        return [
+            make_episode(problem_id, guide, reward, index=i, tokens=n + 1)
+            for guide, n in zip(("text", "code"), tokens, strict=True)
+            for i, reward in enumerate(rewards)
+        ]
+
+    mixed, agree = of("p", (0.0, 1.0)), of("agree", (1.0, 1.0))
+    dead = of("dead", (0.0, 0.0), tokens=(5, 5))
+    native = [
+        make_episode("native", "native", r, index=i, tokens=10) for i, r in enumerate((1.0, 1.0))
+    ]
+    lost = make_episode("p", "code", 0.0, index=2, tokens=90, stop=Stop.INFRA)
+    episodes, share = [*mixed, *agree, *dead, *native, lost], (0.25, 0.75)
+    strategies = {"p": share, "agree": share}
+    one_query = 0.25 * 3 + 0.75 * 7
+    for keep, size in ((2, 2), (1, 1), (0, 2 * 2)):
+        for seed in range(4):
+            _, counts = run(episodes, strategies, rollouts=2, keep=keep, seed=seed)
+            assert counts.drawn_tokens == pytest.approx(size * (2 * one_query + 5) + 2 * 9)
+    kept, _ = run([*mixed, lost], {"p": share}, rollouts=2, keep=0)
+    assert sum(e.weight * e.episode.num_model_tokens for e in kept) == pytest.approx(4 * one_query)
+    fewer, _ = run(mixed[:3], {"p": share}, rollouts=2, keep=0)  # one of the code rollouts is lost
+    assert [e.weight for e in fewer] == pytest.approx([0.25 * 2, 0.25 * 2])

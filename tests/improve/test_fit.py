@@ -6,8 +6,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from acim_jax import rng
 from acim_jax.improve import fit, packing, state
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.improve.learner import Learner
@@ -45,17 +47,17 @@ ROWS = [row(5 + i % 4, (-1.0) ** i, 20 * i) for i in range(7)]
 REPLAY = [row(6, 0.0, 300), row(8, 0.0, 320)]
 
 
-def decision_batches(count: int) -> list[tuple[packing.DecisionBatch, int]]:
+def decision_batches(count: int) -> list[packing.DecisionBatch]:
     prompts = [np.array([2, 70, 3], np.int32), np.array([2, 80, 3], np.int32)]
     prefixes = [[np.array([300], np.int32)], [np.array([400], np.int32)]]
     strategies = [np.array([0.1, 0.9])] * 2
     rows = prefix_rows.pack(prompts, prefixes, width=8, num_problems=2)
     batch = packing.decision_batch(rows, strategies)
-    return [(batch, 2)] * count
+    return [batch] * count
 
 
-def training_set(rows=(), decisions=(), replay=(REPLAY,) * 3) -> TrainingSet:
-    return TrainingSet(rows, 1.0, decisions, replay)
+def training_set(rows=(), decisions=(), replay=(REPLAY,) * 3, drawn_tokens=40.0) -> TrainingSet:
+    return TrainingSet(rows, 1.0, drawn_tokens, 6, decisions, replay)
 
 
 def improve(train, what: TrainingSet, config=SETTINGS, *, seed=0, iteration=1):
@@ -112,7 +114,7 @@ def test_terms_that_are_missing():
     assert metrics.policy_loss is None and metrics.grad_norm is None
     assert metrics.ratio_mean is None and metrics.steps == 0
     # a batch in which no query carries a signal is no step either
-    empty = [(batch, 0) for batch, _ in decision_batches(3)]
+    empty = [batch._replace(strategy=0 * batch.strategy) for batch in decision_batches(3)]
     unchanged, _ = improve(unchanged, training_set((), empty, ()), alone)
     assert int(unchanged.step) == 0
     for what, present in (
@@ -131,7 +133,8 @@ def test_terms_that_are_missing():
 
 
 def test_metrics_are_means_over_steps_and_targets():
-    """One optimiser step at π = μ + 0: nothing clipped; the policy loss is −mean A over targets."""
+    """One optimiser step at π = μ + 0: nothing clipped; the policy loss is −Σ A over targets,
+    divided by the tokens drawn."""
     config = dataclasses.replace(SETTINGS, minibatches=1, replay_weight=0.0)
     batch = packing.pack(ROWS, 12, len(ROWS))
     logprobs = jax.jit(scoring.token_logprobs, static_argnums=1)(
@@ -144,7 +147,7 @@ def test_metrics_are_means_over_steps_and_targets():
     _, metrics = improve(fresh(), training_set(rows, replay=()), config)
     targets = np.array([r.num_targets for r in rows])
     advantages = np.array([r.advantage for r in rows])
-    expected = -(targets * advantages).sum() / targets.sum()
+    expected = -(targets * advantages).sum() / 40.0
     np.testing.assert_allclose(metrics.policy_loss, expected, rtol=1e-4)
     np.testing.assert_allclose(metrics.ratio_mean, 1.0, atol=1e-5)
     assert metrics.clip_fraction == 0
@@ -157,7 +160,7 @@ def test_learning_makes_the_better_likelier():
     what = training_set(ROWS, decision_batches(1), ())
     score = jax.jit(scoring.token_logprobs, static_argnums=1)
     decide = jax.jit(scoring.decision_logprobs, static_argnums=1)
-    batch, decision = packing.pack(ROWS, 12, len(ROWS)), what.decisions[0][0]
+    batch, decision = packing.pack(ROWS, 12, len(ROWS)), what.decisions[0]
 
     def sums(params):
         logprobs = score(params, MODEL, jnp.asarray(batch.token_ids)) * batch.weights
@@ -173,6 +176,67 @@ def test_learning_makes_the_better_likelier():
     assert (ell_after[:, 1] > ell_before[:, 1] + 1).all()
     policy = np.exp(ell_after[:, 1]) / np.exp(ell_after).sum(axis=1)
     assert (policy > np.exp(ell_before[:, 1]) / np.exp(ell_before).sum(axis=1)).all()
+
+
+def recorded(what: TrainingSet, **settings) -> list[np.ndarray]:
+    """Σ of the gradients of all optimiser steps of an iteration, at parameters that stay as they
+    are: the optimiser adds them up and moves nothing."""
+    optimiser = optax.GradientTransformation(
+        lambda params: jax.tree.map(jnp.zeros_like, params),
+        lambda gradients, total, _: (
+            jax.tree.map(jnp.zeros_like, gradients),
+            jax.tree.map(jnp.add, total, gradients),
+        ),
+    )
+    learner = dataclasses.replace(LEARNER, optimiser=optimiser)
+    config = dataclasses.replace(SETTINGS, replay_weight=0.0, **settings)
+    train = learner.new_state(tiny_models.make_params(MODEL))
+    train, _ = fit.improve(train, what, learner, config, seed=0, iteration=1, lr=1.0)
+    return [np.asarray(x) for x in jax.tree.leaves(train.opt_state)]
+
+
+def assert_close(ours, expected) -> None:
+    assert max(np.abs(x).max() for x in expected) > 1e-3
+    for one, other in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_how_rows_are_cut_does_not_change_an_epochs_mean_gradient():
+    """Rows of unequal lengths, in minibatches of unequal sizes; a decision batch in one of them."""
+    decision, other = decision_batches(2)
+    other = other._replace(strategy=0 * other.strategy)
+    whole = recorded(training_set(ROWS, [decision], ()), minibatches=1)
+    for minibatches, microbatch_rows in ((1, 3), (3, 4), (7, 1), (9, 2)):
+        what = training_set(ROWS, [decision, *[other] * (minibatches - 1)], ())
+        found = recorded(what, minibatches=minibatches, microbatch_rows=microbatch_rows)
+        assert_close([x / minibatches for x in found], whole)
+
+
+def test_a_row_weighs_the_same_however_many_others_survive():
+    """Alone and as one of seven, one of them after the other: the iteration's gradient is a sum."""
+    together = recorded(training_set(ROWS, (), ()))
+    alone = [recorded(training_set([row], (), ())) for row in ROWS]
+    assert_close([sum(parts) for parts in zip(*alone, strict=True)], together)
+
+
+def test_the_norm_of_each_term_is_that_of_its_gradient_alone():
+    """Three steps at parameters that hardly move: each term leads one of them."""
+    config = dataclasses.replace(SETTINGS, replay_weight=0.5)
+    every = training_set(ROWS, decision_batches(3))
+    _, metrics = fit.improve(fresh(), every, LEARNER, config, seed=0, iteration=1, lr=1e-12)
+    size = lambda leaves: np.sqrt(sum(float((x**2).sum()) for x in leaves))  # noqa: E731
+    decision = size(recorded(training_set((), decision_batches(3), ()))) / 3
+    np.testing.assert_allclose(metrics.grad_norm_decision, decision, rtol=1e-4)
+    order = rng.host(0, 1, "minibatches", 0).permutation(len(ROWS))
+    # Of (policy, replay, decision), step n of iteration 1 begins with number (1 + n) mod 3.
+    led_by_policy = np.array_split(order, 3)[2]
+    policy = size(recorded(training_set([ROWS[i] for i in led_by_policy], (), ())))
+    np.testing.assert_allclose(metrics.grad_norm_policy, policy, rtol=1e-4)
+    _, alone = fit.improve(
+        fresh(), training_set(), LEARNER, config, seed=0, iteration=1, lr=1e-12
+    )  # fmt: skip
+    np.testing.assert_allclose(metrics.grad_norm_replay, alone.grad_norm, rtol=1e-4)
+    assert alone.grad_norm_policy is None and alone.grad_norm_decision is None
 
 
 def test_learning_rate():

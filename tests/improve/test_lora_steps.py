@@ -51,7 +51,7 @@ def training_set() -> TrainingSet:
     rows = prefix_rows.pack(prompts, prefixes, width=8, num_problems=2)
     batch = packing.decision_batch(rows, strategies)
     replay = [row(6, 0.0, 300), row(8, 0.0, 320)]
-    return TrainingSet(ROWS, 1.0, [(batch, 2)] * 2, [replay] * 2)
+    return TrainingSet(ROWS, 1.0, 40.0, 2, [batch] * 2, [replay] * 2)
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,23 @@ def test_policy_loss_is_the_loop(batch):
         np.testing.assert_allclose(getattr(sums, name), total, rtol=1e-4, err_msg=name)
 
 
+def test_truncated_sampling_would_silence_negative_advantages():
+    """Why `RunConfig` refuses top-k, top-p and min-p in training: μ is 1/0.7 times π where the kept
+    tokens hold 0.7, so the first step's ratio is 0.7, below the band. By hand: min(0.7·A, 0.8·A) is
+    constant for A = −1, and what was bad is not unlearned; for A = 1 it is 0.7."""
+    logprob = np.full((2, 1), -1.0)
+    batch = {
+        "logprobs": logprob,
+        "behaviour_logprobs": logprob - np.log(0.7),
+        "advantages": np.array([-1.0, 1.0]),
+        "weights": np.ones((2, 1)),
+    }
+    np.testing.assert_allclose(loss(batch, num_targets=1.0)[0], 0.8 - 0.7, rtol=1e-5)
+    np.testing.assert_allclose(gradient(batch, num_targets=1.0), [[0.0], [-0.7]], rtol=1e-5)
+    batch["behaviour_logprobs"] = logprob  # π over the same kept set as μ
+    np.testing.assert_allclose(gradient(batch, num_targets=1.0), [[1.0], [-1.0]], rtol=1e-5)
+
+
 def test_ratio_one_is_reinforce(batch):
     """Right after sampling the gradient is that of −Σ w A log π / n."""
     batch["behaviour_logprobs"] = batch["logprobs"].copy()

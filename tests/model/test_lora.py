@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from acim_jax.markup import prefix_rows
-from acim_jax.model import lora, scoring, transformer
+from acim_jax.model import layers, lora, scoring, transformer
 from acim_jax.model.config import Experts, LoraConfig
 from acim_jax.sharding import axes, mesh, place
 from acim_jax.sharding.config import MeshConfig
@@ -149,6 +149,35 @@ def test_merging_rounds_once_to_the_weights_dtype(base, adapters):
         assert one.dtype == jnp.bfloat16
         # half a unit in the last place of 8 bits
         np.testing.assert_allclose(np.asarray(one, np.float64), exact, rtol=2**-8, atol=1e-7)
+
+
+@pytest.mark.parametrize(("size", "lost"), [(1e-4, 0.8), (4e-4, 0.5)])
+def test_small_updates_survive_bfloat16(size: float, lost: float):
+    """B as after a few optimiser steps of about 1e-4: of what it adds to a projection's output, by
+    float64, the share that is found in the output, measured along it, is 1. From weights that the
+    same update is merged into, most of it is lost."""
+    model = dataclasses.replace(CONFIG, hidden_size=256, dtype="bfloat16", param_dtype="bfloat16")
+    D, F, r = 256, model.intermediate_size, 4
+    draw = np.random.default_rng(0)
+    x, gate, up, down, a = (
+        jnp.asarray(draw.normal(0, shape[-2] ** -0.5 if len(shape) == 2 else 1, shape), "bfloat16")
+        for shape in ((1, 2048, D), (D, F), (D, F), (F, D), (F, r))
+    )
+    b = jnp.asarray(draw.choice([-size, size], (r, D)), jnp.float32)
+    weights = {"w_gate": gate, "w_up": up, "w_down": down}
+    beside = weights | {"w_down_lora_a": a, "w_down_lora_b": b}
+
+    def run(params) -> np.ndarray:
+        return np.asarray(layers.MLP(model).apply({"params": params}, x), np.float64)
+
+    x64, gate64, up64, a64, b64 = (np.asarray(one, np.float64) for one in (x, gate, up, a, b))
+    gated = x64 @ gate64
+    hidden = gated / (1 + np.exp(-gated)) * (x64 @ up64)
+    exact = hidden @ a64 @ b64
+    share = lambda params: np.vdot(run(params) - run(weights), exact) / np.vdot(exact, exact)  # noqa: E731
+    assert share(beside) == pytest.approx(1, abs=0.03)
+    merged = jnp.asarray(np.asarray(down, np.float64) + a64 @ b64, "bfloat16")
+    assert share(weights | {"w_down": merged}) < 1 - lost
 
 
 @pytest.mark.parametrize(

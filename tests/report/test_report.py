@@ -102,7 +102,7 @@ def test_headline_and_table_give_the_means_over_seeds(experiment: Path, parts: _
 
 
 def test_plotly_knows_every_field_of_the_figures(figures: dict[str, Any]) -> None:
-    assert len(figures) == 21
+    assert len(figures) == 24
     for figure in figures.values():
         assert len(graph_objects.Figure(figure).data) == len(figure["data"]) > 0
 
@@ -118,6 +118,27 @@ def test_curves_hold_mean_and_range_over_seeds(experiment: Path, figures: dict[s
     expected = [max(p) for p in pairs] + [min(p) for p in reversed(pairs)]
     assert band["y"] == pytest.approx(expected, abs=1e-9)
     assert [shape["y0"] for shape in figure["layout"]["shapes"]] == [0.44, 0.58, 0.93]
+
+
+def test_terms_have_curves_of_their_gradients(experiment: Path, figures: dict[str, Any]) -> None:
+    pulled = [_metrics(experiment, f"em-seed{seed}")[1:] for seed in (0, 1)]
+    decision = figures["plot-terms-0-1"]
+    values = [[row["train/grad_norm_decision"] for row in rows] for rows in pulled]
+    means = [sum(pair) / 2 for pair in zip(*values, strict=True)]
+    assert _trace(decision, "EM")["y"] == pytest.approx(means, abs=1e-4)
+    assert max(means) > 1 and "range" not in decision["layout"]["yaxis"]
+    assert not any("RL" in trace.get("name", "") for trace in decision["data"])
+    policy = _trace(figures["plot-terms-0-0"], "RL")
+    assert policy["x"] == [32, 96], "nothing to learn from in iteration 2"
+    assert policy["y"] == pytest.approx([0.1, 0.3])
+
+
+@pytest.mark.parametrize("pseudo_counts", [0, 4])
+def test_says_what_shrinkage_does(single: Path, pseudo_counts: int) -> None:
+    config = single / "config.yaml"
+    config.write_text(f"method: em\nexplore: {{value_pseudo_counts: {pseudo_counts}}}\n")
+    said = _parse(report.write([single], single.parent / "report.html")).text
+    assert ("as by 4 more rollouts of reward 1/2" in said) == bool(pseudo_counts)
 
 
 def test_mean_stops_where_a_seed_stops(experiment: Path, tmp_path: Path) -> None:

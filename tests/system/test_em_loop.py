@@ -126,7 +126,9 @@ def test_metrics_agree_with_the_records(em_run):
         counts, row = result.curation, iteration_metrics.of_iteration(result)
         drops = sum(v for k, v in row.items() if k.startswith("curate/dropped/"))
         assert row["curate/kept"] + drops == counts.rollouts == 48
-        assert row["train/target_tokens"] == counts.targets
+        trained = sum(e.episode.num_model_tokens for e in result.examples)
+        assert row["train/target_tokens"] == trained
+        assert row["train/drawn_tokens"] == counts.drawn_tokens > trained
         assert row["explore/sampled_tokens"] == sum(
             e.num_model_tokens for e in result.exploration.episodes
         )
