@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
             solver = Solver(params, sampler, running, stack.enter_context(Grader(grader, executor)))
         display = stack.enter_context(console.Display())
         args.resume_hint = args.command_line
-        progress = functools.partial(display.task, "rollouts")
-        results = pipeline.run(solver, task, folder, settings, progress=progress)
+        bar = functools.partial(display.rollouts, "rollouts")
+        results = pipeline.run(solver, task, folder, settings, bar=bar)
     records = (record for _, record in jsonl.read(folder / results_folder.EPISODES))
     made = own_demonstrations.harvest(records, data, model.tokenizer, model.markup, seed=args.seed)
     _show(made, args.out)
