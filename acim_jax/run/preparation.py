@@ -1,6 +1,7 @@
 """A run's input, read and checked before anything is written."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from acim_jax.checkpoint import model_folder
@@ -28,7 +29,7 @@ class Prepared:
 
     @property
     def curve(self) -> list[Problem]:
-        return self.validation[: self.config.evaluation.curve_problems]
+        return spread(self.validation, self.config.evaluation.curve_problems)
 
     @property
     def problems(self) -> list[Problem]:
@@ -44,6 +45,13 @@ class Prepared:
         data = self.config.data
         names = {*data.train, *data.validation, *data.test, data.demonstrations}
         return sorted(Path(name) for name in names if Path(name).is_file())
+
+
+def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:
+    """`count` problems at even distances, so that every source has its share; None is all."""
+    if count is None or count >= len(problems):
+        return [*problems]
+    return [problems[i * len(problems) // count] for i in range(count)]
 
 
 def prepare(config: RunConfig) -> Prepared:

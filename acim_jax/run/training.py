@@ -24,6 +24,7 @@ from acim_jax.run import (
     iteration_metrics,
     mass_check,
     precompile,
+    preparation,
     resources,
     warm_up,
 )
@@ -105,8 +106,11 @@ def _starting_point(state: TrainState, this: OpenRun) -> Metrics:
     if prepared.config.method == "sft":
         return {}
     started = time.perf_counter()
-    where = this.folder.evaluation("start")
-    evaluations.full("evaluate the start", state, this, prepared.validation, where)
+    count = prepared.config.evaluation.start_problems
+    if count != 0:
+        test = preparation.spread(prepared.test, count)
+        where = this.folder.evaluation("start")
+        evaluations.full("evaluate the start", state, this, test, prepared.validation, where)
     metrics = evaluations.curve_metrics(state, this) | evaluations.starting_metrics(this)
     return {**metrics, Metric.TIME_EVALUATE: time.perf_counter() - started}
 
@@ -149,11 +153,12 @@ def _finish(state: TrainState, this: OpenRun) -> None:
     """The final evaluation, unless it stands already (a resumed run) or is not wanted."""
     prepared, where = this.prepared, this.folder.evaluation("final")
     config = prepared.config
-    if not config.evaluation.final or (where / "results.json").is_file():
+    if config.evaluation.final_problems == 0 or (where / "results.json").is_file():
         return
     # Only a warm-up's final evaluation is the start of other runs, which judge by its strata.
     validation = prepared.validation if config.method == "sft" else []
-    evaluations.full("evaluate the end", state, this, validation, where)
+    test = preparation.spread(prepared.test, config.evaluation.final_problems)
+    evaluations.full("evaluate the end", state, this, test, validation, where)
 
 
 def _save(this: OpenRun, iteration: int, state: TrainState, history: History) -> None:

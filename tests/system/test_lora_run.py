@@ -33,7 +33,7 @@ warmup: {{steps: 3, rows: 8, lr: 0.01, lr_warmup: 1, buckets: [144]}}
 sampling: {{slots: 8, max_length: 160, prefill_rows: 8, prefill_buckets: [64]}}
 executor: {{workers: 1}}
 mesh: {{data: 8}}
-evaluation: {{final: false}}
+evaluation: {{final_problems: 0}}
 run: {{iterations: 0, tensorboard: false}}
 """
 
