@@ -14,7 +14,8 @@ from tests.support.model_folders import read_rows
 CONFIG = """
 method: {method}
 model: {{path: {model}}}
-data: {{num_train: 2, num_validation: 12, num_test: 24}}
+data:
+  {{num_train: 2, num_validation: 12, num_test: 24, demonstrations: generated:arithmetic}}
 warmup: {{steps: {steps}, rows: 8, buckets: [144]}}
 explore: {{problems: 2, guided_rollouts: 1, native_rollouts: 0, keep: 1, min_mass: 0}}
 improve: {{minibatches: 1, microbatch_rows: 8, buckets: [144], replay_rows: 8}}
