@@ -46,7 +46,7 @@ class Learner:
         params = trained
         if self.frozen is not None:
             params = lora.for_sampling(params, self.frozen, self.model, layout=self.layout)
-        params = transformer.for_sampling(params, self.model)
+        params = transformer.for_sampling(params, self.model, self.layout)
         if self.layout is None or sample_layout is None:
             return params
         return place.to_sampling(params, self.layout, sample_layout)

@@ -43,8 +43,9 @@ class ModelConfig:
     `full_attention_layers` layers see all.
     rope_theta, rope_scaling: see `model/rope.py`. max_positions: the longest row.
     dtype is that of activations and of the cache, param_dtype that of the weights; norms, softmax
-    and log-probs are float32 whatever they are. unroll: layers as a Python loop (small models on
-    CPU decode faster) instead of a `lax.scan`. remat: recompute each block in the backward pass.
+    and log-probs are float32 whatever they are. unroll: layers as a Python loop instead of a
+    `lax.scan`; None is for decoding on a CPU only. remat: recompute each block in the backward
+    pass.
     """
 
     vocab_size: int
@@ -67,7 +68,7 @@ class ModelConfig:
     family: str = "qwen2"
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
-    unroll: bool = False
+    unroll: bool | None = None
     remat: bool = False
 
     def __post_init__(self) -> None:
@@ -96,7 +97,8 @@ class ModelSource:
     param_dtype: Dtype | None = None
     """Of the weights; null is the folder's own."""
     unroll: bool | None = None
-    """Layers as a Python loop, which decodes faster on CPUs; null is the folder's own."""
+    """Layers as a Python loop, which takes longer to compile. null: for decoding on a CPU only,
+    where it is faster and takes a second copy of the layers' weights."""
     remat: bool | None = None
     """Whether the backward pass recomputes each block; null is the folder's own."""
     markup: Mapping[str, str | int | bool | tuple[str, ...] | None] = dataclasses.field(

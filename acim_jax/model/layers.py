@@ -31,18 +31,41 @@ def project(
     """x · w_{name} (+ b_{name}): every projection of a block, contracted over x's last axes.
 
     inputs, outputs: sizes of the contracted and the new axes; w_{name} has both. Where a low-rank
-    adapter stands beside the weight, it is added.
+    adapter stands beside the weight, it is added. Where the module was given the weight's rows
+    (`transformer.decode_params`), these are streamed.
     """
     split = len(inputs)
+    if module.has_variable("params", rows := f"w_{name}_rows"):
+        y = stream(x.reshape(*x.shape[:-split], -1), module.get_variable("params", rows))
+        y = y.reshape(*y.shape[:-1], *outputs)
+        return _biased(module, name, y, outputs, config) if bias else y
     init = nn.initializers.lecun_normal(
         in_axis=tuple(range(split)), out_axis=tuple(range(split, split + len(outputs)))
     )
     w = module.param(f"w_{name}", init, (*inputs, *outputs), config.param_dtype)
     y = lora.project(module, f"w_{name}", x, w.astype(config.dtype), split)
-    if bias:
-        b = module.param(f"b_{name}", nn.initializers.zeros, outputs, config.param_dtype)
-        y = y + b.astype(config.dtype)
-    return y
+    return _biased(module, name, y, outputs, config) if bias else y
+
+
+def _biased(
+    module: nn.Module, name: str, y: Array, outputs: tuple[int, ...], config: ModelConfig
+) -> Array:
+    b = module.param(f"b_{name}", nn.initializers.zeros, outputs, config.param_dtype)
+    return y + b.astype(config.dtype)
+
+
+def stream(
+    x: Float[Array, "*B D"], rows_FD: Float[Array, "F D"], dtype: jnp.dtype | None = None
+) -> Float[Array, "*B F"]:
+    """x · rowsᵀ as (rows · xᵀ)ᵀ, for few x: the fast order on a CPU.
+
+    A matrix product copies its right operand into tiles first. That should be x, not the weights,
+    which are then read once, row after row: with 16 rows of x it takes half of the time. The
+    barriers keep the compiler from turning the product round.
+    """
+    x_DB = jax.lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
+    y_FB = jnp.matmul(rows_FD, x_DB, preferred_element_type=dtype)
+    return jax.lax.optimization_barrier(y_FB).T.reshape(*x.shape[:-1], -1)
 
 
 class RMSNorm(nn.Module):

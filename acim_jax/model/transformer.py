@@ -4,10 +4,12 @@
     logits        = unembed(params, config, hidden)
 
 Blocks are Flax linen modules (`model/layers.py`), initialised under `vmap` so that layers are
-stacked, and applied under `lax.scan` or in a Python loop (`config.unroll`).
+stacked, and applied under `lax.scan` or in a Python loop (`config.unroll`). Decoding on a CPU has
+the layers apart, in an order of its own (`for_sampling`).
 """
 
 import functools
+import math
 from typing import Any, cast
 
 import flax.linen as nn
@@ -17,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from acim_jax.model import layers, rope
 from acim_jax.model.cache import Cache
-from acim_jax.model.config import ModelConfig
+from acim_jax.model.config import PROJECTIONS, ModelConfig
 from acim_jax.sharding import axes
 
 Params = dict[str, Any]
@@ -59,34 +61,64 @@ def abstract_params(config: ModelConfig) -> Params:
     return jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
 
 
-def for_sampling(params: Params, config: ModelConfig) -> Params:
-    """The parameters in the activations' dtype, to which each use of one converts it anyway.
+def for_sampling(
+    params: Params, config: ModelConfig, layout: axes.Layout | None = None
+) -> Params:
+    """The parameters in the activations' dtype, to which each use of one converts it anyway, and
+    beside them `decode_params` where decoding goes by layers.
 
-    Decoding reads every weight for every token: it should not read float32 to compute in bfloat16.
-    Parameters that have the dtype already are the same arrays.
+    Decoding reads every weight for every token: it should not read float32 to compute in bfloat16,
+    nor copy a layer out of the stack before it multiplies. Parameters that have the dtype already
+    are the same arrays.
     """
     leaves, tree = jax.tree.flatten(params)
     is_there = [x.dtype == config.dtype for x in leaves]
     others = [x for x, there in zip(leaves, is_there, strict=True) if not there]
     converted = iter(_converted(others, config.dtype) if others else ())
     leaves = [x if there else next(converted) for x, there in zip(leaves, is_there, strict=True)]
-    return jax.tree.unflatten(tree, leaves)
+    params = jax.tree.unflatten(tree, leaves)
+    (device, *_) = leaves[0].devices()
+    if not decodes_by_layers(config, layout, device.platform):
+        return params
+    return params | decode_params(params, config)
+
+
+def decodes_by_layers(config: ModelConfig, layout: axes.Layout | None, platform: str) -> bool:
+    """Whether decoding has every layer's weights apart: in float32 on a CPU without a mesh, unless
+    `unroll` is False."""
+    alone = layout is None and platform == "cpu" and config.dtype == "float32"
+    return alone and config.unroll is not False
+
+
+def decode_params(params: Params, config: ModelConfig) -> Params:
+    """Copies for decoding, beside the stack that prefill scans.
+
+    layers: a tree for each, of which every projection is the matrix [outputs, inputs], under
+    `w_…_rows`. unembed/rows [V, D]: an output matrix that is not the embeddings.
+    """
+    layers_ = tuple(_layer(params["blocks"], i) for i in range(config.num_layers))
+    if config.tie_embeddings:
+        return {"layers": layers_}
+    rows_VD = _transposed(params["unembed"]["kernel"])
+    return {"layers": layers_, "unembed": params["unembed"] | {"rows": rows_VD}}
+
+
+_transposed = jax.jit(jnp.transpose)
+
+
+@jax.jit
+def _layer(blocks: Params, layer: int) -> Params:
+    own = jax.tree.map(lambda x: x[layer], blocks)
+    for group, name, inputs in PROJECTIONS.values():
+        if group in own:
+            w = own[group].pop(name)
+            own[group][f"{name}_rows"] = w.reshape(math.prod(w.shape[:inputs]), -1).T
+    return own
 
 
 @functools.partial(jax.jit, static_argnames=("dtype",))
 def _converted(arrays: list[jax.Array], dtype: str) -> list[jax.Array]:
     return [x.astype(dtype) for x in arrays]
-
-
-def unstack(params: Params, config: ModelConfig) -> Params:
-    """Splits stacked blocks into one dict a layer, once, outside of a decode loop."""
-    if not config.unroll or isinstance(params["blocks"], tuple):
-        return params
-    blocks = tuple(
-        jax.tree.map(lambda x, layer=layer: x[layer], params["blocks"])
-        for layer in range(config.num_layers)
-    )
-    return params | {"blocks": blocks}
 
 
 def forward(
@@ -111,8 +143,11 @@ def forward(
     x_BTD = axes.constrain(x_BTD, axes.HIDDEN, layout)
     angles = _angles(config, positions)
     apply = _apply_block(config, layout, visible)
-    if config.unroll:
-        x_BTD, cache = _unrolled(params, config, x_BTD, angles, positions, cache, apply)
+    if "layers" in params and token_ids.shape[1] == 1:
+        x_BTD, cache = _looped(params["layers"], x_BTD, angles, positions, cache, apply)
+    elif config.unroll:
+        blocks = _unstacked(params["blocks"], config)
+        x_BTD, cache = _looped(blocks, x_BTD, angles, positions, cache, apply)
     else:
         x_BTD, cache = _scanned(params, config, x_BTD, angles, positions, cache, apply)
     norm = layers.RMSNorm(config.norm_eps, config.dtype, config.param_dtype)
@@ -146,8 +181,12 @@ def _apply_block(config: ModelConfig, layout: axes.Layout | None, visible: Array
     return jax.checkpoint(apply) if config.remat else apply
 
 
-def _unrolled(params, config, x_BTD, angles, positions, cache, apply):
-    for layer, block_params in enumerate(unstack(params, config)["blocks"]):
+def _unstacked(blocks: Params, config: ModelConfig) -> list[Params]:
+    return [jax.tree.map(lambda x, i=i: x[i], blocks) for i in range(config.num_layers)]
+
+
+def _looped(blocks, x_BTD, angles, positions, cache, apply):
+    for layer, block_params in enumerate(blocks):
         x_BTD, cache = apply(block_params, x_BTD, angles, positions, cache, layer)
     return x_BTD, cache
 
@@ -169,6 +208,10 @@ def unembed(
     hidden: Float[Array, "*B D"],
 ) -> Float[Array, "*B V"]:
     """Logits, accumulated and returned in float32."""
+    if "layers" in params and hidden.ndim == 2:
+        tied = config.tie_embeddings
+        rows_VD = params["embed"]["embedding"] if tied else params["unembed"]["rows"]
+        return layers.stream(hidden, rows_VD, jnp.dtype(jnp.float32))
     if config.tie_embeddings:
         kernel_DV = params["embed"]["embedding"].astype(config.dtype).T
     else:

@@ -52,7 +52,6 @@ def decode(
     and so does a full row. The slot goes on with the next row of the queue. Returns early once no
     slot has a row, or `max_emptied` more are without one than at the start.
     """
-    params = transformer.unstack(params, config)
     sampler = state.constrain(_refill(sampler), layout)
     emptied_at = jnp.sum(sampler.slots < 0) + max_emptied
 
