@@ -37,6 +37,9 @@ from acim_jax.run.preparation import Prepared
 
 log = logging.getLogger(__name__)
 
+#: Seconds from which on the slowest answer of an iteration is shown.
+SLOW_GRADE_S = 1.0
+
 
 def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool) -> None:
     """Trains until the last iteration is checkpointed and evaluated; writes the run folder."""
@@ -144,6 +147,8 @@ def _iterate(
         evaluating = time.perf_counter()
         metrics |= evaluations.curve_metrics(result.state, this)
         metrics[Metric.TIME_EVALUATE] = time.perf_counter() - evaluating
+    if result.grading.slowest and max(result.grading.seconds) > SLOW_GRADE_S:
+        log.info("slowest answer to grade: %r against %r", *result.grading.slowest)
     iteration_files.write(result, prepared.model.tokenizer, this.folder, iteration)
     metrics[Metric.TIME_TOTAL] = time.perf_counter() - started
     return result.state, result.history, metrics
