@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import jax
 import numpy as np
 
 from acim_jax import bad_input
@@ -56,3 +57,12 @@ def opened(
             learner=Learner(model.config, optimiser, train_layout, frozen),
             replay=demonstrations.replay(config, model),
         )
+
+
+def starting_params(config: RunConfig, model: ModelFolder, learner: Learner) -> lora.Params:
+    """What a run begins to train, before its warm-up: adapters or weights, read or drawn."""
+    if config.lora is not None:
+        return learner.new_adapters(config.lora, config.seed)
+    key = jax.random.key(config.seed) if config.model.init == "random" else None
+    with bad_input.reading():
+        return model_folder.load_params(model, learner.layout, init_key=key)

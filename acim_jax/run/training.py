@@ -12,7 +12,7 @@ import time
 import jax
 
 from acim_jax import bad_input, em
-from acim_jax.checkpoint import lora_base, model_folder, store
+from acim_jax.checkpoint import lora_base, store
 from acim_jax.config import run as run_config
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
@@ -83,14 +83,9 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
 
 
 def _begin(this: OpenRun) -> TrainState:
-    """The starting weights (or adapters): read or drawn, then warmed up; a fresh optimiser."""
+    """The starting weights (or adapters), warmed up; a fresh optimiser."""
     config, learner = this.prepared.config, this.resources.learner
-    if config.lora is not None:
-        params = learner.new_adapters(config.lora, config.seed)
-    else:
-        key = jax.random.key(config.seed) if config.model.init == "random" else None
-        with bad_input.reading():
-            params = model_folder.load_params(this.prepared.model, learner.layout, init_key=key)
+    params = resources.starting_params(config, this.prepared.model, learner)
     if config.warmup.steps:
         params = warm_up.warm_up(params, this)
     return learner.new_state(params)
