@@ -61,9 +61,7 @@ def abstract_params(config: ModelConfig) -> Params:
     return jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
 
 
-def for_sampling(
-    params: Params, config: ModelConfig, layout: axes.Layout | None = None
-) -> Params:
+def for_sampling(params: Params, config: ModelConfig, layout: axes.Layout | None = None) -> Params:
     """The parameters in the activations' dtype, to which each use of one converts it anyway, and
     beside them `decode_params` where decoding goes by layers.
 
