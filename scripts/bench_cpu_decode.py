@@ -204,7 +204,9 @@ def main() -> None:
     source = ModelSource(str(args.model), dtype="float32", param_dtype="float32")
     model = model_folder.open_model(source)
     params = transformer.for_sampling(model_folder.load_params(model, None), model.config)
-    systems = {"acim_jax": functools.partial(ours, params, model.config, new=args.new)}
+    systems: dict[str, Callable[[int], Generate]] = {
+        "acim_jax": functools.partial(ours, params, model.config, new=args.new)
+    }
     if importlib.util.find_spec("torch") is None:
         console.print("transformers is left out: torch is not installed")
     else:

@@ -1,6 +1,7 @@
 """The sampler's copy of the weights computes what the weights themselves do."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,8 @@ def test_decoding_has_its_own_layers_by_outputs_and_inputs() -> None:
     params = tiny_models.make_params(model)
     found = transformer.for_sampling(params, model)
     assert len(found["layers"]) == model.num_layers
-    assert found["blocks"] is params["blocks"] and found["embed"] is params["embed"]
+    for path, x in jax.tree.leaves_with_path(params):
+        assert functools.reduce(lambda tree, key: tree[key.key], path, found) is x
     draw = np.random.default_rng(0)
     for layer, own in enumerate(found["layers"]):
         for group, name, inputs in PROJECTIONS.values():
