@@ -15,6 +15,7 @@ from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import episode_records
 from acim_jax.grading import extraction, reward
+from acim_jax.model import transformer
 from acim_jax.records import Episode, Problem, RolloutRequest, Stop
 from acim_jax.rollout import converse
 from acim_jax.rollout.sampler import Sampler
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
             model, sampler, request = _prepare(args)
             limits = checks.section(ExecutorConfig, "executor", args)
             params = model_folder.load_for_sampling(model, sampler.layout)
+            params = transformer.for_sampling(params, model.config, sampler.layout)
             needed = args.decision != "text"
             executor = stack.enter_context(Executor(limits)) if needed else None
         ends = frozenset(model.tokenizer.stop_ids(model.markup).tolist())

@@ -19,6 +19,7 @@ from acim_jax.evaluation.rollouts import Solver
 from acim_jax.files import jsonl
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
+from acim_jax.model import transformer
 from acim_jax.records import DECISIONS
 from acim_jax.run import compilation
 
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
             results_folder.check(folder, settings)
             params = model_folder.load_params(model, sampler.layout)
             settings["weights"] = fingerprint.of_params(params)
+            params = transformer.for_sampling(params, model.config, sampler.layout)
             running = stack.enter_context(Executor(executor))
             solver = Solver(params, sampler, running, stack.enter_context(Grader(grader, executor)))
         display = stack.enter_context(console.Display())

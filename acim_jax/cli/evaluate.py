@@ -19,6 +19,7 @@ from acim_jax.evaluation.pipeline import Task
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
+from acim_jax.model import transformer
 from acim_jax.records import GUIDES, Guide
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run import compilation, manifest
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
             results_folder.check(args.out, settings)
             params = model_folder.load_for_sampling(model, sampler.layout)
             settings["weights"] = fingerprint.of_params(params)
+            params = transformer.for_sampling(params, model.config, sampler.layout)
             running = stack.enter_context(Executor(executor))
             solver = Solver(params, sampler, running, stack.enter_context(Grader(grader, executor)))
         display = stack.enter_context(console.Display())

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     with bad_input.reading():
         model, problems, sampler = _prepare(args)
         params = model_folder.load_for_sampling(model, sampler.layout)
+        params = transformer.for_sampling(params, model.config, sampler.layout)
     with console.Display() as display:
         total = len(openings.PROMPTS) * len(problems) * args.samples
         with display.rollouts("openings", total) as progress:

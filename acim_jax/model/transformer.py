@@ -94,7 +94,7 @@ def decode_params(params: Params, config: ModelConfig) -> Params:
     layers: a tree for each, of which every projection is the matrix [outputs, inputs], under
     `w_…_rows`. unembed/rows [V, D]: an output matrix that is not the embeddings.
     """
-    layers_ = tuple(_layer(params["blocks"], i) for i in range(config.num_layers))
+    layers_ = tuple(_layer(params["blocks"], jnp.int32(i)) for i in range(config.num_layers))
     if config.tie_embeddings:
         return {"layers": layers_}
     rows_VD = _transposed(params["unembed"]["kernel"])
@@ -105,7 +105,7 @@ _transposed = jax.jit(jnp.transpose)
 
 
 @jax.jit
-def _layer(blocks: Params, layer: int) -> Params:
+def _layer(blocks: Params, layer: Int[Array, ""]) -> Params:
     own = jax.tree.map(lambda x: x[layer], blocks)
     for group, name, inputs in PROJECTIONS.values():
         if group in own:

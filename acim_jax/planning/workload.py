@@ -106,6 +106,11 @@ class Place:
         return place.shapes(tree, place.param_shardings(tree, layout))
 
     @property
+    def platform(self) -> str:
+        """Of the one device; of this process's where there are layouts."""
+        return (jax.devices()[0] if self.device is None else self.device).platform
+
+    @property
     def _one(self) -> SingleDeviceSharding:
         return SingleDeviceSharding(jax.devices()[0] if self.device is None else self.device)
 
@@ -116,11 +121,9 @@ def model_params(workload: Workload, at: Place) -> transformer.Params:
 
 
 def sampled_params(workload: Workload, at: Place) -> transformer.Params:
-    """The model's parameters as the sampler holds them: in the activations' dtype where they are
-    copies of those that are trained, and with the adapters that are not merged beside them."""
-    config = workload.model
-    if workload.training is not None:
-        config = dataclasses.replace(config, param_dtype=config.dtype)
+    """The model's parameters as the sampler holds them: in the activations' dtype, with the
+    adapters that are not merged and the copies for decoding beside them."""
+    config = dataclasses.replace(workload.model, param_dtype=workload.model.dtype)
     params = transformer.abstract_params(config)
     if workload.lora is not None:
         found = jax.eval_shape(
@@ -129,6 +132,8 @@ def sampled_params(workload: Workload, at: Place) -> transformer.Params:
             lora.Frozen(params, shape((), jnp.float32)),
         )
         params = jax.tree.map(lambda x: shape(x.shape, config.dtype), found)
+    if transformer.decodes_by_layers(config, at.sample, at.platform):
+        params |= jax.eval_shape(lambda own: transformer.decode_params(own, config), params)
     return at.params(params, train=False)
 
 

@@ -31,7 +31,8 @@ def choose(
 
     argmax(logits/τ + Gumbel noise) is a draw from the softmax (Gumbel-max). The noise depends on
     the row's key and the token's position alone. Log-probs are float32, in nats; a greedy row
-    reports its log-probs at temperature 1. Truncation costs nothing while no row asks for it.
+    reports its log-probs at temperature 1. Truncation costs nothing while no row asks for it, and
+    noise nothing while all rows are greedy.
     """
     is_greedy_B = temperatures_B <= 0
     scaled_BV = logits_BV.astype(jnp.float32) / jnp.where(is_greedy_B, 1.0, temperatures_B)[:, None]
@@ -41,8 +42,13 @@ def choose(
         lambda: jnp.where(keep(scaled_BV, truncation), scaled_BV, -jnp.inf),
         lambda: scaled_BV,
     )
-    noise_BV = rng.gumbel(rng.position_keys(keys_B2, positions_B), logits_BV.shape[1])
-    scores_BV = allowed_BV + jnp.where(is_greedy_B[:, None], 0.0, noise_BV)
+
+    def perturbed() -> Array:
+        noise_BV = rng.gumbel(rng.position_keys(keys_B2, positions_B), logits_BV.shape[1])
+        return allowed_BV + jnp.where(is_greedy_B[:, None], 0.0, noise_BV)
+
+    # As a branch the noise, which is most of the work, is computed once and not at each use below.
+    scores_BV = jax.lax.cond(jnp.all(is_greedy_B), lambda: allowed_BV, perturbed)
     tokens_B = jnp.argmax(scores_BV, axis=-1).astype(jnp.int32)
     best_B1 = jnp.take_along_axis(scores_BV, tokens_B[:, None], axis=-1)
     is_chosen_BV = jnp.arange(logits_BV.shape[1]) == tokens_B[:, None]

@@ -42,10 +42,13 @@ def test_variants_agree(scanned, change: dict):
         np.testing.assert_allclose(g, flat[path], rtol=1e-4, atol=1e-4, err_msg=str(path))
 
 
-@pytest.mark.parametrize("unroll", [False, True])
-def test_one_token_at_a_time_equals_all_at_once(unroll: bool):
+@pytest.mark.parametrize("unroll", [False, True, None])
+def test_one_token_at_a_time_equals_all_at_once(unroll: bool | None):
+    """None: by the copies for decoding."""
     config = dataclasses.replace(CONFIG, unroll=unroll)
     params = tiny_models.make_params()
+    if unroll is None:
+        params = transformer.for_sampling(params, config)
     whole, nothing = forward(params, config, TOKEN_IDS, POSITIONS)
     assert nothing is None
     cache = caches.empty(config, B, T + 2)

@@ -104,6 +104,21 @@ def test_float32_weights_on_one_axis_are_sampled_from_as_they_are() -> None:
     assert memory.exploring(dataclasses.replace(planned, model=MODEL), at, scores=True).weights > 0
 
 
+@pytest.mark.parametrize("adapters", [None, LoraConfig(rank=4)])
+@pytest.mark.parametrize("unroll", [None, False])
+def test_the_copies_for_decoding_on_a_cpu_are_counted(adapters, unroll: bool | None) -> None:
+    """In float32 and without a mesh; merged adapters are another copy of the weights they are to,
+    here of all matrices, while embeddings, norms and biases are those of training."""
+    model = dataclasses.replace(CONFIG, unroll=unroll)
+    planned = Workload(model, SAMPLING, dataclasses.replace(TRAINING, lora=adapters))
+    blocks = transformer.abstract_params(CONFIG)["blocks"]
+    sizes = {path[-1].key: x.size * 4 for path, x in jax.tree.leaves_with_path(blocks)}
+    matrices = sum(size for name, size in sizes.items() if name.startswith("w_"))
+    copies = (sum(sizes.values()) if unroll is None else 0) + (matrices if adapters else 0)
+    found = memory.exploring(planned, Place(None, None), scores=True)
+    assert found.weights == copies
+
+
 def test_seven_billion_parameters_on_sixteen_devices_by_hand() -> None:
     """Matrices are in sixteen parts, biases in four (tensor) and norms whole."""
     at = abstract_place(MeshConfig(1, 4, 4), 16)

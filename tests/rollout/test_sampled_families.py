@@ -27,7 +27,6 @@ SLIDING = dataclasses.replace(
     qkv_bias=False,
     sliding_window=9,
     rope_scaling=rope_scaling.Yarn(factor=4.0, original_positions=16),
-    unroll=True,
 )
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax.model import scoring
+from acim_jax.model import scoring, transformer
 from acim_jax.sampling import decode, extend, state
 from acim_jax.sampling.config import SamplingConfig
 from acim_jax.sampling.truncate import Truncation
@@ -18,8 +18,8 @@ CONFIG = SamplingConfig(slots=2, spare=3, max_length=LENGTH, chunk=STEPS, page_s
 C, M = CONFIG.rows(), CONFIG.pages_per_row
 NONE = 10_000
 MODELS = {
-    "scanned": tiny_models.CONFIG,
-    "unrolled": dataclasses.replace(tiny_models.CONFIG, unroll=True),
+    "scanned": dataclasses.replace(tiny_models.CONFIG, unroll=False),
+    "by layers": dataclasses.replace(tiny_models.CONFIG, tie_embeddings=False),
 }
 
 
@@ -42,7 +42,8 @@ class Device:
     """The state, and calls with numbers in place of arrays."""
 
     def __init__(self, model) -> None:
-        self.model, self.params = model, tiny_models.make_params(model)
+        self.model = model
+        self.params = transformer.for_sampling(tiny_models.make_params(model), model)
         self.state = state.create(model=model, config=CONFIG)
 
     def extend(self, *pieces: tuple[int, int, np.ndarray], width: int = 8) -> None:

@@ -121,8 +121,9 @@ def requests(count: int = 3, rollouts: int = 5) -> list[RolloutRequest]:
 def run(
     sampler, wanted, executor=None, *, params=None, temperature=1.0, config=CONFIG, **truncation
 ):
+    params = make_params(config) if params is None else params
     return converse.converse(
-        make_params(config) if params is None else params,
+        transformer.for_sampling(params, sampler.model, sampler.layout),
         wanted,
         sampler,
         ScriptedExecutor() if executor is None else executor,
