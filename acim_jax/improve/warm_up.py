@@ -7,6 +7,7 @@ The model learns to do both before it learns when to do which.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -53,11 +54,17 @@ def rows(
     sources: Sequence[Demonstration], tokenizer: Tokenizer, markup: Markup, config: WarmupConfig
 ) -> list[TokenRow]:
     """All demonstrations that fit the widest bucket, as rows. ValueError when none fits, and as
-    `opening_weights` raises."""
+    `opening_weights` raises.
+
+    Weights are scaled so that those of a row sum to 1 on average: a batch is then divided by its
+    rows, and one that happens to hold much code has no smaller say in the prior for it.
+    """
     encoded = demonstrations.encode(sources, tokenizer, markup)
     fitting = demonstrations.fitting(encoded, config.buckets, "warmup.buckets")
     weight = opening_weights(config, [one.decision for one in fitting])
-    return [one.row(weight[one.decision]) for one in fitting]
+    made = [one.row(weight[one.decision]) for one in fitting]
+    mean = float(np.mean([row.weights.sum() for row in made]))
+    return [dataclasses.replace(row, weights=row.weights / np.float32(mean)) for row in made]
 
 
 def batches(
@@ -111,7 +118,7 @@ def fit(
             step.zeros(state.params, layout=learner.layout),
             state.params,
             place.batch(batch, learner.layout),
-            np.float32(max(float(np.sum(batch.weights)), 1e-9)),
+            np.float32(max(np.any(batch.weights > 0, axis=1).sum(), 1)),
             np.float32(1.0),
             **learner.shared,
         )

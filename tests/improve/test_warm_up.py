@@ -53,7 +53,8 @@ def test_what_does_not_fit_is_left_out_or_refused():
     long = Demonstration("l", "Find 1", "Let me think.\n" + "7 " * 60 + "\\boxed{1}", "text")
     config = WarmupConfig(buckets=(16, 32), code_prior=0.3, decision_weight=1.0)
     rows = warm_up.rows([TEXT, long, CODE, CODE], tokenizer, MARKUP, config)
-    openings = [float(row.weights[row.weights > 0][0]) for row in rows]
+    openings = [float(row.weights[row.weights > 0][0] / row.weights[-1]) for row in rows]
+    assert sum(row.weights.sum() for row in rows) == pytest.approx(3)
     assert openings == pytest.approx([0.7 * 3, 0.3 * 3 / 2, 0.3 * 3 / 2])
     shortest = len(tokenizer.prompt_ids("Find 1", MARKUP)) + len(tokenizer.encode(long.response))
     with pytest.raises(ValueError, match=r"None of the 1 demonstrations .* = \[16, 32\]") as raised:
@@ -69,7 +70,7 @@ def test_a_warmed_up_model_has_the_prior_whatever_the_shares(known: bool):
     known prefixes, and where they are none of the markup that the model is trained with."""
     tokenizer, problems = tiny_models.load_tokenizer(), tiny_models.problems(8)
     trained = MARKUP if known else dataclasses.replace(
-        MARKUP, text_prefixes=("So",), code_prefixes=("So\n```python\n",)
+        MARKUP, text_prefixes=("So,",), code_prefixes=("So:\n```python\n",)
     )  # fmt: skip
     sources = [
         Demonstration(f"{p.id}{i}", p.question, *(
