@@ -62,6 +62,8 @@ class WarmupConfig:
 
     steps: NotNegative = 0
     """Optimiser steps; 0 is no warm-up."""
+    checkpoint_every: AtLeastOne = 250
+    """Steps between two checkpoints of the warm-up."""
     rows: AtLeastOne = 64
     """Demonstrations per step."""
     lr: Positive = 1e-5

@@ -12,11 +12,9 @@ from acim_jax.run.open_run import OpenRun
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_STEPS = 250
-
 
 def warm_up(params: transformer.Params, run: OpenRun) -> transformer.Params:
-    """SFT of what the run trains, with checkpoints of its own every CHECKPOINT_STEPS."""
+    """SFT of what the run trains, with checkpoints of its own."""
     config, warmup, model = run.prepared.config, run.prepared.config.warmup, run.prepared.model
     learner = dataclasses.replace(run.resources.learner, optimiser=train_state.optimizer(warmup))
     state = learner.new_state(params)
@@ -28,8 +26,8 @@ def warm_up(params: transformer.Params, run: OpenRun) -> transformer.Params:
     log.info("warm-up draws from %s demonstrations", shown)
     batches = sft.batches(rows, warmup, seed=config.seed, first=first)
     with run.display.task("warm-up", warmup.steps - first) as advance:
-        for start in range(first, warmup.steps, CHECKPOINT_STEPS):
-            end = min(start + CHECKPOINT_STEPS, warmup.steps)
+        for start in range(first, warmup.steps, warmup.checkpoint_every):
+            end = min(start + warmup.checkpoint_every, warmup.steps)
             state = sft.fit(
                 state,
                 batches,
