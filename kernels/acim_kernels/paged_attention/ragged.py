@@ -47,13 +47,14 @@ def attention(
     B, N, H = q_BNH.shape
     (K, G), M = pages.k.shape[1:3], tables_BM.shape[1]
     pairs = _pairs(tables_BM, positions_B, window, G)
-    queries = (q_BNH * H**-0.5).reshape(B, K, N // K, H)[pairs.row]
+    q_BKRH = (q_BNH * H**-0.5).reshape(B, K, N // K, H)
 
     def group(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         def part(x: Array) -> Array:
             return jax.lax.dynamic_slice_in_dim(x, i * GROUP, GROUP)
 
-        results = _page_softmax(part(queries), pages, part(pairs.pages), part(pairs.seen))
+        queries = q_BKRH[part(pairs.row)]
+        results = _page_softmax(queries, pages, part(pairs.pages), part(pairs.seen))
         return jax.tree.map(
             lambda all_pairs, new: jax.lax.dynamic_update_slice_in_dim(
                 all_pairs, new, i * GROUP, 0
@@ -71,8 +72,14 @@ def attention(
     best = jnp.where(is_mine, best[mine_BM], _NONE)
     weights = jnp.where(is_mine, jnp.exp(best - jnp.max(best, axis=1, keepdims=True)), 0.0)
     total = jnp.sum(weights * total[mine_BM], axis=1)
-    summed = jnp.sum(weights[..., None] * summed[mine_BM], axis=1)
-    return (summed / total[..., None]).astype(q_BNH.dtype).reshape(B, N, H)
+
+    def add_page(m: Array, joined: Array) -> Array:
+        return joined + weights[:, m, ..., None] * summed[mine_BM[:, m]]
+
+    # As many pages as the longest row has; behind a row's own it adds exact zeros.
+    joined = jnp.zeros(q_BKRH.shape, jnp.float32)
+    joined = jax.lax.fori_loop(0, jnp.max(pairs.counts), add_page, joined)
+    return (joined / total[..., None]).astype(q_BNH.dtype).reshape(B, N, H)
 
 
 def _pairs(
