@@ -90,3 +90,5 @@ class WarmupConfig:
     """Weight of the tokens that take the decision against the bodies'."""
     buckets: Widths = (256, 512, 1024)
     """Widths of rows, each one compiled function."""
+    logprob_chunk: NotNegative = 0
+    """Columns of logits held at once; 0 holds all of them."""

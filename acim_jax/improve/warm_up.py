@@ -120,6 +120,7 @@ def fit(
             place.batch(batch, learner.layout),
             np.float32(max(np.any(batch.weights > 0, axis=1).sum(), 1)),
             np.float32(1.0),
+            chunk=config.logprob_chunk,
             **learner.shared,
         )
         lr = np.float32(learning_rate(config, at))
