@@ -106,12 +106,19 @@ def table(prepared: Prepared, times: Mapping[str, float]) -> rich.table.Table:
         ("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"),
         *_memory(prepared),
         ("functions to compile, about", str(7 + functions)),
-        *((f"time of {stage}, about", _duration(seconds)) for stage, seconds in times.items()),
+        *_times(times),
     ]
     result = rich.table.Table(title=f"{config.method}, seed {config.seed}", show_header=False)
     for name, value in lines:
         result.add_row(name, value)
     return result
+
+
+def _times(times: Mapping[str, float]) -> list[tuple[str, str]]:
+    if not times:
+        return []
+    stages = ((f"  {stage}", _duration(seconds)) for stage, seconds in times.items())
+    return [("time here, about", ""), *stages]
 
 
 def _duration(seconds: float) -> str:

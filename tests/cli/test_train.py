@@ -1,6 +1,7 @@
 """`acim train`: what it refuses, and that nothing half-written is left by a refusal."""
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def test_a_dry_run_says_what_a_run_would_take(
     printed = capsys.readouterr()
     assert "2 steps of 8 rows" in printed.err
     assert "generated:arithmetic, text and code in turn" in printed.err
+    assert re.search(r"  the whole run +│ [\d.]+ (s|min) ", printed.err)
     assert "max_length: 160" in printed.out
     assert not (config.parent / "runs").exists()
 
