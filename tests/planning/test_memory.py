@@ -112,9 +112,10 @@ def test_the_copies_for_decoding_on_a_cpu_are_counted(adapters, unroll: bool | N
     model = dataclasses.replace(CONFIG, unroll=unroll)
     planned = Workload(model, SAMPLING, dataclasses.replace(TRAINING, lora=adapters))
     blocks = transformer.abstract_params(CONFIG)["blocks"]
-    sizes = {path[-1].key: x.size * 4 for path, x in jax.tree.leaves_with_path(blocks)}
-    matrices = sum(size for name, size in sizes.items() if name.startswith("w_"))
-    copies = (sum(sizes.values()) if unroll is None else 0) + (matrices if adapters else 0)
+    sizes = [(path[-1].key, x.size * 4) for path, x in jax.tree.leaves_with_path(blocks)]
+    matrices = sum(size for name, size in sizes if name.startswith("w_"))
+    everything = sum(size for _, size in sizes)
+    copies = (everything if unroll is None else 0) + (matrices if adapters else 0)
     found = memory.exploring(planned, Place(None, None), scores=True)
     assert found.weights == copies
 
