@@ -17,7 +17,7 @@ from acim_jax.explore import curate, curriculum, decisions, hazard, plan, strate
 from acim_jax.explore.curriculum import History
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.grading import reward
-from acim_jax.grading.grader import Grader
+from acim_jax.grading.grader import Grader, GradingTimes
 from acim_jax.improve import fit, packing, training_set
 from acim_jax.improve.demonstrations import Replay
 from acim_jax.improve.fit import FitMetrics
@@ -67,7 +67,8 @@ class Exploration(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """programs: what the executor measured. explore_s, improve_s: wall time of the two steps."""
+    """programs, grading: what executor and grader measured. explore_s, improve_s: wall time of the
+    two steps."""
 
     state: TrainState
     history: History
@@ -76,6 +77,7 @@ class Iteration(NamedTuple):
     curation: CurationCounts
     fit: FitMetrics
     programs: Measurements
+    grading: GradingTimes
     explore_s: float
     improve_s: float
 
@@ -97,7 +99,7 @@ def em_iteration(
     started = time.perf_counter()
     exploration = explore(state, problems, history, resources, iteration, on_rollouts, journal)
     explored = time.perf_counter()
-    programs = resources.executor.take_measurements()
+    programs, grading = resources.executor.take_measurements(), resources.grader.take_times()
     examples, counts = curate.examples(
         exploration.episodes,
         exploration.values,
@@ -125,9 +127,17 @@ def em_iteration(
         state, data, resources.learner, config.improve, seed=config.seed, iteration=iteration, lr=lr
     )
     history = history.updated(curriculum.mean_rewards(exploration.episodes))
-    explore_s, improve_s = explored - started, time.perf_counter() - explored
     return Iteration(
-        state, history, exploration, examples, counts, metrics, programs, explore_s, improve_s
+        state,
+        history,
+        exploration,
+        examples,
+        counts,
+        metrics,
+        programs,
+        grading,
+        explored - started,
+        time.perf_counter() - explored,
     )
 
 

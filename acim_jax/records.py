@@ -103,8 +103,8 @@ class Problem:
 
     @property
     def stratum(self) -> str:
-        """Family and level, the unit of tables by stratum: `subject/level`."""
-        return f"{self.subject or 'all'}/{self.level or '-'}"
+        """The unit of tables by stratum, `subject/level`; the source where there is no subject."""
+        return f"{self.subject or self.source or 'all'}/{self.level or '-'}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,6 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rich
 
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
@@ -36,6 +35,7 @@ from acim_jax.sampling.config import SamplingConfig
 from scripts import bench
 
 PLANTED = 1e-3
+COLUMNS = ("> 0.1 %", "> 1 %", "> 5 %", "mean |Δ|", "max |Δ|", "KL", "gate", "update seen")
 #: Columns of logits held at once.
 CHUNK = 64
 LORA = LoraConfig(rank=8, alpha=16.0)
@@ -196,14 +196,9 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-4, help="of these steps")
     args = parser.parse_args()
     asked = problems.load(args.data, limit=args.rollouts)
-    shown = bench.table(
-        f"{args.model}: {args.rollouts} rollouts of {args.tokens} tokens", "",
-        "> 0.1 %", "> 1 %", "> 5 %", "mean |Δ|", "max |Δ|", "KL", "gate", "update seen",
-    )  # fmt: skip
+    print("", *COLUMNS, sep=" | ")
     for cells in measure_all(asked, args):
-        shown.add_row(*cells)
         print(*cells, sep=" | ", flush=True)
-    rich.print(shown)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ ROOMS: dict[str, Room] = {
     ),
     "rollout": Room(
         "the conversation between model and interpreter",
-        "records rng markup environment sharding model sampling",
+        "records rng files markup environment sharding model sampling",
     ),
     "evaluation": Room(
         "from rollouts to results.json; statistics over seeds",

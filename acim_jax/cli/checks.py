@@ -189,7 +189,8 @@ _CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {
 def _check_config_files(chosen: RunConfig) -> None:
     """FileNotFoundError for a model or a data file that does not exist."""
     data = chosen.data
-    _check_data([*data.train, *data.validation, *data.test, data.demonstrations])
+    shown = [data.demonstrations] if data.demonstrations else []
+    _check_data([*data.train, *data.validation, *data.test, *shown])
     model_names.check(chosen.model.path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from acim_jax import bad_input
 from acim_jax.cli import console, report
 from acim_jax.config import run as config
-from acim_jax.run import compilation, dry_run, folder, launch, preparation
+from acim_jax.run import compilation, dry_run, folder, launch, preparation, stage_times
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,7 +23,8 @@ def run(args: argparse.Namespace) -> int:
     with bad_input.reading():
         prepared = preparation.prepare(args.chosen)
     if args.dry_run:
-        console.console().print(dry_run.table(prepared))
+        times = stage_times.of(prepared) if dry_run.fits(prepared) else {}
+        console.console().print(dry_run.table(prepared, times))
         sys.stdout.write(config.dump(args.chosen))
         return 0
     args.resume_hint = args.command_line

@@ -85,6 +85,7 @@ class RunConfig:
             )
         if self.method != "sft":
             self._check_rollouts()
+        self._check_demonstrations()
         if self.lora is not None and self.model.init == "random":
             raise ValueError(
                 "lora: adapters to random weights learn nothing; set model.init: pretrained, or "
@@ -92,6 +93,23 @@ class RunConfig:
             )
         if -1 not in (self.mesh.data, self.mesh.fsdp):
             self.check_shards(self.mesh.data * self.mesh.fsdp)
+
+    @property
+    def replays(self) -> bool:
+        """Whether the M-step replays demonstrations."""
+        return self.method != "sft" and self.improve.replay_weight > 0
+
+    def _check_demonstrations(self) -> None:
+        for field, value, uses in (
+            ("warmup.steps", self.warmup.steps, self.warmup.steps > 0),
+            ("improve.replay_weight", self.improve.replay_weight, self.replays),
+        ):
+            if uses and not self.data.demonstrations:
+                raise ValueError(
+                    f"{field} is {value}, which takes demonstrations; name them in "
+                    "data.demonstrations: a file (`acim demonstrate` makes one with the model), or "
+                    "generated:arithmetic; or set it to 0."
+                )
 
     def _check_rollouts(self) -> None:
         """ValueError for training rollouts that could not be trained on as they were sampled."""

@@ -30,8 +30,9 @@ class DataConfig:
     problems."""
     mapping: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     """Our name of a problem's field -> its name in the files."""
-    demonstrations: str = "generated:arithmetic"
-    """Source of worked responses, for the warm-up and for replay."""
+    demonstrations: str | None = None
+    """Source of worked responses, for the warm-up and for replay: a file (`acim demonstrate` makes
+    one), or `generated:arithmetic`."""
 
     def __post_init__(self) -> None:
         if not self.train:

@@ -6,6 +6,7 @@ holds fences and interpreter outputs as text; it shows the decision *code* if it
 
 import collections
 import dataclasses
+import random
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from acim_jax.records import DECISIONS, Author, Demonstration
 def load(
     source: str, *, markup: Markup, limit: int | None = None, seed: int = 0
 ) -> list[Demonstration]:
-    """The first `limit` demonstrations of `source`: a file, or `generated:arithmetic` with a
-    `limit`. All records are checked before any of them is returned.
+    """At most `limit` demonstrations of `source`: a file, in an order drawn by seed, or
+    `generated:arithmetic` with a `limit`. All records are checked before any is returned.
 
     FileNotFoundError for a missing file, ValueError naming file, line and field for a bad record.
     """
@@ -37,6 +38,8 @@ def load(
         if first != number:
             raise ValueError(f"{where}: id {demonstration.id!r} was used in line {first}.")
         loaded.append(demonstration)
+    # A string seed is hashed by SHA-512 inside `random`, the same on every platform.
+    random.Random(f"acim-demonstrations/{seed}").shuffle(loaded)
     return loaded[:limit]
 
 

@@ -1,6 +1,6 @@
 """The `evaluation` section of a run."""
 
-from acim_jax.section import AtLeastOne, section
+from acim_jax.section import AtLeastOne, NotNegative, section
 
 
 @section
@@ -14,6 +14,10 @@ class EvaluationConfig:
     every: AtLeastOne = 2
     """Iterations between two points of the learning curve."""
     curve_problems: AtLeastOne = 200
-    """Validation problems of a point of the learning curve."""
-    final: bool = True
-    """Whether the test problems are evaluated at the end."""
+    """Validation problems of a point of the learning curve, spread evenly over all."""
+    start_problems: NotNegative | None = None
+    """Test problems that the starting checkpoint is evaluated on, natively and with both decisions
+    forced; spread evenly, null is all. 0 leaves this evaluation out, with the forced runs of the
+    validation problems that the learning curve's selection accuracy is judged by."""
+    final_problems: NotNegative | None = None
+    """As start_problems, at the end of the run."""

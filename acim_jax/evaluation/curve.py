@@ -74,28 +74,33 @@ def starting_lines(problems: Sequence[Problem], reference: Reference) -> Startin
 def point(
     solver: Solver,
     problems: Sequence[Problem],
-    reference: Reference,
+    reference: Reference | None,
     policy: PolicyEstimate,
     *,
     seed: int,
     progress: Progress = SILENT,
 ) -> CurvePoint:
-    """policy: pi-hat of the same problems under the same weights."""
+    """policy: pi-hat of the same problems under the same weights. Without a reference there is
+    nothing to judge decisions by."""
     wanted = rollouts.requests(problems, ("native",), solver.sampler.markup, 1)
     greedy = SamplingParams(0.0)
     episodes = rollouts.run(solver, wanted, sampling=greedy, seed=seed, progress=progress)
     rewards = np.array([episode.reward for episode in episodes])
     chose_code = np.array([episode.decision == "code" for episode in episodes])
-    forced = [[record[d] for record in reference.of(problems)] for d in DECISIONS]
-    judged = selection.judge(chose_code, *(np.array(forced) >= 0.5))
-    favours_code = np.array([reference.better.get(p.stratum) == "code" for p in problems])
+    selected = on_code = on_text = None
+    if reference is not None:
+        forced = [[record[d] for record in reference.of(problems)] for d in DECISIONS]
+        selected = selection.judge(chose_code, *(np.array(forced) >= 0.5)).selection_accuracy
+        favours_code = np.array([reference.better.get(p.stratum) == "code" for p in problems])
+        on_code = tables.mean(policy.code[favours_code])
+        on_text = tables.mean(policy.code[~favours_code])
     return CurvePoint(
         n=float(len(problems)),
         accuracy=tables.mean(rewards),
         accuracy_stderr=float(rewards.std() / math.sqrt(len(rewards))),
         code_rate=tables.mean(chose_code),
-        selection_accuracy=judged.selection_accuracy,
-        policy_code_on_code_favoured=tables.mean(policy.code[favours_code]),
-        policy_code_on_text_favoured=tables.mean(policy.code[~favours_code]),
+        selection_accuracy=selected,
+        policy_code_on_code_favoured=on_code,
+        policy_code_on_text_favoured=on_text,
         executions_per_problem=tables.mean([len(episode.executions) for episode in episodes]),
     )

@@ -34,10 +34,19 @@ from acim_jax.records import (
     group_by,
 )
 
-#: Why a rollout is no demonstration, in the order in which it is asked. `rewritten`: read back, the
-#: text has other tokens or authors than were sampled, as where the model made up an output.
-#: `unbalanced`: the other decision has fewer.
-REASONS = ("wrong", "unfinished", "no_program", "failed", "rewritten", "repeated", "unbalanced")
+#: Why a rollout is no demonstration, in the order in which it is asked. `other_decision`: asked for
+#: text, it opened a program, or asked for code, none ran before the answer. `failed`: its last
+#: program did. `rewritten`: read back, the text has other tokens or authors than were sampled, as
+#: where the model made up an output. `unbalanced`: the other decision has fewer.
+REASONS = (
+    "unfinished",
+    "other_decision",
+    "wrong",
+    "failed",
+    "rewritten",
+    "repeated",
+    "unbalanced",
+)
 
 
 def task(
@@ -62,10 +71,13 @@ def task(
             for index in range(samples)
         ]
 
+    guides: dict[str, list[Guide]] = {
+        f"{decision} {source}": [decision] for decision in DECISIONS for source in data
+    }
     named = [(f"{d} {source}", d, problems) for d in DECISIONS for source, problems in data.items()]
     return Task(
         problems={name: [openings.hinted(p, d, markup) for p in ps] for name, d, ps in named},
-        guides={name: (d,) for name, d, _ in named},
+        guides=guides,
         samples=samples,
         sampling=sampling,
         seed=seed,
@@ -130,7 +142,7 @@ def balanced(problems: Sequence[Sequence[Demonstration]], *, seed: int) -> set[s
     kept: set[str] = set()
     alone: dict[DecisionName, list[tuple[int, float, str]]] = {d: [] for d in DECISIONS}
     for problem in problems:
-        drawn = {
+        drawn: dict[DecisionName, list[tuple[float, str]]] = {
             d: sorted((_draw(seed, one.id), one.id) for one in problem if one.decision == d)
             for d in DECISIONS
         }
@@ -150,15 +162,15 @@ def _draw(seed: int, name: str) -> float:
 
 
 def _reason(record: Mapping[str, Any], decision: DecisionName) -> str:
-    """The first of REASONS that the record alone gives, or "". Code needs a program that ran before
-    the answer, and whose last one ended well."""
+    """The first of REASONS that the record alone gives, or ""."""
     statuses = [execution["status"] for execution in record["executions"]]
+    stop = Stop(record["stop"])
+    if stop not in (Stop.EOS, Stop.BROKE_GUIDE):
+        return "unfinished"
+    if record["decision"] != decision or stop is Stop.BROKE_GUIDE:
+        return "other_decision"
     if record["reward"] < 1.0:
         return "wrong"
-    if record["stop"] != Stop.EOS.value:
-        return "unfinished"
-    if record["decision"] != decision:
-        return "no_program"
     return "failed" if decision == "code" and statuses[-1] != Status.OK.value else ""
 
 

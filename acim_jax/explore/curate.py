@@ -10,6 +10,7 @@ from acim_jax import rng
 from acim_jax.explore.config import ExploreConfig
 from acim_jax.records import (
     DECISIONS,
+    GUIDES,
     AdvantageName,
     CurationCounts,
     DecisionValues,
@@ -47,8 +48,7 @@ def examples(
     The baseline is the mean over the group that shares the sampled decision: after a *forced*
     prefix no sampled token carries the decision, so it is Q̂(x, c) of that guide; native rollouts
     sampled the decision themselves, so it is the query's mean over both. Groups whose rollouts all
-    agree have no gradient and are dropped; what they would have been drawn for still counts in
-    `CurationCounts.drawn_tokens`, the denominator of the policy term.
+    agree have no gradient and are dropped, but count in `CurationCounts.drawn_tokens`.
     """
     dropped: _Dropped = collections.Counter()
     kept: list[Example] = []
@@ -57,24 +57,21 @@ def examples(
     groups = group_by(episodes, lambda e: e.problem_id)
     for one in values:
         usable = _usable(groups.get(one.problem_id, []), fits, dropped)
-        native = [e for e in usable if e.guide == "native"]
+        native, *guided = ([e for e in usable if e.guide == guide] for guide in GUIDES)
         kept += _advantages(native, advantage, dropped)
-        guided = [[e for e in usable if e.guide == decision] for decision in DECISIONS]
         strategy = strategies.get(one.problem_id)
         drawn_tokens += _tokens(native) + _expected_tokens(guided, strategy, size)
         if strategy is None:
             dropped[DropReason.NO_SIGNAL] += sum(len(group) for group in guided)
             continue
         draw = rng.host(seed, iteration, "curate", one.problem_id)
-        wanted = draw.multinomial(config.keep, strategy)
+        wanted: list[int] = draw.multinomial(config.keep, strategy).tolist()
         for c, group in enumerate(guided):
             candidates = _advantages(group, advantage, dropped)
             if config.keep == 0:
                 chosen = _weighted(candidates, float(strategy[c]) * size / max(len(group), 1))
             else:
-                order: list[int] = draw.permutation(len(group)).tolist()
-                drawn = {id(group[i]) for i in order[: wanted[c]]}
-                chosen = [example for example in candidates if id(example.episode) in drawn]
+                chosen = _drawn(candidates, group, wanted[c], draw)
             dropped[DropReason.NOT_DRAWN] += len(candidates) - len(chosen)
             kept += chosen
     counts = CurationCounts(len(episodes), len(kept), dict(dropped), len(values), drawn_tokens)
@@ -97,6 +94,15 @@ def _expected_tokens(
         return size * _tokens(everything) / max(len(everything), 1)
     means = [_tokens(group) / max(len(group), 1) for group in guided]
     return size * float(np.dot(strategy, means))
+
+
+def _drawn(
+    candidates: Sequence[Example], group: Sequence[Episode], count: int, draw: np.random.Generator
+) -> list[Example]:
+    """The candidates among `count` rollouts of their group, drawn without replacement."""
+    order: list[int] = draw.permutation(len(group)).tolist()
+    drawn = {id(group[i]) for i in order[:count]}
+    return [example for example in candidates if id(example.episode) in drawn]
 
 
 def _weighted(candidates: Sequence[Example], weight: float) -> list[Example]:

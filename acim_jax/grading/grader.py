@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.confined import ConfinedFunction, Ending
@@ -22,6 +23,14 @@ from acim_jax.records import Status
 _CACHE_SIZE = 1 << 16
 
 _Question = tuple[str, str]
+
+
+class GradingTimes(NamedTuple):
+    """Of the answers graded since the last reading: seconds of each, and the slowest of them,
+    as it was extracted, with its reference."""
+
+    seconds: tuple[float, ...]
+    slowest: tuple[str | None, str] | None
 
 
 class Grader:
@@ -41,6 +50,7 @@ class Grader:
         self._lock = threading.Lock()
         self._opened: dict[Job, ConfinedFunction] = {}
         self._known: collections.OrderedDict[_Question, bool] = collections.OrderedDict()
+        self._times: list[tuple[float, str | None, str]] = []
 
     def __enter__(self) -> "Grader":
         return self
@@ -90,7 +100,15 @@ class Grader:
             grades.append(Grade(correct, extracted, method, time.perf_counter() - begin))
         for index, question in questions.items():
             grades[index] = self._with_comparison(grades[index], question, waiting[question])
+        for grade, (_, answer) in zip(grades, pairs, strict=True):
+            self._times.append((grade.wall_s, grade.extracted, answer))
         return grades
+
+    def take_times(self) -> GradingTimes:
+        """What took how long since the last call."""
+        times, self._times = self._times, []
+        slowest = max(times, key=lambda one: one[0])[1:] if times else None
+        return GradingTimes(tuple(seconds for seconds, *_ in times), slowest)
 
     def _compare(self, question: _Question) -> Future[Ending]:
         return self._open(symbolic_job.JOB).call(*question, convert=lambda end: end)

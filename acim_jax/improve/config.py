@@ -12,7 +12,7 @@ from acim_jax.section import AtLeastOne, NotNegative, Positive, Share, Weight, W
 class ImproveConfig:
     """The M-step: its objective and its optimiser (AdamW)."""
 
-    lr: Positive = 3e-4
+    lr: Positive = 1e-6
     """Learning rate of the first iteration; falls linearly to lr · final_lr_fraction."""
     final_lr_fraction: Share = 0.1
     """Share of `lr` that the last iteration has."""
@@ -33,7 +33,7 @@ class ImproveConfig:
     which an iteration is not trained on; null is 0.001 in float32 and 0.05 in other dtypes."""
     decision_weight: Weight = 1.0
     """λ, the weight of the decision cross-entropy."""
-    replay_weight: Weight = 1.0
+    replay_weight: Weight = 0.0
     """Weight of the demonstrations' log-likelihood; 0 replays none."""
     replay_rows: NotNegative = 32
     """Demonstrations per optimiser step."""
@@ -43,7 +43,7 @@ class ImproveConfig:
     """Optimiser steps per iteration and epoch."""
     microbatch_rows: AtLeastOne = 16
     """Rows on the devices at once; gradients are accumulated over microbatches by token counts."""
-    buckets: Widths = (64, 192)
+    buckets: Widths = (512, 1024, 2048)
     """Widths of training rows, each one compiled function. Episodes longer than the widest are
     dropped and counted."""
     logprob_chunk: NotNegative = 0
@@ -62,9 +62,11 @@ class WarmupConfig:
 
     steps: NotNegative = 0
     """Optimiser steps; 0 is no warm-up."""
+    checkpoint_every: AtLeastOne = 250
+    """Steps between two checkpoints of the warm-up."""
     rows: AtLeastOne = 64
-    """Demonstrations per step, half of each decision."""
-    lr: Positive = 3e-3
+    """Demonstrations per step."""
+    lr: Positive = 1e-5
     """Highest learning rate: reached after `lr_warmup` steps, falling over the last ones."""
     lr_warmup: int = 50
     """Steps over which the learning rate rises."""
@@ -80,11 +82,13 @@ class WarmupConfig:
     """Decoupled weight decay."""
     max_grad_norm: Positive = 1.0
     """Global norm that gradients are clipped to."""
-    code_prior: Annotated[float, Gt(0), Lt(1)] = 0.1
-    """Probability of `code` that the decision prefixes are fitted to. The bodies are learned in
-    equal shares whatever it is: a demonstration's prefix tokens are weighted by its decision's
-    prior."""
-    decision_weight: float = 0.2
-    """Weight of the prefix tokens against the bodies'."""
-    buckets: Widths = (64, 96, 160)
+    code_prior: Annotated[float, Gt(0), Lt(1)] | None = 0.5
+    """Probability of `code` that the openings are fitted to, whatever share of the demonstrations
+    shows it: tokens that take a decision are weighted by its prior over its share. Null fits them
+    to the shares."""
+    decision_weight: Weight = 0.2
+    """Weight of the tokens that take the decision against the bodies'."""
+    buckets: Widths = (256, 512, 1024)
     """Widths of rows, each one compiled function."""
+    logprob_chunk: NotNegative = 0
+    """Columns of logits held at once; 0 holds all of them."""

@@ -7,6 +7,7 @@ The model learns to do both before it learns when to do which.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -19,43 +20,51 @@ from acim_jax.improve.packing import TokenBatch, TokenRow
 from acim_jax.improve.state import TrainState
 from acim_jax.markup import Markup
 from acim_jax.markup.tokenizer import Tokenizer
-from acim_jax.records import DECISIONS, Demonstration
+from acim_jax.records import DECISIONS, DecisionName, Demonstration
 from acim_jax.sharding import place
 
 #: Batches whose rows are sorted by length together, so that a batch fills its bucket.
 SORTED_TOGETHER = 8
 
 
-def prefix_weights(config: WarmupConfig) -> dict[str, float]:
-    """Weight of a decision's prefix tokens: decision_weight × prior × number of decisions.
+def opening_weights(
+    config: WarmupConfig, shown: Sequence[DecisionName]
+) -> dict[DecisionName, float]:
+    """Weight of the tokens that take a decision: decision_weight · prior_d / share_d.
 
-    Responses are learned in equal shares, so a decision's prefix is weighted by its prior instead
-    of being shown more often.
+    share_d: the decision's share of `shown`, the rows. So the openings are fitted to the prior
+    whatever the shares are, and all bodies weigh the same. Without a prior it is the shares
+    themselves. ValueError where a prior is asked for a decision that no row shows.
     """
-    priors = {"text": 1.0 - config.code_prior, "code": config.code_prior}
-    return {d: config.decision_weight * len(DECISIONS) * priors[d] for d in DECISIONS}
+    if config.code_prior is None:
+        return dict.fromkeys(DECISIONS, config.decision_weight)
+    prior: dict[DecisionName, float] = {"text": 1.0 - config.code_prior, "code": config.code_prior}
+    counts = {d: shown.count(d) for d in DECISIONS}
+    if lacking := [d for d in DECISIONS if not counts[d]]:
+        raise ValueError(
+            f"warmup.code_prior is {config.code_prior:g}, but none of the {len(shown)} "
+            f"demonstrations that fit into warmup.buckets shows {lacking[0]}. Add some (`acim "
+            "demonstrate` makes both), widen warmup.buckets, or set warmup.code_prior to null: the "
+            "openings are then learned as they are shown."
+        )
+    return {d: config.decision_weight * prior[d] * len(shown) / counts[d] for d in DECISIONS}
 
 
 def rows(
     sources: Sequence[Demonstration], tokenizer: Tokenizer, markup: Markup, config: WarmupConfig
 ) -> list[TokenRow]:
-    """All demonstrations that fit the widest bucket, as rows.
+    """All demonstrations that fit the widest bucket, as rows. ValueError when none fits, and as
+    `opening_weights` raises.
 
-    Raises ValueError when there are none, or none fits.
+    Weights are scaled so that those of a row sum to 1 on average: a batch is then divided by its
+    rows, and one that happens to hold much code has no smaller say in the prior for it.
     """
-    if not sources:
-        raise ValueError("Warm-up got no demonstrations; check data.demonstrations.")
-    weight = prefix_weights(config)
-    made = [
-        demonstrations.row(d, tokenizer, markup, prefix_weight=weight[d.decision]) for d in sources
-    ]
-    fitting = [row for row in made if len(row.token_ids) <= config.buckets[-1]]
-    if not fitting:
-        raise ValueError(
-            f"None of the {len(made)} demonstrations fits into warmup.buckets[-1] = "
-            f"{config.buckets[-1]} tokens; the shortest has {min(len(r.token_ids) for r in made)}."
-        )
-    return fitting
+    encoded = demonstrations.encode(sources, tokenizer, markup)
+    fitting = demonstrations.fitting(encoded, config.buckets, "warmup.buckets")
+    weight = opening_weights(config, [one.decision for one in fitting])
+    made = [one.row(weight[one.decision]) for one in fitting]
+    mean = float(np.mean([row.weights.sum() for row in made]))
+    return [dataclasses.replace(row, weights=row.weights / np.float32(mean)) for row in made]
 
 
 def batches(
@@ -109,8 +118,9 @@ def fit(
             step.zeros(state.params, layout=learner.layout),
             state.params,
             place.batch(batch, learner.layout),
-            np.float32(max(float(np.sum(batch.weights)), 1e-9)),
+            np.float32(max(np.any(batch.weights > 0, axis=1).sum(), 1)),
             np.float32(1.0),
+            chunk=config.logprob_chunk,
             **learner.shared,
         )
         lr = np.float32(learning_rate(config, at))

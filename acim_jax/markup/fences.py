@@ -63,6 +63,12 @@ def _ends_beyond(pattern: str, text: str, before: str) -> bool:
     return len(starts.findall(text)) > len(starts.findall(before))
 
 
+def first_opened(text: str, markup: Markup) -> tuple[int, int] | None:
+    """Begin and end of the first opening fence of a response."""
+    opened = re.search(pattern(markup.code_open), text)
+    return None if opened is None else opened.span()
+
+
 def count_opened(text: str, markup: Markup) -> int:
     """How many code fences a response opens, closed or not."""
     return len(re.findall(pattern(markup.code_open), text))

@@ -156,7 +156,7 @@ def _calls(workload: Workload, at: Place, scores: bool) -> tuple[list[_Call], _C
     if training.decisions is not None:
         gradients.append(decisions(training.decisions))
     if warmup is not None:
-        gradients.append(call(warmup.rows, warmup.buckets[-1], 0))
+        gradients.append(call(warmup.rows, warmup.buckets[-1], warmup.logprob_chunk))
     return gradients, decisions(training.scored)
 
 

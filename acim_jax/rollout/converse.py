@@ -39,6 +39,10 @@ from acim_jax.sampling.decode import Log
 log = logging.getLogger(__name__)
 
 
+#: A decode call is kept to about so many seconds: until it ends, nothing reacts to a program that
+#: has returned, or to Ctrl-C.
+CALL_S = 2.0
+
 #: Called with a rollout that is finished, not scored.
 OnEpisode = Callable[[RolloutRequest, Episode], None]
 #: Called with a rollout's tokens as they come; neighbouring MODEL pieces join in the episode.
@@ -112,6 +116,10 @@ class _Loop:
     prompts: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
     followers: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
     running: list[Conversation] = dataclasses.field(default_factory=list)
+    #: Seconds a step of the last two calls: the slower one may have been compiled.
+    paces: collections.deque[float] = dataclasses.field(
+        default_factory=lambda: collections.deque([0.0], maxlen=2)
+    )
 
     def open(self, request: RolloutRequest, seed: int, iteration: int) -> Conversation:
         tokenizer, markup = self.sampler.tokenizer, self.sampler.markup
@@ -196,8 +204,10 @@ class _Loop:
     def _decode(self) -> Log:
         self.engine.stats.calls += 1
         # While others wait for a row, a call returns once an eighth of its slots are empty.
-        slots = self.sampler.config.slots
-        return self.engine.decode(max(1, slots // 8) if self.waiting else slots)
+        config, pace = self.sampler.config, min(self.paces)
+        emptied = max(1, config.slots // 8) if self.waiting else config.slots
+        steps = config.chunk if pace == 0 else min(config.chunk, max(1, int(CALL_S / pace)))
+        return self.engine.decode(emptied, steps)
 
     def _wait(self) -> None:
         """Waits for the first program to end; there is nothing to decode."""
@@ -209,7 +219,9 @@ class _Loop:
     def _read(self, tokens: Log) -> None:
         started = time.perf_counter()
         jax.block_until_ready(tokens)
-        self.engine.stats.device_s += time.perf_counter() - started
+        waited = time.perf_counter() - started
+        self.engine.stats.device_s += waited
+        self.paces.append(waited / max(int(tokens.steps), 1))
         is_cut = self.sampling.is_truncated
         read = self.engine.read(tokens)
         self.progress.decoded(sum(len(s.token_ids) for _, s in read), len(self.engine.by_row))

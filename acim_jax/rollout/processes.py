@@ -57,9 +57,8 @@ def converse(
 
     def make(own: Sequence[RolloutRequest]) -> tuple[list[Episode], RolloutStats]:
         kept = [None if journal is None else journal.get(request) for request in own]
-        for episode in kept:
-            if episode is not None:
-                progress.finished()
+        for _ in filter(None, kept):
+            progress.finished()
         made, stats = one_process.converse(
             params,
             [request for request, episode in zip(own, kept, strict=True) if episode is None],
@@ -71,11 +70,7 @@ def converse(
             progress=progress,
             on_episode=(lambda *_: None) if journal is None else journal.add,
         )
-        if stats.refused:
-            raise ExecutorFailure(
-                f"{stats.refused} programs could not be run; the log says why. Episodes that the "
-                "executor cut short are no ground to go on from."
-            )
+        _check(stats)
         new = iter(made)
         return score([next(new) if e is None else e for e in kept]), stats
 
@@ -87,6 +82,14 @@ def converse(
     for _ in range(len(requests) - len(own)):
         progress.finished()
     return episodes, stats
+
+
+def _check(stats: RolloutStats) -> None:
+    if stats.refused:
+        raise ExecutorFailure(
+            f"{stats.refused} programs could not be run; the log says why. Episodes that the "
+            "executor cut short are no ground to go on from."
+        )
 
 
 def share(requests: Sequence[RolloutRequest], processes: int) -> list[int]:

@@ -1,5 +1,6 @@
 """What a run would take, computed from its configuration: nothing is allocated or compiled."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,14 @@ def _checked(exploring: Exploring, improving: Improving | None) -> str:
     return device_memory.describe(exploring, limit)
 
 
-def table(prepared: Prepared) -> rich.table.Table:
-    """Counts, bytes per device and compiled functions of a run."""
+def fits(prepared: Prepared) -> bool:
+    """Whether this machine's devices hold the run."""
+    exploring, improving = needed(prepared)
+    return max(exploring.total, improving.total) <= device_memory.available()
+
+
+def table(prepared: Prepared, times: Mapping[str, float]) -> rich.table.Table:
+    """Counts, bytes per device and compiled functions of a run. times: seconds of its stages."""
     config, model = prepared.config, prepared.model.config
     params = transformer.abstract_params(model)
     lines = [("model", f"{prepared.model.name}, {_count(params):,} parameters")]
@@ -99,11 +106,18 @@ def table(prepared: Prepared) -> rich.table.Table:
         ("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"),
         *_memory(prepared),
         ("functions to compile, about", str(7 + functions)),
+        *((f"time of {stage}, about", _duration(seconds)) for stage, seconds in times.items()),
     ]
     result = rich.table.Table(title=f"{config.method}, seed {config.seed}", show_header=False)
     for name, value in lines:
         result.add_row(name, value)
     return result
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _count(tree: Any) -> int:

@@ -18,7 +18,12 @@ from acim_jax.run.open_run import OpenRun
 
 
 def full(
-    title: str, state: TrainState, run: OpenRun, validation: Sequence[Problem], folder: Path
+    title: str,
+    state: TrainState,
+    run: OpenRun,
+    test: Sequence[Problem],
+    validation: Sequence[Problem],
+    folder: Path,
 ) -> None:
     """Evaluates into `folder`, or goes on with what an interrupted run left there.
 
@@ -26,7 +31,7 @@ def full(
     """
     model, resources = run.prepared.model, run.resources
     solver = _solver(state, resources)
-    task = run_evaluation.task(run.prepared.test, validation, seed=resources.config.seed)
+    task = run_evaluation.task(test, validation, seed=resources.config.seed)
     settings = pipeline.settings_of(
         task,
         resources.sampler,
@@ -55,12 +60,17 @@ def curve_metrics(state: TrainState, run: OpenRun) -> Metrics:
 
 
 def starting_metrics(run: OpenRun) -> Metrics:
-    """What the starting checkpoint earns by one decision always, and by the oracle's."""
-    lines = curve.starting_lines(run.prepared.curve, _start(run))
-    return metric_names.of_fields("eval", lines)
+    """What the starting checkpoint earns by one decision always, and by the oracle's; nothing where
+    it was not evaluated."""
+    start = _start(run)
+    if start is None:
+        return {}
+    return metric_names.of_fields("eval", curve.starting_lines(run.prepared.curve, start))
 
 
-def _start(run: OpenRun) -> Reference:
+def _start(run: OpenRun) -> Reference | None:
+    if run.prepared.config.evaluation.start_problems == 0:
+        return None
     return curve.read_reference(run.folder.evaluation("start"))
 
 

@@ -58,13 +58,15 @@ def _of_exploration(found: em.Exploration) -> Metrics:
 
 def _times(result: em.Iteration) -> Metrics:
     stats, programs = result.exploration.stats, result.programs
-    of_programs: Metrics = {}
+    measured: Metrics = {}
+    if graded := result.grading.seconds:
+        measured |= {Metric.GRADE_P95: quantile(graded, 0.95), Metric.GRADE_SLOWEST: max(graded)}
     for seconds, p50, p95 in (
         (programs.latencies_s, Metric.PROGRAM_P50, Metric.PROGRAM_P95),
         (programs.waits_s, Metric.PROGRAM_WAIT_P50, Metric.PROGRAM_WAIT_P95),
     ):
         if seconds:
-            of_programs |= {p50: quantile(seconds, 0.50), p95: quantile(seconds, 0.95)}
+            measured |= {p50: quantile(seconds, 0.50), p95: quantile(seconds, 0.95)}
     return {
         Metric.TIME_EXPLORE: result.explore_s,
         Metric.TIME_EXECUTE: stats.execute_s,
@@ -72,7 +74,7 @@ def _times(result: em.Iteration) -> Metrics:
         Metric.NEAR_TIES: float(stats.near_ties),
         Metric.FULL_SLOTS: stats.sampled_tokens / max(stats.slot_steps, 1),
         Metric.TIME_IMPROVE: result.improve_s,
-        **of_programs,
+        **measured,
     }
 
 

@@ -75,4 +75,4 @@ def is_finished(path: Path, run: RunConfig) -> bool:
     """Whether the last iteration is checkpointed and the final evaluation made."""
     done = store.latest(path / "checkpoints") == run.run.iterations
     evaluated = (path / "evaluation" / "final" / "results.json").is_file()
-    return done and (evaluated or not run.evaluation.final)
+    return done and (evaluated or run.evaluation.final_problems == 0)

@@ -75,6 +75,8 @@ class Metric(enum.StrEnum):
     TIME_EVALUATE = "time/evaluate"
     TIME_SAVE = "time/save"  # of the iteration before
     TIME_TOTAL = "time/total"
+    GRADE_P95 = "time/grade_p95"  # of an answer
+    GRADE_SLOWEST = "time/grade_slowest"
     PROGRAM_P50 = "time/program_p50"
     PROGRAM_P95 = "time/program_p95"
     PROGRAM_WAIT_P50 = "time/program_wait_p50"

@@ -1,16 +1,18 @@
 """A run's input, read and checked before anything is written."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
-from acim_jax.data import demonstrations, generated, problems
+from acim_jax.data import generated, problems
 from acim_jax.grading import golds
 from acim_jax.markup import prefix_rows
 from acim_jax.model import lora
 from acim_jax.records import Problem
+from acim_jax.run import demonstrations
 from acim_jax.sharding import mesh
 
 
@@ -28,7 +30,7 @@ class Prepared:
 
     @property
     def curve(self) -> list[Problem]:
-        return self.validation[: self.config.evaluation.curve_problems]
+        return spread(self.validation, self.config.evaluation.curve_problems)
 
     @property
     def problems(self) -> list[Problem]:
@@ -43,7 +45,14 @@ class Prepared:
     def data_files(self) -> list[Path]:
         data = self.config.data
         names = {*data.train, *data.validation, *data.test, data.demonstrations}
-        return sorted(Path(name) for name in names if Path(name).is_file())
+        return sorted(Path(name) for name in names if name and Path(name).is_file())
+
+
+def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:
+    """`count` problems at even distances, so that every source has its share; None is all."""
+    if count is None or count >= len(problems):
+        return [*problems]
+    return [problems[i * len(problems) // count] for i in range(count)]
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -51,19 +60,13 @@ def prepare(config: RunConfig) -> Prepared:
     model = model_folder.open_model(config.model)
     data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
     train, validation, test = golds.usable(data).values()
-    shown = _demonstrations(config.data.demonstrations, model)
+    shown = demonstrations.check(config, model)
     prepared = Prepared(config, model, train, validation, test, shown)
     if config.lora is not None:
         lora.check(config.lora, model.config)
     _check_lengths(prepared)
     check_rows(config)
     return prepared
-
-
-def _demonstrations(source: str, model: ModelFolder) -> str:
-    endless = source.startswith(generated.PREFIX)
-    loaded = demonstrations.load(source, markup=model.markup, limit=1 if endless else None)
-    return f"{source}, text and code in turn" if endless else demonstrations.decisions(loaded)
 
 
 def _check_lengths(prepared: Prepared) -> None:

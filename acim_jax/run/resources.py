@@ -4,28 +4,25 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import jax
 import numpy as np
 
 from acim_jax import bad_input
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
-from acim_jax.data import demonstrations
 from acim_jax.em import Resources
 from acim_jax.environment.executor import Executor
 from acim_jax.grading.grader import Grader
 from acim_jax.improve import state as train_state
-from acim_jax.improve.demonstrations import Replay
 from acim_jax.improve.learner import Learner
 from acim_jax.markup import prefix_rows
 from acim_jax.markup.prefix_rows import PrefixEncoder
 from acim_jax.model import lora
 from acim_jax.records import Problem
 from acim_jax.rollout.sampler import Sampler
+from acim_jax.run import demonstrations
 from acim_jax.sharding import mesh
-
-#: Demonstrations that replay draws from.
-REPLAY_DEMONSTRATIONS = 8192
 
 
 @contextlib.contextmanager
@@ -58,23 +55,14 @@ def opened(
             executor=executor,
             grader=grader,
             learner=Learner(model.config, optimiser, train_layout, frozen),
-            replay=_replay(config, model),
+            replay=demonstrations.replay(config, model),
         )
 
 
-def _replay(config: RunConfig, model: ModelFolder) -> Replay:
-    if config.improve.replay_weight == 0 or config.method == "sft":
-        return Replay()
-    sources = demonstrations.load(
-        config.data.demonstrations,
-        markup=model.markup,
-        limit=REPLAY_DEMONSTRATIONS,
-        seed=config.data.seed + 1,
-    )
-    return Replay.of(
-        sources,
-        model.tokenizer,
-        model.markup,
-        count=config.improve.replay_rows,
-        longest=config.improve.buckets[-1],
-    )
+def starting_params(config: RunConfig, model: ModelFolder, learner: Learner) -> lora.Params:
+    """What a run begins to train, before its warm-up: adapters or weights, read or drawn."""
+    if config.lora is not None:
+        return learner.new_adapters(config.lora, config.seed)
+    key = jax.random.key(config.seed) if config.model.init == "random" else None
+    with bad_input.reading():
+        return model_folder.load_params(model, learner.layout, init_key=key)

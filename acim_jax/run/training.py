@@ -12,7 +12,7 @@ import time
 import jax
 
 from acim_jax import bad_input, em
-from acim_jax.checkpoint import lora_base, model_folder, store
+from acim_jax.checkpoint import lora_base, store
 from acim_jax.config import run as run_config
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
@@ -24,6 +24,7 @@ from acim_jax.run import (
     iteration_metrics,
     mass_check,
     precompile,
+    preparation,
     resources,
     warm_up,
 )
@@ -35,6 +36,9 @@ from acim_jax.run.open_run import Display, OpenRun
 from acim_jax.run.preparation import Prepared
 
 log = logging.getLogger(__name__)
+
+#: Seconds from which on the slowest answer of an iteration is shown.
+SLOW_GRADE_S = 1.0
 
 
 def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool) -> None:
@@ -79,14 +83,9 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
 
 
 def _begin(this: OpenRun) -> TrainState:
-    """The starting weights (or adapters): read or drawn, then warmed up; a fresh optimiser."""
+    """The starting weights (or adapters), warmed up; a fresh optimiser."""
     config, learner = this.prepared.config, this.resources.learner
-    if config.lora is not None:
-        params = learner.new_adapters(config.lora, config.seed)
-    else:
-        key = jax.random.key(config.seed) if config.model.init == "random" else None
-        with bad_input.reading():
-            params = model_folder.load_params(this.prepared.model, learner.layout, init_key=key)
+    params = resources.starting_params(config, this.prepared.model, learner)
     if config.warmup.steps:
         params = warm_up.warm_up(params, this)
     return learner.new_state(params)
@@ -105,8 +104,11 @@ def _starting_point(state: TrainState, this: OpenRun) -> Metrics:
     if prepared.config.method == "sft":
         return {}
     started = time.perf_counter()
-    where = this.folder.evaluation("start")
-    evaluations.full("evaluate the start", state, this, prepared.validation, where)
+    count = prepared.config.evaluation.start_problems
+    if count != 0:
+        test = preparation.spread(prepared.test, count)
+        where = this.folder.evaluation("start")
+        evaluations.full("evaluate the start", state, this, test, prepared.validation, where)
     metrics = evaluations.curve_metrics(state, this) | evaluations.starting_metrics(this)
     return {**metrics, Metric.TIME_EVALUATE: time.perf_counter() - started}
 
@@ -140,6 +142,8 @@ def _iterate(
         evaluating = time.perf_counter()
         metrics |= evaluations.curve_metrics(result.state, this)
         metrics[Metric.TIME_EVALUATE] = time.perf_counter() - evaluating
+    if result.grading.slowest and max(result.grading.seconds) > SLOW_GRADE_S:
+        log.info("slowest answer to grade: %r against %r", *result.grading.slowest)
     iteration_files.write(result, prepared.model.tokenizer, this.folder, iteration)
     metrics[Metric.TIME_TOTAL] = time.perf_counter() - started
     return result.state, result.history, metrics
@@ -149,11 +153,12 @@ def _finish(state: TrainState, this: OpenRun) -> None:
     """The final evaluation, unless it stands already (a resumed run) or is not wanted."""
     prepared, where = this.prepared, this.folder.evaluation("final")
     config = prepared.config
-    if not config.evaluation.final or (where / "results.json").is_file():
+    if config.evaluation.final_problems == 0 or (where / "results.json").is_file():
         return
     # Only a warm-up's final evaluation is the start of other runs, which judge by its strata.
     validation = prepared.validation if config.method == "sft" else []
-    evaluations.full("evaluate the end", state, this, validation, where)
+    test = preparation.spread(prepared.test, config.evaluation.final_problems)
+    evaluations.full("evaluate the end", state, this, test, validation, where)
 
 
 def _save(this: OpenRun, iteration: int, state: TrainState, history: History) -> None:

@@ -4,21 +4,17 @@ import dataclasses
 import logging
 
 from acim_jax.checkpoint import store
-from acim_jax.data import demonstrations
 from acim_jax.improve import state as train_state
 from acim_jax.improve import warm_up as sft
 from acim_jax.model import transformer
+from acim_jax.run import demonstrations
 from acim_jax.run.open_run import OpenRun
 
 log = logging.getLogger(__name__)
 
-#: Different demonstrations that warm-up draws from.
-MAX_DEMONSTRATIONS = 160_000
-CHECKPOINT_STEPS = 250
-
 
 def warm_up(params: transformer.Params, run: OpenRun) -> transformer.Params:
-    """SFT of what the run trains, with checkpoints of its own every CHECKPOINT_STEPS."""
+    """SFT of what the run trains, with checkpoints of its own."""
     config, warmup, model = run.prepared.config, run.prepared.config.warmup, run.prepared.model
     learner = dataclasses.replace(run.resources.learner, optimiser=train_state.optimizer(warmup))
     state = learner.new_state(params)
@@ -26,18 +22,12 @@ def warm_up(params: transformer.Params, run: OpenRun) -> transformer.Params:
     first = store.latest(where) or 0
     if first:
         state, _ = store.restore(where, first, state)
-    sources = demonstrations.load(
-        config.data.demonstrations,
-        markup=model.markup,
-        limit=min(MAX_DEMONSTRATIONS, warmup.steps * warmup.rows),
-        seed=config.data.seed,
-    )
-    log.info("warm-up draws from %s demonstrations", demonstrations.decisions(sources))
-    rows = sft.rows(sources, model.tokenizer, model.markup, warmup)
+    rows, shown = demonstrations.warm_up_rows(config, model)
+    log.info("warm-up draws from %s demonstrations", shown)
     batches = sft.batches(rows, warmup, seed=config.seed, first=first)
     with run.display.task("warm-up", warmup.steps - first) as advance:
-        for start in range(first, warmup.steps, CHECKPOINT_STEPS):
-            end = min(start + CHECKPOINT_STEPS, warmup.steps)
+        for start in range(first, warmup.steps, warmup.checkpoint_every):
+            end = min(start + warmup.checkpoint_every, warmup.steps)
             state = sft.fit(
                 state,
                 batches,

@@ -17,13 +17,13 @@ class SamplingConfig:
     spare: NotNegative | None = None
     """Conversations held beside them, waiting for a slot or for an interpreter; null is half as
     many as slots."""
-    max_length: AtLeastOne = 192
+    max_length: AtLeastOne = 2048
     """Tokens of a conversation, prompt and interpreter output included."""
     chunk: AtLeastOne = 8
     """Decode steps on the device before the host looks at the new tokens."""
     prefill_rows: AtLeastOne = 16
     """Rows of the functions that append given tokens; each comes with a quarter of the rows too."""
-    prefill_buckets: Widths = (16, 48)
+    prefill_buckets: Widths = (128, 512)
     """Widths of the functions that append given tokens. Longer texts are appended in several pieces
     of the largest width."""
     page_size: AtLeastOne = 32

@@ -14,12 +14,12 @@ from tests.support.model_folders import write_rows
 CONFIG = """
 method: sft
 model: {{path: {model}}}
-data: {{num_train: 1, num_validation: 2, num_test: 2}}
+data: {{num_train: 1, num_validation: 2, num_test: 2, demonstrations: generated:arithmetic}}
 warmup: {{steps: 2, rows: 8, buckets: [144]}}
 sampling: {{slots: 8, max_length: 160, prefill_rows: 8, prefill_buckets: [64]}}
 executor: {{workers: 1}}
 mesh: {{data: 8}}
-evaluation: {{final: false}}
+evaluation: {{final_problems: 0}}
 run: {{iterations: 0, tensorboard: false}}
 """
 
@@ -91,8 +91,36 @@ def test_demonstrations_are_read_and_counted_before_any_work(
     write_rows(file, rows)
     command = ["train", str(config), "--dry-run", "--data.demonstrations", str(file)]
     command += ["--model.markup.name", "plain"]
-    assert main.main(command) == 0
+    assert main.main([*command, "--warmup.code_prior", "null"]) == 0
     assert "3 text, 0 code" in capsys.readouterr().err
     write_rows(file, [*rows, {"id": "x", "problem": "1+1?", "response": "\n```output\n2\n```\n"}])
     assert main.main(command) == 2
     assert f"{file}:4: id 'x': an interpreter's output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--warmup.buckets", "[8, 12]"], "None of the 3 demonstrations fits into warmup.buckets ="
+         " [8, 12]: the shortest takes "),
+        (["--warmup.code_prior", "0.4"], "code_prior is 0.4, but none of the 3 demonstrations"),
+        (["--method", "em", "--warmup.steps", "0", "--improve.replay_weight", "1",
+          "--improve.buckets", "[12]", "--sampling.max_length", "12"],
+         "None of the 3 demonstrations fits into improve.buckets = [12]"),
+        (["--data.demonstrations", "null"], "warmup.steps is 2, which takes demonstrations"),
+        (["--warmup.steps", "0", "--method", "em", "--improve.replay_weight", "0.5",
+          "--data.demonstrations", "null"], "improve.replay_weight is 0.5, which takes demons"),
+    ],
+)  # fmt: skip
+def test_demonstrations_that_cannot_be_used_are_refused_before_any_work(
+    config: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    file = config.parent / "shown.jsonl"
+    rows = [{"id": str(n), "problem": "1+1?", "response": "\\boxed{2}"} for n in range(3)]
+    write_rows(file, rows)
+    command = ["train", str(config), "--out", str(config.parent / "run")]
+    command += ["--data.demonstrations", str(file), "--model.markup.name", "plain", *options]
+    assert main.main(command) == 2
+    error = capsys.readouterr().err
+    assert said in error and ("null" in options or f"data.demonstrations: {file}" in error)
+    assert not (config.parent / "run").exists()

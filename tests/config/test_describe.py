@@ -28,7 +28,7 @@ def test_every_field_has_its_default_and_a_text() -> None:
             assert (one.default, one.text[-1:]) == (default, ".")
     assert listed["lora.rank"].default == 8
     assert listed["improve.lr"][2:] == (
-        "number > 0", 3e-4, "Learning rate of the first iteration; falls linearly to lr · "
+        "number > 0", 1e-6, "Learning rate of the first iteration; falls linearly to lr · "
         "final_lr_fraction.",
     )  # fmt: skip
     assert listed["improve.buckets"].type == "list of whole numbers ≥ 1"

@@ -44,9 +44,13 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 
 
 def test_a_list_as_an_option_may_be_comma_separated(tmp_path: Path) -> None:
-    overrides = [("improve.buckets", "32,256"), ("data.test", "a.jsonl"), ("data.num_test", "null")]
+    overrides = [
+        ("improve.buckets", "32,4096"),
+        ("data.test", "a.jsonl"),
+        ("data.num_test", "null"),
+    ]
     read = loaded(tmp_path, "{}", overrides)
-    assert (read.improve.buckets, read.data.test) == ((32, 256), ("a.jsonl",))
+    assert (read.improve.buckets, read.data.test) == ((32, 4096), ("a.jsonl",))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ def test_all_errors_of_a_config_are_listed_at_once(
         {"lr": "1"},
         {"buckets": (64, 32)},
         {"buckets": ()},
-        {"replay_rows": 0},
+        {"replay_rows": 0, "replay_weight": 1.0},
         {"x": 1},
     ],
 )

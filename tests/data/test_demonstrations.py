@@ -20,10 +20,28 @@ def lines(path: Path, *records: object) -> str:
     return str(path)
 
 
+def loaded(source: str) -> list[Demonstration]:
+    return sorted(demonstrations.load(source, markup=MARKUP), key=lambda one: one.id)
+
+
 def test_generated_source_is_the_generator() -> None:
-    loaded = demonstrations.load("generated:arithmetic", markup=MARKUP, limit=6, seed=2)
-    assert loaded == list(generated.demonstrations(6, seed=2, markup=MARKUP))
-    assert [one.decision for one in loaded] == ["text", "code"] * 3
+    made = demonstrations.load("generated:arithmetic", markup=MARKUP, limit=6, seed=2)
+    assert made == list(generated.demonstrations(6, seed=2, markup=MARKUP))
+    assert [one.decision for one in made] == ["text", "code"] * 3
+
+
+def test_a_limit_draws_from_the_whole_file(tmp_path: Path) -> None:
+    """By seed; a file sorted by decision gives both."""
+    source = lines(
+        tmp_path / "d.jsonl",
+        *({"id": f"t{i}", "problem": "6*7?", "response": "\\boxed{42}"} for i in range(50)),
+        *({"id": f"c{i}", "problem": "6*7?", "response": CODE} for i in range(50)),
+    )
+    load = lambda seed: demonstrations.load(source, markup=MARKUP, limit=20, seed=seed)  # noqa: E731
+    for seed in range(5):
+        assert len({one.id for one in load(seed)}) == 20
+        assert 2 < sum(one.decision == "code" for one in load(seed)) < 18
+    assert load(1) == load(1) and {one.id for one in load(1)} != {one.id for one in load(2)}
 
 
 def test_both_kinds_of_records(tmp_path: Path) -> None:
@@ -39,7 +57,7 @@ def test_both_kinds_of_records(tmp_path: Path) -> None:
             ],
         },
     )
-    assert demonstrations.load(source, markup=MARKUP) == [
+    assert loaded(source) == [
         Demonstration("a", "6*7?", CODE, "code"),
         Demonstration("b", "1+1?", "Think.\n\\boxed{2}", "text"),
     ]
@@ -96,9 +114,9 @@ def test_carriage_returns_change_nothing(tmp_path: Path) -> None:
         {"id": "c", "messages": turns("6*7?", crlf)},
         {"id": "d", "problem": "6*7?", "response": "Think.\r\n\\boxed{42}"},
     )
-    loaded = demonstrations.load(source, markup=MARKUP)
-    assert loaded[:3] == [Demonstration(name, "6*7?", CODE, "code") for name in "abc"]
-    assert loaded[3] == Demonstration("d", "6*7?", "Think.\n\\boxed{42}", "text")
+    found = loaded(source)
+    assert found[:3] == [Demonstration(name, "6*7?", CODE, "code") for name in "abc"]
+    assert found[3] == Demonstration("d", "6*7?", "Think.\n\\boxed{42}", "text")
     for response in (crlf, mixed):
         pieces = outputs.split_by_author(response, MARKUP)
         assert "".join(text for _, text in pieces) == response
@@ -112,8 +130,7 @@ def test_a_program_in_another_fence_shows_text(tmp_path: Path) -> None:
     response = "```Python\nprint(3*4)\n```\n\\boxed{12}"
     source = lines(tmp_path / "d.jsonl", {"id": "a", "problem": "3*4?", "response": response},
                    {"id": "b", "problem": "6*7?", "response": CODE})  # fmt: skip
-    loaded = demonstrations.load(source, markup=MARKUP)
-    assert demonstrations.decisions(loaded) == "1 text, 1 code"
+    assert demonstrations.decisions(loaded(source)) == "1 text, 1 code"
 
 
 def turns(*contents: str, tool: str = "user") -> list[dict[str, str]]:

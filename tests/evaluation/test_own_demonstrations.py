@@ -68,8 +68,8 @@ def test_right_rollouts_become_demonstrations_in_the_problem_as_it_was():
     [
         ("wrong", record(CODE, 1, reward=0.5)),
         ("unfinished", record(TEXT, 1, stop="length")),
-        ("unfinished", record(TEXT, 1, stop="broke_guide")),
-        ("no_program", record(CODE, 1, decision="text")),
+        ("other_decision", record(TEXT, 1, stop="broke_guide")),
+        ("other_decision", record(CODE, 1, decision="text")),
         ("failed", record(CODE, 1, executions=[{"status": "ok"}, {"status": "timeout"}])),
         ("repeated", record([TEXT[0], ("MODEL", " \\boxed{7}\n")], 1)),
         # The model made up an output; it stopped in front of one; it spelled a word in letters.

@@ -19,7 +19,7 @@ from acim_jax.environment.executor import Executor
 from acim_jax.grading import reward, symbolic_job
 from acim_jax.grading.answers import Grade
 from acim_jax.grading.config import GraderConfig
-from acim_jax.grading.grader import Grader
+from acim_jax.grading.grader import Grader, GradingTimes
 from acim_jax.markup import Markup
 from acim_jax.records import Episode, Problem, SamplingParams, Status, Stop
 
@@ -138,6 +138,18 @@ def test_what_ran_out_of_time_or_failed_on_our_side_is_told_apart_and_asked_agai
         (True, "symbolic", False),
     ]
     assert all(grade.wall_s >= 0.25 for grade in found)
+
+
+def test_the_slowest_answer_is_named() -> None:
+    grader = Grader()
+    grader._opened[symbolic_job.JOB] = ScriptedComparisons([EQUAL])
+    assert grader.take_times() == GradingTimes((), None)
+    grader.grade([(r"\boxed{3}", "3"), (r"\boxed{\sqrt{20}}", r"2\sqrt{5}"), ("none", "4")])
+    taken = grader.take_times()
+    assert len(taken.seconds) == 3
+    assert max(taken.seconds) >= 0.25 > sorted(taken.seconds)[1]
+    assert taken.slowest == (r"\sqrt{20}", r"2\sqrt{5}")
+    assert grader.take_times() == GradingTimes((), None)
 
 
 def test_an_episode_whose_grading_failed_on_our_side_is_dropped(executor: Executor) -> None:

@@ -1,17 +1,20 @@
 """Warm-up: weights that fit the prior, batches that can be gone on with, steps in parts."""
 
 import collections
+import dataclasses
 import itertools
 
 import jax
 import numpy as np
 import pytest
 
+from acim_jax.explore import decisions
 from acim_jax.improve import packing, state, warm_up
 from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.improve.learner import Learner
 from acim_jax.improve.packing import TokenRow
-from acim_jax.markup import Markup
+from acim_jax.markup import Markup, prefix_rows
+from acim_jax.markup.prefix_rows import PrefixEncoder
 from acim_jax.records import Demonstration
 from tests.support import tiny_models
 
@@ -23,26 +26,81 @@ MARKUP = Markup(
 TEXT = Demonstration("t", "Find 10", "Let me think.\n\\boxed{10}", "text")
 
 
-@pytest.mark.parametrize("prior", [0.02, 0.5])
-def test_prefix_weights_fit_the_prior(prior: float):
-    """In a mixture of equal shares with these weights, −Σ w log p is least at p(code) = prior."""
-    weights = warm_up.prefix_weights(WarmupConfig(code_prior=prior, decision_weight=0.3))
+CODE = Demonstration("c", "Find 7", "Let me code.\n```python\nprint(7)\n```\n7", "code")
+
+
+@pytest.mark.parametrize(("prior", "code"), [(0.02, 5), (0.5, 5), (0.3, 1), (0.3, 9)])
+def test_opening_weights_fit_the_prior(prior: float, code: int):
+    """In rows of which `code` of 10 show code, −Σ w log p is least at p(code) = prior."""
+    shown = ["code"] * code + ["text"] * (10 - code)
+    weights = warm_up.opening_weights(WarmupConfig(code_prior=prior, decision_weight=0.3), shown)
     grid = np.linspace(0.001, 0.999, 999)
-    loss = -weights["code"] * np.log(grid) - weights["text"] * np.log(1 - grid)
+    loss = sum(-weights[d] * np.log(grid if d == "code" else 1 - grid) for d in shown)
     assert grid[loss.argmin()] == pytest.approx(prior, abs=1e-3)
-    assert weights["code"] + weights["text"] == pytest.approx(2 * 0.3)
+    assert sum(weights[d] for d in shown) == pytest.approx(10 * 0.3)
+
+
+def test_one_decision_alone_has_no_prior():
+    with pytest.raises(ValueError, match=r"code_prior is 0.3, but none of the 4 .* shows code"):
+        warm_up.opening_weights(WarmupConfig(code_prior=0.3), ["text"] * 4)
+    as_shown = WarmupConfig(code_prior=None, decision_weight=0.4)
+    assert warm_up.opening_weights(as_shown, ["text"] * 4)["text"] == 0.4
 
 
 def test_what_does_not_fit_is_left_out_or_refused():
+    """The share of each decision is measured on what fits."""
     tokenizer = tiny_models.load_tokenizer()
     long = Demonstration("l", "Find 1", "Let me think.\n" + "7 " * 60 + "\\boxed{1}", "text")
-    config = WarmupConfig(buckets=(32,))
-    rows = warm_up.rows([TEXT, long], tokenizer, MARKUP, config)
-    assert len(rows) == 1
-    with pytest.raises(ValueError, match=r"None of the 1 demonstrations fits .* = 32 tokens"):
+    config = WarmupConfig(buckets=(16, 32), code_prior=0.3, decision_weight=1.0)
+    rows = warm_up.rows([TEXT, long, CODE, CODE], tokenizer, MARKUP, config)
+    openings = [float(row.weights[row.weights > 0][0] / row.weights[-1]) for row in rows]
+    assert sum(row.weights.sum() for row in rows) == pytest.approx(3)
+    assert openings == pytest.approx([0.7 * 3, 0.3 * 3 / 2, 0.3 * 3 / 2])
+    shortest = len(tokenizer.prompt_ids("Find 1", MARKUP)) + len(tokenizer.encode(long.response))
+    with pytest.raises(ValueError, match=r"None of the 1 demonstrations .* = \[16, 32\]") as raised:
         warm_up.rows([long], tokenizer, MARKUP, config)
-    with pytest.raises(ValueError, match="no demonstrations"):
+    assert str(shortest + 1) in str(raised.value)
+    with pytest.raises(ValueError, match="None of the 0 demonstrations"):
         warm_up.rows([], tokenizer, MARKUP, config)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_warmed_up_model_has_the_prior_whatever_the_shares(known: bool):
+    """Of four demonstrations one shows code; it is to be chosen for three problems of five. Behind
+    known prefixes, and where they are none of the markup that the model is trained with."""
+    tokenizer, problems = tiny_models.load_tokenizer(), tiny_models.problems(8)
+    trained = MARKUP if known else dataclasses.replace(
+        MARKUP, text_prefixes=("So,",), code_prefixes=("So:\n```python\n",)
+    )  # fmt: skip
+    sources = [
+        Demonstration(f"{p.id}{i}", p.question, *(
+            ("Let me code.\n```python\nprint(7)\n```\n7", "code") if i == 0
+            else ("Let me think.\n\\boxed{7}", "text")
+        ))
+        for p in problems for i in range(4)
+    ]  # fmt: skip
+    config = WarmupConfig(
+        steps=120,
+        rows=16,
+        lr=1e-2,
+        lr_warmup=10,
+        code_prior=0.6,
+        decision_weight=1.0,
+        buckets=(48,),
+    )
+    learner = Learner(tiny_models.CONFIG, state.optimizer(ImproveConfig()))
+    fitted = warm_up.fit(
+        learner.new_state(tiny_models.make_params()),
+        warm_up.batches(warm_up.rows(sources, tokenizer, trained, config), config, seed=0),
+        learner,
+        config,
+        first=0,
+        last=config.steps,
+    )
+    encoder = PrefixEncoder(tokenizer, MARKUP, prefix_rows.width(tokenizer, MARKUP, problems))
+    found = decisions.prefix_policy(fitted.params, problems, encoder, tiny_models.CONFIG)
+    assert found.mass.min() > 0.9
+    assert found.code.mean() == pytest.approx(0.6, abs=0.06)
 
 
 def numbered_rows(count: int) -> list[TokenRow]:

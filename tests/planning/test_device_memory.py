@@ -18,12 +18,12 @@ IMPROVING = Improving(4 * GIB, 0, 8 * GIB, 8 * GIB, 5 * GIB, GIB)
 CONFIG = """
 method: sft
 model: {{path: {model}}}
-data: {{num_train: 1, num_validation: 2, num_test: 2}}
+data: {{num_train: 1, num_validation: 2, num_test: 2, demonstrations: generated:arithmetic}}
 warmup: {{steps: 2, rows: 8, buckets: [144]}}
 sampling: {{slots: 8, spare: 0, max_length: 160, prefill_rows: 8, prefill_buckets: [64]}}
 executor: {{workers: 1}}
 mesh: {{data: 8}}
-evaluation: {{final: false}}
+evaluation: {{final_problems: 0}}
 run: {{iterations: 0, tensorboard: false}}
 """
 

@@ -114,8 +114,9 @@ def test_the_copies_for_decoding_on_a_cpu_are_counted(adapters, unroll: bool | N
     blocks = transformer.abstract_params(CONFIG)["blocks"]
     sizes = [(path[-1].key, x.size * 4) for path, x in jax.tree.leaves_with_path(blocks)]
     matrices = sum(size for name, size in sizes if name.startswith("w_"))
-    everything = sum(size for _, size in sizes)
-    copies = (everything if unroll is None else 0) + (matrices if adapters else 0)
+    copies = (sum(size for _, size in sizes) if unroll is None else 0) + (
+        matrices if adapters else 0
+    )
     found = memory.exploring(planned, Place(None, None), scores=True)
     assert found.weights == copies
 

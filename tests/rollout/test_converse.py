@@ -23,7 +23,7 @@ from acim_jax.records import (
     Status,
     Stop,
 )
-from acim_jax.rollout import converse, processes
+from acim_jax.rollout import converse, journal, processes
 from acim_jax.run import compilation
 from tests.support import tiny_models
 from tests.support.tiny_models import CHATTY, CONFIG, ScriptedExecutor, requests, run
@@ -210,6 +210,17 @@ def test_other_conversations_go_on_while_a_program_runs():
     )
     assert len(finished) == len(wanted)
     assert any(e.executions for e in episodes)
+
+
+def test_slow_decode_calls_are_cut_short_and_change_nothing(monkeypatch: pytest.MonkeyPatch):
+    sampler, wanted = tiny_models.make_sampler(), requests(2, 4)
+    whole, stats = run(sampler, wanted)
+    assert stats.steps > 1.5 * stats.calls
+    monkeypatch.setattr(converse, "CALL_S", 1e-9)
+    cut, stats = run(sampler, wanted)
+    assert stats.calls >= stats.steps - sampler.config.chunk  # the first two calls are whole
+    for one, other in zip(cut, whole, strict=True):
+        assert journal.to_json(one) == journal.to_json(other)
 
 
 def test_truncated_sampling_stores_both_logprobs():

@@ -14,23 +14,24 @@ from tests.support.model_folders import read_rows
 CONFIG = """
 method: {method}
 model: {{path: {model}}}
-data: {{num_train: 2, num_validation: 12, num_test: 24}}
+data:
+  {{num_train: 2, num_validation: 12, num_test: 24, demonstrations: generated:arithmetic}}
 warmup: {{steps: {steps}, rows: 8, buckets: [144]}}
 explore: {{problems: 2, guided_rollouts: 1, native_rollouts: 0, keep: 1, min_mass: 0}}
 improve: {{minibatches: 1, microbatch_rows: 8, buckets: [144], replay_rows: 8}}
 sampling: {{slots: 8, max_length: 128, chunk: 8, prefill_rows: 8, prefill_buckets: [64]}}
 executor: {{workers: 1}}
 mesh: {{data: 1, fsdp: 1, tensor: 1}}
-evaluation: {{curve_problems: 12, final: {final}}}
+evaluation: {{curve_problems: 12, start_problems: {start}, final_problems: {final}}}
 run: {{iterations: 0, tensorboard: false}}
 """
 #: Rollouts of the first of three batches: native and text of 24 test problems, 16 of code.
 BATCH = 64
 
 
-def train(folder: Path, **fields: object) -> Path:
+def train(folder: Path, *, start: int | str = "null", **fields: object) -> Path:
     folder.mkdir()
-    (folder / "config.yaml").write_text(CONFIG.format(**fields))
+    (folder / "config.yaml").write_text(CONFIG.format(start=start, **fields))
     assert main.main(["train", str(folder / "config.yaml"), "--out", str(folder / "run")]) == 0
     return folder / "run"
 
@@ -40,14 +41,14 @@ def warmed_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warm-up with its final evaluation."""
     folder = tmp_path_factory.mktemp("warm_up")
     model = model_folders.write_model(folder / "model")
-    return train(folder / "sft", method="sft", model=model, steps=2, final="true")
+    return train(folder / "sft", method="sft", model=model, steps=2, final="null")
 
 
 @pytest.fixture(scope="module")
 def started(warmed_up: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An EM run of no iterations from weights that no run has evaluated."""
     model, folder = warmed_up.parents[1] / "model", tmp_path_factory.mktemp("started")
-    return train(folder / "em", method="em", model=model, steps=0, final="false")
+    return train(folder / "em", method="em", model=model, steps=0, final=0)
 
 
 def interrupt(evaluation: Path) -> None:
@@ -134,9 +135,26 @@ def test_a_cut_start_goes_on(started: Path, tmp_path: Path) -> None:
 def test_the_start_is_the_final_evaluation_of_the_same_weights(
     warmed_up: Path, started: Path, tmp_path: Path
 ) -> None:
-    run = train(tmp_path / "em", method="em", model=warmed_up, steps=0, final="false")
+    run = train(tmp_path / "em", method="em", model=warmed_up, steps=0, final=0)
     start, final = run / "evaluation" / "start", warmed_up / "evaluation" / "final"
     for path in final.iterdir():
         assert path.name.startswith(".") or (start / path.name).read_bytes() == path.read_bytes()
     other = started / "evaluation" / "start" / "episodes.jsonl"
     assert other.read_bytes() != (final / "episodes.jsonl").read_bytes()
+
+
+def test_a_start_of_some_problems_or_of_none(warmed_up: Path, tmp_path: Path) -> None:
+    model = warmed_up.parents[1] / "model"
+    some = train(tmp_path / "some", method="em", model=model, steps=0, start=6, final=0)
+    chosen = [
+        record["problem_id"] for record in read_rows(some / "evaluation/start/problems.jsonl")
+    ]
+    whole = read_rows(warmed_up / "evaluation/final/problems.jsonl")
+    assert chosen == [record["problem_id"] for record in whole[::4]]
+    none = train(tmp_path / "none", method="em", model=model, steps=0, start=0, final=0)
+    assert not (none / "evaluation/start").exists()
+    (with_start,), (without,) = (read_rows(run / "metrics.jsonl") for run in (some, none))
+    assert without["eval/accuracy"] == with_start["eval/accuracy"]
+    assert with_start["eval/oracle"] is not None and "eval/oracle" not in without
+    judged = "eval/policy_code_on_text_favoured"
+    assert with_start[judged] is not None and without.get(judged) is None

@@ -11,6 +11,7 @@ import jax
 from acim_jax.checkpoint import model_names
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
+from acim_jax.data.config import DataConfig
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.explore.config import ExploreConfig
 from acim_jax.improve import state, warm_up
@@ -74,6 +75,7 @@ def warmed_up(config=tiny_models.CONFIG) -> transformer.Params:
 
 def run_config(**changes) -> RunConfig:
     config = RunConfig(
+        data=DataConfig(demonstrations="generated:arithmetic"),
         warmup=WARMUP,
         explore=ExploreConfig(problems=6, guided_rollouts=4, native_rollouts=0, keep=4),
         improve=ImproveConfig(

@@ -28,12 +28,12 @@ SFT = """
 method: sft
 model: {{path: {model}}}
 lora: {{rank: 2, alpha: 6.0, targets: [q, o, down]}}
-data: {{num_train: 1, num_validation: 2, num_test: 2}}
+data: {{num_train: 1, num_validation: 2, num_test: 2, demonstrations: generated:arithmetic}}
 warmup: {{steps: 3, rows: 8, lr: 0.01, lr_warmup: 1, buckets: [144]}}
 sampling: {{slots: 8, max_length: 160, prefill_rows: 8, prefill_buckets: [64]}}
 executor: {{workers: 1}}
 mesh: {{data: 8}}
-evaluation: {{final: false}}
+evaluation: {{final_problems: 0}}
 run: {{iterations: 0, tensorboard: false}}
 """
 

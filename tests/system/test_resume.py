@@ -13,12 +13,12 @@ CONFIG = """
 method: {method}
 seed: 3
 model: {{path: tiny}}
-data: {{num_train: 64, num_validation: 12, num_test: 8}}
+data: {{num_train: 64, num_validation: 12, num_test: 8, demonstrations: generated:arithmetic}}
 explore: {{problems: 6, {rollouts}}}
-improve: {{minibatches: 2, microbatch_rows: 8, buckets: [160], replay_rows: 4, decision_weight: {weight}}}
+improve: {{minibatches: 2, microbatch_rows: 8, buckets: [160], replay_rows: 4, replay_weight: 1.0, lr: 3.0e-4, decision_weight: {weight}}}
 sampling: {{slots: 8, max_length: 160, chunk: 8, prefill_rows: 8, prefill_buckets: [48]}}
 executor: {{workers: 1, cpu_seconds: 0.05}}
-evaluation: {{every: 2, curve_problems: 6, final: false}}
+evaluation: {{every: 2, curve_problems: 6, final_problems: 0}}
 run: {{iterations: 3, keep_checkpoints: 2, tensorboard: false}}
 """  # noqa: E501
 EM = CONFIG.format(

@@ -21,7 +21,7 @@ def train(parser: argparse.ArgumentParser) -> None:
     shared.add(parser, "config", Path, "CONFIG", "a run config, YAML", nargs="?")
     shared.add(parser, "--out", Path, "RUN", "the run's folder (default: runs/NAME-seedSEED)")
     shared.add(parser, "--resume", Path, "RUN", "go on with this run")
-    dry_run = "resolve and check everything, print memory, executables and counts, do no work"
+    dry_run = "resolve and check everything, print memory, counts and times, train nothing"
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
 
 

@@ -1,6 +1,6 @@
 """The families of generated problems; `docs/problems.md` shows each of them."""
 
-from acim_jax.data.families import arithmetic, magnitude, numbers, stories
+from acim_jax.data.families import arithmetic, magnitude, number_theory, stories
 from acim_jax.data.families.case import Case, Family, Question
 
 __all__ = ["ARITHMETIC", "FAMILIES", "LEVEL_MIX", "Case", "Family", "Question"]
@@ -24,15 +24,15 @@ ARITHMETIC: dict[str, Family[Case]] = {
 FAMILIES: dict[str, dict[str, Family[Question]]] = {
     "arithmetic": {**ARITHMETIC},
     "numbers": {
-        "product": numbers.product,
-        "expression": numbers.expression,
-        "power_mod": numbers.power_mod,
-        "multiple": numbers.multiple,
-        "primes": numbers.primes,
-        "divisors": numbers.divisors,
-        "divisible": numbers.divisible,
-        "committee": numbers.committee,
-        "digit_sum": numbers.digit_sum,
+        "product": number_theory.product,
+        "expression": number_theory.expression,
+        "power_mod": number_theory.power_mod,
+        "multiple": number_theory.multiple,
+        "primes": number_theory.primes,
+        "divisors": number_theory.divisors,
+        "divisible": number_theory.divisible,
+        "committee": number_theory.committee,
+        "digit_sum": number_theory.digit_sum,
     },
 }
 
