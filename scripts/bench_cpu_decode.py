@@ -199,14 +199,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--new", type=int, default=64, help="tokens sampled in each row")
     parser.add_argument("--repeats", type=int, default=3, help="timed turns after one that is not")
+    parser.add_argument("--scan", action="store_true", help="ours with layers in a scan as well")
     args = parser.parse_args()
     console = rich.console.Console(width=160)
     source = ModelSource(str(args.model), dtype="float32", param_dtype="float32")
     model = model_folder.open_model(source)
-    params = transformer.for_sampling(model_folder.load_params(model, None), model.config)
+    stacked = model_folder.load_params(model, None)
+    params = transformer.for_sampling(stacked, model.config)
     systems: dict[str, Callable[[int], Generate]] = {
         "acim_jax": functools.partial(ours, params, model.config, new=args.new)
     }
+    if args.scan:
+        systems["acim_jax, scan"] = functools.partial(ours, stacked, model.config, new=args.new)
     if importlib.util.find_spec("torch") is None:
         console.print("transformers is left out: torch is not installed")
     else:
