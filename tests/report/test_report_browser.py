@@ -43,7 +43,7 @@ def test_plots_are_drawn_without_complaint_or_request(page: chromium.Page, addre
         "[...document.querySelectorAll('.panels:not([hidden]) .plot')]"
         ".map(plot => plot.querySelectorAll('svg .trace, svg .heatmaplayer image').length)"
     )
-    assert len(drawn) == 15
+    assert len(drawn) == 18
     assert min(drawn) > 0
     assert page.evaluate("document.querySelectorAll('#plot-values-0-0 image').length") == 8
     loaded = [url for url in page.requests() if not url.startswith(("data:", "blob:", "about:"))]
