@@ -23,6 +23,7 @@ from acim_jax.improve.demonstrations import Replay
 from acim_jax.improve.fit import FitMetrics
 from acim_jax.improve.learner import Learner
 from acim_jax.improve.state import TrainState
+from acim_jax.improve.training_set import TrainingSet
 from acim_jax.markup.prefix_rows import PrefixEncoder
 from acim_jax.records import (
     CurationCounts,
@@ -100,28 +101,7 @@ def em_iteration(
     exploration = explore(state, problems, history, resources, iteration, on_rollouts, journal)
     explored = time.perf_counter()
     programs, grading = resources.executor.take_measurements(), resources.grader.take_times()
-    examples, counts = curate.examples(
-        exploration.episodes,
-        exploration.values,
-        exploration.strategies,
-        config.explore,
-        advantage=config.improve.advantage,
-        fits=lambda episode: packing.fits(episode, config.improve.buckets),
-        seed=config.seed,
-        iteration=iteration,
-    )
-    data = training_set.build(
-        examples,
-        counts.drawn_tokens,
-        exploration.problems,
-        exploration.strategies,
-        resources.encoder,
-        resources.replay,
-        config.improve,
-        temperature=config.sampling.temperature,
-        seed=config.seed,
-        iteration=iteration,
-    )
+    examples, counts, data = learned_from(exploration, resources, iteration)
     lr = fit.learning_rate(config.improve, progress)
     state, metrics = fit.improve(
         state, data, resources.learner, config.improve, seed=config.seed, iteration=iteration, lr=lr
@@ -139,6 +119,36 @@ def em_iteration(
         explored - started,
         time.perf_counter() - explored,
     )
+
+
+def learned_from(
+    found: Exploration, resources: Resources, iteration: int
+) -> tuple[list[Example], CurationCounts, TrainingSet]:
+    """What of an exploration the M-step learns from."""
+    config = resources.config
+    examples, counts = curate.examples(
+        found.episodes,
+        found.values,
+        found.strategies,
+        config.explore,
+        advantage=config.improve.advantage,
+        fits=lambda episode: packing.fits(episode, config.improve.buckets),
+        seed=config.seed,
+        iteration=iteration,
+    )
+    data = training_set.build(
+        examples,
+        counts.drawn_tokens,
+        found.problems,
+        found.strategies,
+        resources.encoder,
+        resources.replay,
+        config.improve,
+        temperature=config.sampling.temperature,
+        seed=config.seed,
+        iteration=iteration,
+    )
+    return examples, counts, data
 
 
 def explore(

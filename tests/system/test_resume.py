@@ -50,14 +50,14 @@ if where == "E-step":
         return original(params, requests, *args, iteration=iteration, journal=journal, **kwargs)
     processes.converse = half_way
 else:
-    original_step = em.fit._batches  # called once in every optimiser step
+    original_step = em.fit._calls  # called once in every optimiser step
     calls = [0]
     def second_step(*args):
         calls[0] += 1
         if calls[0] == 4:  # two optimiser steps an iteration: the second of iteration 2
             die()
         return original_step(*args)
-    em.fit._batches = second_step
+    em.fit._calls = second_step
 sys.exit(main.main(arguments))
 """
 
