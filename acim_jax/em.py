@@ -97,6 +97,7 @@ def em_iteration(
     """One E-step and one M-step. progress: how much of the run lies behind, for the schedule.
     on_rollouts, journal: of the E-step's rollouts (`processes.converse`)."""
     config = resources.config
+    resources.grader.take_times()  # of evaluations
     started = time.perf_counter()
     exploration = explore(state, problems, history, resources, iteration, on_rollouts, journal)
     explored = time.perf_counter()

@@ -10,16 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from acim_jax import bad_input
-from acim_jax.checkpoint import fingerprint, model_folder
 from acim_jax.cli import checks, console, input_records, options
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import episode_records, pipeline, results_folder
 from acim_jax.evaluation.pipeline import Task
-from acim_jax.evaluation.rollouts import Solver
 from acim_jax.grading.config import GraderConfig
-from acim_jax.grading.grader import Grader
-from acim_jax.model import transformer
 from acim_jax.records import GUIDES, Guide
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run import compilation, manifest
@@ -48,11 +43,9 @@ def run(args: argparse.Namespace) -> int:
                 task, sampler, executor, grader, model=model.name, step=model.step
             )
             results_folder.check(args.out, settings)
-            params = model_folder.load_for_sampling(model, sampler.layout)
-            settings["weights"] = fingerprint.of_params(params)
-            params = transformer.for_sampling(params, model.config, sampler.layout)
-            running = stack.enter_context(Executor(executor))
-            solver = Solver(params, sampler, running, stack.enter_context(Grader(grader, executor)))
+            solver, settings["weights"] = options.open_solver(
+                stack, model, sampler, executor, grader
+            )
         display = stack.enter_context(console.Display())
         args.resume_hint = args.command_line
         results = pipeline.run(

@@ -1,6 +1,7 @@
 """The model that a command line names, and a sampler that fits it."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
@@ -8,10 +9,16 @@ from collections.abc import Iterable, Sequence
 
 import jax
 
-from acim_jax.checkpoint import model_folder
+from acim_jax.checkpoint import fingerprint, model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
+from acim_jax.environment.config import ExecutorConfig
+from acim_jax.environment.executor import Executor
+from acim_jax.evaluation.rollouts import Solver
+from acim_jax.grading.config import GraderConfig
+from acim_jax.grading.grader import Grader
 from acim_jax.markup import Markup, templates
 from acim_jax.markup.form import Body
+from acim_jax.model import transformer
 from acim_jax.model.config import Dtype, ModelSource
 from acim_jax.records import DECISIONS, Guide
 from acim_jax.rollout.sampler import Sampler
@@ -145,3 +152,18 @@ def sample_layout() -> tuple[axes.Layout | None, int]:
     """The sampler's layout over all devices, and how many shares the rows are split into."""
     _, layout = mesh.layouts(MeshConfig())
     return layout, 1 if layout is None else layout.shards("batch")
+
+
+def open_solver(
+    stack: contextlib.ExitStack,
+    model: ModelFolder,
+    sampler: Sampler,
+    executor: ExecutorConfig,
+    grader: GraderConfig,
+) -> tuple[Solver, str]:
+    """What makes and grades rollouts, closed with `stack`; and the fingerprint of the weights."""
+    params = model_folder.load_for_sampling(model, sampler.layout)
+    weights = fingerprint.of_params(params)
+    params = transformer.for_sampling(params, model.config, sampler.layout)
+    running = stack.enter_context(Executor(executor))
+    return Solver(params, sampler, running, stack.enter_context(Grader(grader, executor))), weights

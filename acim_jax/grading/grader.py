@@ -50,7 +50,8 @@ class Grader:
         self._lock = threading.Lock()
         self._opened: dict[Job, ConfinedFunction] = {}
         self._known: collections.OrderedDict[_Question, bool] = collections.OrderedDict()
-        self._times: list[tuple[float, str | None, str]] = []
+        self._times: list[float] = []
+        self._slowest: tuple[float, str | None, str] | None = None
 
     def __enter__(self) -> "Grader":
         return self
@@ -101,14 +102,16 @@ class Grader:
         for index, question in questions.items():
             grades[index] = self._with_comparison(grades[index], question, waiting[question])
         for grade, (_, answer) in zip(grades, pairs, strict=True):
-            self._times.append((grade.wall_s, grade.extracted, answer))
+            self._times.append(grade.wall_s)
+            if self._slowest is None or grade.wall_s > self._slowest[0]:
+                self._slowest = grade.wall_s, grade.extracted, answer
         return grades
 
     def take_times(self) -> GradingTimes:
         """What took how long since the last call."""
         times, self._times = self._times, []
-        slowest = max(times, key=lambda one: one[0])[1:] if times else None
-        return GradingTimes(tuple(seconds for seconds, *_ in times), slowest)
+        slowest, self._slowest = self._slowest, None
+        return GradingTimes(tuple(times), None if slowest is None else slowest[1:])
 
     def _compare(self, question: _Question) -> Future[Ending]:
         return self._open(symbolic_job.JOB).call(*question, convert=lambda end: end)

@@ -3,9 +3,9 @@
     line 1      what the rollouts belong to, as any JSON object
     others      {"key", "seconds", "episode"}: one unscored rollout, and the time spent so far
 
-Arrays are written by their bytes, so an episode comes back to the last bit. A line that a crash cut
-is cut off. Lines are with the system at once, which outlives the process, and on the disk after a
-second at most.
+Arrays are written by their bytes, so an episode comes back to the last bit. From a line on that a
+crash spoilt, the rest is cut off. Lines are with the system at once, which outlives the process,
+and on the disk after a second at most.
 """
 
 import base64
@@ -98,10 +98,11 @@ def _read(path: Path, head: bytes) -> tuple[dict[str, Episode], float, int]:
             return kept, spent, end
         end = len(head)
         for line in lines:
-            if not line.endswith(b"\n"):
+            try:
+                record = json.loads(line) if line.endswith(b"\n") else {}
+                kept[record["key"]], spent = from_json(record["episode"]), record["seconds"]
+            except (ValueError, KeyError, TypeError):  # what a power cut leaves
                 break
-            record = json.loads(line)
-            kept[record["key"]], spent = from_json(record["episode"]), record["seconds"]
             end += len(line)
     return kept, spent, end
 

@@ -39,6 +39,11 @@ def plan(experiment: ExperimentConfig, out: Path) -> list[PlannedRun]:
     """
     configs = [run for arm in experiment.arms.values() for run in arm.runs.values()]
     first = configs[0]
+    if any(run.evaluation.final_problems == 0 for run in configs):
+        raise BadInput(
+            "evaluation.final_problems is 0: an experiment compares its arms by their evaluations "
+            "at the end; give a number of test problems, or null for all."
+        )
     for run in configs:
         for section in ("model", "lora", "warmup", "data"):
             if getattr(run, section) != getattr(first, section):

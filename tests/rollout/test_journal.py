@@ -29,13 +29,17 @@ def same(one: Episode, other: Episode) -> bool:
     return journal.to_json(one) == journal.to_json(other)
 
 
-def test_only_what_is_missing_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("spoilt", ["half", "zeros", "another"])
+def test_only_what_is_missing_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str
+):
     path = tmp_path / "journal.jsonl"
     with journal.opened(path, {"iteration": 1}) as kept:
         first = make(kept)
     lines = path.read_bytes().splitlines(keepends=True)
     assert len(lines) == 1 + len(first)
-    path.write_bytes(b"".join(lines[:21]) + lines[21][:100])  # 20 rollouts, and a part of one
+    rest = {"half": lines[21][:100], "zeros": b"\0" * 50 + b"\n", "another": b"{}\n"}[spoilt]
+    path.write_bytes(b"".join(lines[:21]) + rest)  # 20 rollouts, and what a crash left
 
     asked: list[RolloutRequest] = []
     original = converse.converse
