@@ -31,7 +31,7 @@ fi
 
 date -u +'%T demonstrations'
 acim demonstrate --model "$model" --markup name=qwen2.5-math-tir \
-  --data "$out/gsm8k_train.jsonl" generated:numbers --limit "$(of 320 3)" \
+  --data "$out/gsm8k_train.jsonl" generated:numbers --limit "$(of 200 3)" \
   --samples "$(of 4 2)" --slots "$(of 512 16)" --max-length 640 --out "$out/demonstrations.jsonl"
 
 date -u +'%T experiment'
