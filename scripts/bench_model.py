@@ -97,7 +97,7 @@ def train_row(
     config: ModelConfig, rows: int, width: int, machine: Machine
 ) -> tuple[float, float, float]:
     """Seconds of the policy term's gradient of one microbatch, their bound, tokens a second."""
-    config = dataclasses.replace(config, param_dtype="float32", remat=True)
+    config = dataclasses.replace(config, dtype="bfloat16", param_dtype="float32", remat=True)
     params = jax.jit(functools.partial(transformer.init, config))(jax.random.key(0))
     ids = np.random.default_rng(0).integers(0, config.vocab_size, (rows, width), np.int32)
     ones = np.ones((rows, width), np.float32)

@@ -43,8 +43,8 @@ if [ "$share" != 1 ]; then
     --warmup.steps "$(of 64 4)" --warmup.rows 4 --warmup.lr_warmup 1
     --explore.problems "$(of 128 4)" --improve.minibatches 2 --improve.microbatch_rows 4
     --sampling.slots "$(of 512 16)" --sampling.prefill_rows 4 --executor.workers 2
-    --data.num_test "$(of 250 2)" --data.num_validation "$(of 256 4)"
-    --evaluation.curve_problems "$(of 128 4)" --run.iterations 2
+    --data.num_test "$(of 100 2)" --data.num_validation "$(of 64 4)"
+    --evaluation.curve_problems "$(of 64 4)" --run.iterations 2
   )
 fi
 acim experiment "$here/configs/qwen2.5-coder-0.5b-gpu.yaml" --out "$out/experiment" \

@@ -16,6 +16,8 @@ from tests.support.paged import Shape, draw
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(jax.default_backend() != "gpu", reason="there is no GPU"),
+    # Since jax 0.11; the backend is still in 0.12.
+    pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated"),
 ]
 
 CASES = [
