@@ -18,6 +18,7 @@ from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
 from acim_jax.rollout import journal
 from acim_jax.run import (
+    alarms,
     compilation,
     evaluations,
     iteration_files,
@@ -32,6 +33,7 @@ from acim_jax.run.folder import RunFolder
 from acim_jax.run.iteration_metrics import Metrics
 from acim_jax.run.metric_names import Metric
 from acim_jax.run.metrics import MetricsWriter
+from acim_jax.run.metrics import read as read_metrics
 from acim_jax.run.open_run import Display, OpenRun
 from acim_jax.run.preparation import Prepared
 
@@ -75,6 +77,8 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
             compile_metrics = iteration_metrics.of_compilation(compiled.take())
             writer.write(iteration, {**metrics, Metric.TIME_SAVE: save_s, **compile_metrics})
             log.info(iteration_metrics.one_line(iteration, config.run.iterations, metrics))
+            for alarm in alarms.new(read_metrics(folder.path / "metrics.jsonl")):
+                log.warning("iteration %d: %s", iteration, alarm)
             if iteration % config.run.checkpoint_every == 0 or iteration == config.run.iterations:
                 started = time.perf_counter()
                 _save(this, iteration, state, history)
