@@ -101,17 +101,17 @@ def test_demonstrations_show_both_decisions_of_train_problems() -> None:
 
 
 def first_way_of(shown: list[Demonstration], kind: str, mark: str) -> float:
-    """The share of demonstrations that hold `mark`, of all of a kind: mul/text, mul-2/code, …"""
+    """The share of demonstrations that hold `mark`, of all of a family and decision."""
     family, _, decision = kind.partition("/")
     own = [d for d in shown if d.id.startswith(f"{family}-") and d.decision == decision]
-    assert len(own) > 400
+    assert len(own) > 300
     return sum(mark in d.response for d in own) / len(own)
 
 
 def test_three_demonstrations_in_five_show_the_first_way() -> None:
-    """Independently of how it goes on, in both decisions. A share of 400 to 900 draws has a
-    standard error of 0.025 at most."""
-    shown = list(generated.demonstrations(20_000, seed=3, markup=MARKUP))
+    """Independently of how it goes on, in both decisions. A share of 300 draws has a
+    standard error of 0.028."""
+    shown = list(generated.demonstrations(8000, seed=3, markup=MARKUP))
     for kind, mark in (
         ("mul/code", "print("),
         ("mod/text", "="),
@@ -146,7 +146,7 @@ def test_a_failed_program_is_shown_to_fail() -> None:
     ):
         own = [text for name, text in shown if name == stratum and program in text]
         assert own and all(text.endswith(ending) for text in own)
-    rounded = [text for name, text in shown if name == "division-1" and "int(" in text]
+    rounded = [text for name, text in shown if name == "division-1" and "print(int(" in text]
     for text in rounded:
         found = re.search(r"```output\n(\d+)\n```\n\\boxed\{(\d+)\}$", text)
         assert found and found[1] == found[2] and found[1].endswith("0000")
