@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from acim_jax import rng
+from acim_jax.explore import advantages, filters
 from acim_jax.explore.config import ExploreConfig
 from acim_jax.records import (
     DECISIONS,
@@ -21,8 +22,6 @@ from acim_jax.records import (
     group_by,
 )
 
-#: δ of (r − b)/(std + δ).
-STD_FLOOR = 1e-4
 _Dropped = collections.Counter[DropReason]
 
 
@@ -40,41 +39,51 @@ def examples(
     """D_train of the M-step, and what became of every rollout.
 
     Per query n_c ~ Multinomial(keep, s*(·|x)) guided rollouts are drawn without replacement among
-    the R_c of guide c; native rollouts are all kept (plain RL). Sampling by s* already weights the
-    policy term, so examples are not weighted again; with keep = 0 every rollout is kept with weight
-    s*_c·C·R/R_c instead (R of the config): its expectation under the draw of C·R. strategies: s* by
-    problem id; a query without one (every rollout failed) keeps nothing.
+    the R_c of guide c; native rollouts are all kept (plain RL), or `native_keep` drawn alike.
+    Sampling by s* already weights the policy term, so examples are not weighted again; with
+    keep = 0 every rollout is kept with weight s*_c·C·R/R_c instead (R of the config): its
+    expectation under the draw of C·R. strategies: s* by problem id; a query without one (every
+    rollout failed) keeps nothing.
 
     The baseline is the mean over the group that shares the sampled decision: after a *forced*
-    prefix no sampled token carries the decision, so it is Q̂(x, c) of that guide; native rollouts
-    sampled the decision themselves, so it is the query's mean over both. Groups whose rollouts all
-    agree have no gradient and are dropped, but count in `CurationCounts.drawn_tokens`.
+    prefix no sampled token carries the decision, so it is Q̂(x, c) of that guide (of both guides
+    for `advantages.OVER_QUERY`); native rollouts sampled the decision themselves, so it is the mean
+    of the query's native ones. Groups whose rollouts all agree have no gradient and are dropped.
+    They, groups outside the band and refused rollouts that count in the baseline are drawn all the
+    same, so they count in `CurationCounts.drawn_tokens`.
     """
     dropped: _Dropped = collections.Counter()
     kept: list[Example] = []
     size = config.keep or len(DECISIONS) * config.guided_rollouts
-    drawn_tokens = 0.0
+    drawn_tokens, overlong = 0.0, 0
     groups = group_by(episodes, lambda e: e.problem_id)
     for one in values:
-        usable = _usable(groups.get(one.problem_id, []), fits, dropped)
+        usable = _usable(groups.get(one.problem_id, []), fits, config, dropped)
+        lengths = [episode.num_response_tokens for episode in usable]
+        overlong += int(np.count_nonzero(advantages.overlong(lengths, config)))
         native, *guided = ([e for e in usable if e.guide == guide] for guide in GUIDES)
-        kept += _advantages(native, advantage, dropped)
+        candidates = _examples(native, config, advantage, dropped)
+        wanted_natives = min(config.native_keep or len(native), len(native))
+        draw = rng.host(seed, iteration, "curate native", one.problem_id)
+        kept += _drawn(candidates, native, wanted_natives, draw, config, dropped)
+        native_tokens = _tokens(native) * wanted_natives / max(len(native), 1)
         strategy = strategies.get(one.problem_id)
-        drawn_tokens += _tokens(native) + _expected_tokens(guided, strategy, size)
+        drawn_tokens += native_tokens + _expected_tokens(guided, strategy, size)
         if strategy is None:
             dropped[DropReason.NO_SIGNAL] += sum(len(group) for group in guided)
             continue
         draw = rng.host(seed, iteration, "curate", one.problem_id)
         wanted: list[int] = draw.multinomial(config.keep, strategy).tolist()
-        for c, group in enumerate(guided):
-            candidates = _advantages(group, advantage, dropped)
+        by_guide = _candidates(guided, config, advantage, dropped)
+        for c, (group, candidates) in enumerate(zip(guided, by_guide, strict=True)):
             if config.keep == 0:
-                chosen = _weighted(candidates, float(strategy[c]) * size / max(len(group), 1))
+                weight = float(strategy[c]) * size / max(len(group), 1)
+                kept += _weighted(candidates, weight, dropped)
             else:
-                chosen = _drawn(candidates, group, wanted[c], draw)
-            dropped[DropReason.NOT_DRAWN] += len(candidates) - len(chosen)
-            kept += chosen
-    counts = CurationCounts(len(episodes), len(kept), dict(dropped), len(values), drawn_tokens)
+                kept += _drawn(candidates, group, wanted[c], draw, config, dropped)
+    counts = CurationCounts(
+        len(episodes), len(kept), dict(dropped), len(values), drawn_tokens, overlong
+    )
     return kept, counts
 
 
@@ -97,16 +106,25 @@ def _expected_tokens(
 
 
 def _drawn(
-    candidates: Sequence[Example], group: Sequence[Episode], count: int, draw: np.random.Generator
+    candidates: Sequence[Example],
+    group: Sequence[Episode],
+    count: int,
+    draw: np.random.Generator,
+    config: ExploreConfig,
+    dropped: _Dropped,
 ) -> list[Example]:
     """The candidates among `count` rollouts of their group, drawn without replacement."""
     order: list[int] = draw.permutation(len(group)).tolist()
-    drawn = {id(group[i]) for i in order[:count]}
-    return [example for example in candidates if id(example.episode) in drawn]
+    taken = filters.cleanest(order, count, group) if config.prefer_clean else order[:count]
+    drawn = {id(group[i]) for i in taken}
+    chosen = [example for example in candidates if id(example.episode) in drawn]
+    dropped[DropReason.NOT_DRAWN] += len(candidates) - len(chosen)
+    return chosen
 
 
-def _weighted(candidates: Sequence[Example], weight: float) -> list[Example]:
+def _weighted(candidates: Sequence[Example], weight: float, dropped: _Dropped) -> list[Example]:
     if weight == 0:
+        dropped[DropReason.NOT_DRAWN] += len(candidates)
         return []
     return [dataclasses.replace(example, weight=weight) for example in candidates]
 
@@ -114,27 +132,55 @@ def _weighted(candidates: Sequence[Example], weight: float) -> list[Example]:
 def _usable(
     group: Sequence[Episode],
     fits: Callable[[Episode], bool],
+    config: ExploreConfig,
     dropped: _Dropped,
 ) -> list[Episode]:
     """Without episodes that our executor failed, that never began or broke their guide, or that no
-    row can hold."""
+    row can hold; and without those of the filters, unless they count in the baseline."""
     usable: list[Episode] = []
     for episode in group:
+        refused = None if config.filtered_in_baseline else filters.refusal(episode, config)
         if episode.stop in (Stop.INFRA, Stop.PROMPT, Stop.BROKE_GUIDE):
             dropped[DropReason(episode.stop.value)] += 1
         elif not fits(episode):
             dropped[DropReason.TOO_LONG] += 1
+        elif refused is not None:
+            dropped[refused] += 1
         else:
             usable.append(episode)
     return usable
 
 
-def _advantages(group: Sequence[Episode], name: AdvantageName, dropped: _Dropped) -> list[Example]:
-    """Every episode of a group with (r − mean), scaled by its std if asked; none if all agree."""
-    rewards = np.array([episode.reward for episode in group], np.float64)
+def _candidates(
+    groups: Sequence[Sequence[Episode]],
+    config: ExploreConfig,
+    advantage: AdvantageName,
+    dropped: _Dropped,
+) -> list[list[Example]]:
+    """The examples of each guide, compared within it or, for some advantages, over all guides."""
+    if advantage in advantages.OVER_QUERY:
+        groups = [[episode for group in groups for episode in group]]
+    found = [one for group in groups for one in _examples(group, config, advantage, dropped)]
+    return [[one for one in found if one.episode.guide == guide] for guide in DECISIONS]
+
+
+def _examples(
+    group: Sequence[Episode], config: ExploreConfig, advantage: AdvantageName, dropped: _Dropped
+) -> list[Example]:
+    """The episodes of a group with their advantages, but those of the filters; none if all agree or
+    their mean lies outside the band."""
+    rewards = advantages.rewards(group, config)
     if len(rewards) == 0 or np.ptp(rewards) == 0:
         dropped[DropReason.ALL_AGREE] += len(rewards)
         return []
-    centred = rewards - rewards.mean()
-    scale = rewards.std() + STD_FLOOR if name == "normalised" else 1.0
-    return [Example(episode, float(a)) for episode, a in zip(group, centred / scale, strict=True)]
+    if not filters.in_band(group, config):
+        dropped[DropReason.OUT_OF_BAND] += len(rewards)
+        return []
+    kept: list[Example] = []
+    for episode, a in zip(group, advantages.of_rewards(rewards, advantage), strict=True):
+        refused = filters.refusal(episode, config)
+        if refused is None:
+            kept.append(Example(episode, float(a)))
+        else:
+            dropped[refused] += 1
+    return kept
