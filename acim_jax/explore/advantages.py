@@ -35,6 +35,13 @@ def overlong(lengths: Sequence[int], config: ExploreConfig) -> np.ndarray:
     return -np.clip(over / config.overlong_buffer, 0.0, 1.0)
 
 
+def num_overlong(group: Sequence[Episode], config: ExploreConfig) -> int:
+    """How many of the rollouts have such a penalty."""
+    return int(
+        np.count_nonzero(overlong([episode.num_response_tokens for episode in group], config))
+    )
+
+
 def of_rewards(rewards: np.ndarray, name: AdvantageName) -> np.ndarray:
     """The advantage of each of a group's n rollouts, whose rewards are not all equal.
 

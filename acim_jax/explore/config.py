@@ -122,3 +122,8 @@ class ExploreConfig:
     def rollouts_per_problem(self) -> int:
         """Rollouts of a problem in an iteration, guided and native."""
         return len(DECISIONS) * self.guided_rollouts + self.native_rollouts
+
+    @property
+    def guided_keep(self) -> int:
+        """Guided rollouts of a problem that are learned from, those without an advantage too."""
+        return self.keep or len(DECISIONS) * self.guided_rollouts

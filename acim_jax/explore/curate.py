@@ -54,55 +54,71 @@ def examples(
     """
     dropped: _Dropped = collections.Counter()
     kept: list[Example] = []
-    size = config.keep or len(DECISIONS) * config.guided_rollouts
     drawn_tokens, overlong = 0.0, 0
     groups = group_by(episodes, lambda e: e.problem_id)
     for one in values:
         usable = _usable(groups.get(one.problem_id, []), fits, config, dropped)
-        lengths = [episode.num_response_tokens for episode in usable]
-        overlong += int(np.count_nonzero(advantages.overlong(lengths, config)))
+        overlong += advantages.num_overlong(usable, config)
         native, *guided = ([e for e in usable if e.guide == guide] for guide in GUIDES)
-        candidates = _examples(native, config, advantage, dropped)
-        wanted_natives = min(config.native_keep or len(native), len(native))
         draw = rng.host(seed, iteration, "curate native", one.problem_id)
-        kept += _drawn(candidates, native, wanted_natives, draw, config, dropped)
-        native_tokens = _tokens(native) * wanted_natives / max(len(native), 1)
+        candidates = _examples(native, config, advantage, dropped)
+        kept += _drawn(candidates, native, config.native_keep or len(native), draw, config, dropped)
         strategy = strategies.get(one.problem_id)
-        drawn_tokens += native_tokens + _expected_tokens(guided, strategy, size)
+        drawn_tokens += _native_tokens(native, config) + _expected_tokens(guided, strategy, config)
         if strategy is None:
             dropped[DropReason.NO_SIGNAL] += sum(len(group) for group in guided)
             continue
         draw = rng.host(seed, iteration, "curate", one.problem_id)
-        wanted: list[int] = draw.multinomial(config.keep, strategy).tolist()
         by_guide = _candidates(guided, config, advantage, dropped)
-        for c, (group, candidates) in enumerate(zip(guided, by_guide, strict=True)):
-            if config.keep == 0:
-                weight = float(strategy[c]) * size / max(len(group), 1)
-                kept += _weighted(candidates, weight, dropped)
-            else:
-                kept += _drawn(candidates, group, wanted[c], draw, config, dropped)
+        kept += _by_strategy(by_guide, guided, strategy, draw, config, dropped)
     counts = CurationCounts(
         len(episodes), len(kept), dict(dropped), len(values), drawn_tokens, overlong
     )
     return kept, counts
 
 
+def _by_strategy(
+    by_guide: Sequence[Sequence[Example]],
+    guided: Sequence[Sequence[Episode]],
+    strategy: np.ndarray,
+    draw: np.random.Generator,
+    config: ExploreConfig,
+    dropped: _Dropped,
+) -> list[Example]:
+    """Of each guide's candidates those that s* draws from its rollouts, or all with its weight."""
+    wanted: list[int] = draw.multinomial(config.keep, strategy).tolist()
+    kept: list[Example] = []
+    for c, (candidates, group) in enumerate(zip(by_guide, guided, strict=True)):
+        if config.keep == 0:
+            weight = float(strategy[c]) * config.guided_keep / max(len(group), 1)
+            kept += _weighted(candidates, weight, dropped)
+        else:
+            kept += _drawn(candidates, group, wanted[c], draw, config, dropped)
+    return kept
+
+
 def _tokens(group: Sequence[Episode]) -> int:
     return sum(episode.num_model_tokens for episode in group)
 
 
+def _native_tokens(native: Sequence[Episode], config: ExploreConfig) -> float:
+    """Those of all native rollouts, or of the mean one for each that is kept."""
+    share = min(config.native_keep or len(native), len(native)) / max(len(native), 1)
+    return _tokens(native) * share
+
+
 def _expected_tokens(
-    guided: Sequence[Sequence[Episode]], strategy: np.ndarray | None, size: int
+    guided: Sequence[Sequence[Episode]], strategy: np.ndarray | None, config: ExploreConfig
 ) -> float:
-    """size · Σ_c s*_c · (mean target tokens under guide c), whatever the rewards and the draw.
+    """keep · Σ_c s*_c · (mean target tokens under guide c), whatever the rewards and the draw.
 
     Without s* the mean is over the query's guided rollouts. A guide without any adds nothing.
     """
     if strategy is None:
         everything = [episode for group in guided for episode in group]
-        return size * _tokens(everything) / max(len(everything), 1)
+        return config.guided_keep * _tokens(everything) / max(len(everything), 1)
     means = [_tokens(group) / max(len(group), 1) for group in guided]
-    return size * float(np.dot(strategy, means))
+    return config.guided_keep * float(np.dot(strategy, means))
 
 
 def _drawn(

@@ -147,7 +147,7 @@ def estimate(prepared: Prepared, speeds: Speeds, tokens: Lengths) -> dict[str, f
     steps = run.improve.epochs * run.improve.minibatches
     kept = run.explore.native_keep or run.explore.native_rollouts
     if run.explore.guided_rollouts:
-        kept += run.explore.keep or len(DECISIONS) * run.explore.guided_rollouts
+        kept += run.explore.guided_keep
     fit = fitted(run.improve.epochs * problems * kept, row) + steps * speeds.update_s
     if run.replays:
         fit += fitted(steps * run.improve.replay_rows, row)
