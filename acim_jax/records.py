@@ -20,8 +20,8 @@ T = TypeVar("T")
 Guide = Literal["native", "text", "code"]
 DecisionName = Literal["text", "code"]
 Kind = Literal["math", "code"]
-#: `normalised` is (r − b)/(std + δ), `centred` is r − b.
-AdvantageName = Literal["normalised", "centred"]
+#: The rules are in `explore/advantages.py`.
+AdvantageName = Literal["normalised", "centred", "rloo", "whitened", "exact_em", "maxrl"]
 
 #: Column order of every array with a decision axis `C`.
 DECISIONS: tuple[DecisionName, DecisionName] = ("text", "code")
@@ -70,6 +70,10 @@ class DropReason(enum.StrEnum):
     PROMPT = "prompt"  # `Stop.PROMPT`
     BROKE_GUIDE = "broke_guide"  # `Stop.BROKE_GUIDE`
     INFRA = "infra"  # `Stop.INFRA`
+    TRUNCATED = "truncated"  # `Stop.LENGTH`, and explore.drop_truncated
+    VOID = "void"  # it ended with neither a program nor an answer, and explore.drop_void
+    CALLS_FAILED = "calls_failed"  # none of its programs succeeded, and explore.drop_calls_failed
+    OUT_OF_BAND = "out_of_band"  # the mean of its group lies outside explore.accuracy_band
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,11 +207,20 @@ class Episode:
     answered_first: bool = False  # the final answer stood there before a program was begun
 
     @property
+    def calls(self) -> int:
+        """Programs that were run, one that the executor's filter stopped included; one that our own
+        executor lost was not run."""
+        return sum(e.status is not Status.INFRA for e in self.executions)
+
+    @property
+    def failed_calls(self) -> int:
+        """Those of `calls` that did not succeed."""
+        return sum(e.status not in (Status.OK, Status.INFRA) for e in self.executions)
+
+    @property
     def decision(self) -> DecisionName:
-        """`code` iff a program was executed before the final answer. One that the filter stopped
-        was; one that our own executor lost was not."""
-        ran = any(e.status is not Status.INFRA for e in self.executions)
-        return "code" if ran and not self.answered_first else "text"
+        """`code` iff a program was executed (`calls`) before the final answer."""
+        return "code" if self.calls and not self.answered_first else "text"
 
     @property
     def token_ids(self) -> np.ndarray:
@@ -232,7 +245,8 @@ class DecisionValues:
 
     counts: rollouts under each guide. value: mean reward (nan where counts is 0).
     stderr: binomial standard error of `value`. policy: π̂(c|x), sums to 1.
-    mass: Σ_c exp ℓ_c, the total probability of the decision prefixes.
+    mass: Σ_c exp ℓ_c, the total probability of the decision prefixes. calls: mean programs run
+    under each guide (nan where counts is 0).
     """
 
     problem_id: str
@@ -241,6 +255,7 @@ class DecisionValues:
     stderr: np.ndarray
     policy: np.ndarray
     mass: float
+    calls: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -257,7 +272,8 @@ class CurationCounts:
     """What curation did with the rollouts and queries of one exploration.
 
     drawn_tokens: target tokens that its draw takes in expectation, of rollouts with an advantage
-    and of those without: what the policy term of the iteration is divided by.
+    and of those without: what the policy term of the iteration is divided by. overlong: rollouts
+    whose reward was lowered for their length, kept or not.
     """
 
     rollouts: int
@@ -265,6 +281,7 @@ class CurationCounts:
     dropped: Mapping[DropReason, int]
     queries: int
     drawn_tokens: float
+    overlong: int = 0
 
 
 def group_by(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:

@@ -88,6 +88,15 @@ class RunConfig:
         if self.method != "sft":
             self._check_rollouts()
         self._check_demonstrations()
+        explore = self.explore
+        if self.improve.advantage in ("exact_em", "maxrl") and (
+            explore.reward_wrong or explore.overlong_buffer
+        ):
+            raise ValueError(
+                f"improve.advantage: {self.improve.advantage} divides by the mean reward, which "
+                "explore.reward_wrong and explore.overlong_buffer can make 0 or negative; leave "
+                "both at 0, or choose another advantage."
+            )
         if self.lora is not None and self.model.init == "random":
             raise ValueError(
                 "lora: adapters to random weights learn nothing; set model.init: pretrained, or "

@@ -9,7 +9,9 @@ from acim_jax.section import AtLeastOne, NotNegative, Positive, Share, Weight, s
 
 Floor = Annotated[float, Ge(0), Lt(1 / len(DECISIONS))]
 EstimatorName = Literal["prefix", "frequency", "hazard"]
-StrategyName = Literal["regularised", "energy", "posterior", "value"]
+StrategyName = Literal[
+    "regularised", "energy", "hard", "posterior", "tempered", "value", "cost", "lexicographic"
+]
 
 
 @section
@@ -39,11 +41,41 @@ class ExploreConfig:
     strategy: StrategyName = "regularised"
     """The rule for s*(c|x); see `explore/strategy.py`."""
     alpha: Weight = 20.0
-    """α of the strategies `energy` and `value`."""
+    """α of the strategies `energy`, `tempered` and `value`."""
     beta: Positive = 0.1
-    """β of the strategy `regularised`."""
+    """β of the strategy `regularised`, and τ of `cost`."""
+    call_price: Weight = 0.0
+    """κ of the strategy `cost`: how much success a program is to bring at least."""
+    call_price_by: Literal["constant", "difficulty"] = "constant"
+    """`difficulty` lets κ fall with it, to κ · max_c Q(x, c): on a problem that is hardly ever
+    solved, programs are nearly free."""
     keep: NotNegative = 4
     """Rollouts kept per problem, drawn by s*. 0 keeps all, weighted by s*."""
+    native_keep: NotNegative = 0
+    """Native rollouts kept per problem, drawn evenly; 0 keeps all."""
+    prefer_clean: bool = False
+    """Of the right rollouts of a draw, take the ones with the fewest failed programs; the wrong
+    ones stay as they fell. Needs `keep` or `native_keep`."""
+    reward_right: float = 1.0
+    """The reward of a right answer in training. One that is right in part lies between this and
+    `reward_wrong` in proportion. Q̂ and s* are of the success, 0 to 1, whatever the rewards are."""
+    reward_wrong: float = 0.0
+    """The reward of a wrong answer in training."""
+    overlong_limit: NotNegative = 0
+    """Tokens of a response from which on its reward in training is 1 lower."""
+    overlong_buffer: NotNegative = 0
+    """Tokens before `overlong_limit` over which the reward falls by that 1. 0 is no penalty."""
+    drop_truncated: bool = False
+    """Whether rollouts that ran out of room are left out of the loss."""
+    drop_void: bool = False
+    """Whether rollouts that ended with neither a program nor an answer are left out of the loss."""
+    drop_calls_failed: bool = False
+    """Whether rollouts none of whose programs succeeded are left out of the loss."""
+    filtered_in_baseline: bool = True
+    """Whether rollouts that one of these three filters leaves out still count in the baseline of
+    the others, in what is drawn from, and in what the policy term is divided by."""
+    accuracy_band: tuple[Share, Share] = (0.0, 1.0)
+    """Rollouts that share a baseline are learned from if their mean success lies in this range."""
 
     def __post_init__(self) -> None:
         if self.rollouts_per_problem < 1:
@@ -59,7 +91,39 @@ class ExploreConfig:
                 f"got {self.keep}: all draws of a problem can fall on one decision."
             )
 
+        if self.native_keep > self.native_rollouts:
+            raise ValueError(
+                f"native_keep must lie between 0 (all) and native_rollouts = "
+                f"{self.native_rollouts}, got {self.native_keep}."
+            )
+        self._check_rewards_and_filters()
+
+    def _check_rewards_and_filters(self) -> None:
+        if self.prefer_clean and not (self.guided_rollouts and self.keep) and not self.native_keep:
+            raise ValueError(
+                "prefer_clean chooses among rollouts that are drawn, but all are kept: set keep "
+                "(guided) or native_keep to fewer than there are."
+            )
+        if self.reward_right <= self.reward_wrong:
+            raise ValueError(
+                f"reward_right must be above reward_wrong, got {self.reward_right} and "
+                f"{self.reward_wrong}."
+            )
+        if self.overlong_buffer > self.overlong_limit:
+            raise ValueError(
+                f"overlong_buffer is {self.overlong_buffer}, but lies before overlong_limit = "
+                f"{self.overlong_limit}; set overlong_limit to the most tokens of a response."
+            )
+        low, high = self.accuracy_band
+        if low > high:
+            raise ValueError(f"accuracy_band must be [lowest, highest], got [{low}, {high}].")
+
     @property
     def rollouts_per_problem(self) -> int:
         """Rollouts of a problem in an iteration, guided and native."""
         return len(DECISIONS) * self.guided_rollouts + self.native_rollouts
+
+    @property
+    def guided_keep(self) -> int:
+        """Guided rollouts of a problem that are learned from, those without an advantage too."""
+        return self.keep or len(DECISIONS) * self.guided_rollouts

@@ -1,4 +1,4 @@
-"""Q̂(x, c): the mean reward of the rollouts under each guide, with its standard error."""
+"""Q̂(x, c) and calls(x, c): mean reward and mean programs run of each guide's rollouts."""
 
 from collections.abc import Sequence
 
@@ -24,17 +24,16 @@ def estimate(
     values: list[DecisionValues] = []
     for i, problem in enumerate(problems):
         counts = np.zeros((len(DECISIONS),), np.int64)
-        value = np.full((len(DECISIONS),), np.nan)
-        stderr = np.full((len(DECISIONS),), np.nan)
+        value, stderr, calls = np.full((3, len(DECISIONS)), np.nan)
         for c, decision in enumerate(DECISIONS):
-            rewards = [e.reward for e in groups.get(problem.id, []) if e.guide == decision]
-            counts[c] = len(rewards)
-            if rewards:
-                value[c] = np.mean(rewards)
-                stderr[c] = np.sqrt(value[c] * (1.0 - value[c]) / len(rewards))
+            group = [e for e in groups.get(problem.id, []) if e.guide == decision]
+            counts[c] = len(group)
+            if group:
+                value[c] = np.mean([e.reward for e in group])
+                stderr[c] = np.sqrt(value[c] * (1.0 - value[c]) / len(group))
+                calls[c] = np.mean([e.calls for e in group])
+        mass = float(policy.mass[i])
         values.append(
-            DecisionValues(
-                problem.id, counts, value, stderr, policy.policy[i], float(policy.mass[i])
-            )
+            DecisionValues(problem.id, counts, value, stderr, policy.policy[i], mass, calls)
         )
     return values

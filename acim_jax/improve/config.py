@@ -27,7 +27,10 @@ class ImproveConfig:
     clip_epsilon: Positive = 0.2
     """ε of the clipped ratio, which counts within [1 − ε, 1 + ε]."""
     advantage: AdvantageName = "normalised"
-    """`normalised` is (r − b)/(std + δ), `centred` is r − b."""
+    """Of a rollout of reward r among those that share its baseline: `normalised`
+    (r − mean)/(std + δ), `centred` r − mean, `rloo` against the mean of the others, `exact_em`
+    (r − mean)/mean; and over both guides of a problem: `whitened` (r − mean)/(std + δ), `maxrl`
+    r/mean − 1."""
     max_mismatch: Positive | None = None
     """Mean |log π − log μ| in nats a token, of the sampler's log-probs against the trainer's, above
     which an iteration is not trained on; null is 0.001 in float32 and 0.05 in other dtypes."""

@@ -39,6 +39,7 @@ def write(result: em.Iteration, tokenizer: Tokenizer, folder: RunFolder, iterati
                 "counts": [int(n) for n in value.counts],
                 "value": _plain(value.value),
                 "stderr": _plain(value.stderr),
+                "calls": _plain(value.calls),
                 "policy": _plain(value.policy),
                 "mass": value.mass,
                 "strategy": _plain(found.strategies.get(value.problem_id)),

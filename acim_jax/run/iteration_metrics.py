@@ -21,6 +21,7 @@ def of_iteration(result: em.Iteration) -> Metrics:
     return {
         **_of_exploration(result.exploration),
         Metric.KEPT: float(result.curation.kept),
+        Metric.OVERLONG: float(result.curation.overlong),
         **names.by_member(names.DROPPED_BY_REASON, DropReason, result.curation.dropped),
         **names.of_fields("train", result.fit),
         **_times(result),

@@ -29,6 +29,7 @@ class Metric(enum.StrEnum):
     FENCES_OPENED = "explore/fences_opened"  # mean per rollout
     SAMPLED_TOKENS = "explore/sampled_tokens"  # count
     GRADER_TIMEOUTS = "explore/grader_timeouts"  # count
+    OVERLONG = "explore/overlong"  # count: rollouts whose reward their length lowered
     KEPT = "curate/kept"  # count
 
     POLICY_LOSS = "train/policy_loss"

@@ -45,7 +45,10 @@ def test_the_command_prints_all_or_one_section(capsys: pytest.CaptureFixture[str
     assert explore["explore.beta"]["default"] == 0.1
     assert main.main(["config", "explore"]) == 0
     said = capsys.readouterr().err
-    assert "explore.beta = 0.1  number > 0\n    β of the strategy `regularised`.\n" in said
+    assert (
+        "explore.beta = 0.1  number > 0\n    β of the strategy `regularised`, and τ of `cost`.\n"
+        in said
+    )
     assert "improve." not in said
     assert main.main(["config", "explor"]) == 2
     assert 'did you mean "explore"?' in capsys.readouterr().err

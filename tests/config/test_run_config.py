@@ -103,6 +103,8 @@ def test_refusals(
          "c.yaml:5: improve.microbatch_rows is 4, but this mesh splits rows into 3 equal parts"),
         ("sampling: {max_length: 200}\nimprove: {buckets: [64, 160]}\n",
          "c.yaml:1: sampling.max_length is 200, but the widest of improve.buckets holds 160 tokens"),
+        ("improve:\n  advantage: maxrl\nexplore:\n  reward_wrong: -1.0\n",
+         "c.yaml:2: improve.advantage: maxrl divides by the mean reward"),
         ("sampling: {top_p: 0.7}\n",
          "c.yaml:1: sampling.top_k, sampling.top_p and sampling.min_p truncate the distribution"),
     ],

@@ -15,7 +15,7 @@ NAN = np.full((2,), np.nan)
 
 def values(*problem_ids: str) -> list[DecisionValues]:
     zeros = np.zeros((2,), np.int64)
-    return [DecisionValues(p, zeros, NAN, NAN, np.array([0.5, 0.5]), 1.0) for p in problem_ids]
+    return [DecisionValues(p, zeros, NAN, NAN, np.array([0.5, 0.5]), 1.0, NAN) for p in problem_ids]
 
 
 def run(episodes, strategies, *, rollouts=4, keep=4, seed=0, advantage="centred", fits=None):

@@ -44,6 +44,20 @@ def test_policy_and_mass(temperature: float, shards: int, monkeypatch: pytest.Mo
     assert 0 < found.mass.max() < 1e-3, "a random model hardly ever begins in either way"
 
 
+def test_a_policy_of_equal_tokens_prefers_the_shorter_prefixes():
+    """Weights of 0 give every token 1/V: a prefix of n tokens has V⁻ⁿ, whatever the prompt."""
+    params = jax.tree.map(lambda x: 0 * x, tiny_models.make_params())
+    tokenizer = tiny_models.load_tokenizer()
+    encoder = PrefixEncoder(tokenizer, CHATTY, width=40)
+    found = decisions.prefix_policy(params, tiny_models.problems(2), encoder, CONFIG)
+    lengths = [[len(tokenizer.encode(p)) for p in CHATTY.prefixes(d)] for d in ("text", "code")]
+    text, code = (sum(CONFIG.vocab_size**-n for n in several) for several in lengths)
+    assert 0.5 < code / (text + code) < 1, "not the prefixes it should be"
+    expected = np.array([text, code]) / (text + code)
+    np.testing.assert_allclose(found.policy, np.tile(expected, (2, 1)), rtol=1e-4)
+    np.testing.assert_allclose(found.mass, text + code, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("problems", "sizes"), [(0, []), (1, [1]), (5, [8]), (32, [32]), (75, [32, 32, 16])]
 )

@@ -7,13 +7,23 @@ import numpy as np
 import pytest
 
 from acim_jax.explore import strategy
+from acim_jax.explore.config import ExploreConfig
+from acim_jax.records import DecisionValues
 
-NAMES = ("energy", "posterior", "value", "regularised")
+NAMES = (
+    "energy", "hard", "posterior", "tempered", "value", "regularised", "cost", "lexicographic"
+)  # fmt: skip
 
 
-def reference(policy, value, name, *, alpha=20.0, beta=0.1) -> np.ndarray:
-    rows = np.atleast_2d(policy).astype(float), np.atleast_2d(value).astype(float)
-    return strategy.reference(*rows, strategy=name, alpha=alpha, beta=beta)
+def reference(policy, value, name, *, calls=(0.0, 1.0), rollouts=8, **settings) -> np.ndarray:
+    policy, value = np.atleast_2d(policy).astype(float), np.atleast_2d(value).astype(float)
+    return strategy.reference(
+        policy,
+        value,
+        ExploreConfig(strategy=name, **settings),
+        counts_PC=np.full(value.shape, rollouts),
+        calls_PC=np.broadcast_to(np.asarray(calls, float), value.shape),
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,6 +33,12 @@ def reference(policy, value, name, *, alpha=20.0, beta=0.1) -> np.ndarray:
         ("energy", {"alpha": 10.0}, (0.622, 0.378)),
         ("energy", {"alpha": 1e6}, (1.0, 0.0)),  # text, although code is three times as good
         ("energy", {"alpha": 0.0}, (0.5, 0.5)),
+        ("hard", {}, (1.0, 0.0)),
+        ("tempered", {"alpha": 2.0}, (0.64, 0.36)),  # of π Q = (0.20, 0.15)
+        ("tempered", {"alpha": 1.0}, (0.571, 0.429)),
+        ("tempered", {"alpha": 1e6}, (1.0, 0.0)),
+        ("tempered", {"alpha": 0.0}, (0.5, 0.5)),
+        ("lexicographic", {}, (0.0, 1.0)),
         ("value", {"alpha": 1e6}, (0.0, 1.0)),
         ("value", {"alpha": 0.0}, (0.5, 0.5)),
         ("regularised", {"beta": 1e6}, (0.8, 0.2)),
@@ -65,16 +81,97 @@ def test_regularised_is_the_optimum():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_sum_to_one_and_do_not_care_for_order(name: str):
+    """Of three decisions."""
     draw = np.random.default_rng(0)
-    policy = draw.dirichlet(np.ones(2), 50)
-    value = draw.integers(0, 5, (50, 2)) / 4
-    ours = reference(policy, value, name)
+    policy = draw.dirichlet(np.ones(3), 50)
+    value = draw.integers(0, 5, (50, 3)) / 4
+    calls = draw.integers(0, 3, (50, 3)) / 2
+    ours = reference(policy, value, name, calls=calls, call_price=0.1)
     assert np.isfinite(ours).all() and (ours >= 0).all()
     np.testing.assert_allclose(ours.sum(axis=1), 1.0, rtol=1e-12)
-    swapped = reference(policy[:, ::-1], value[:, ::-1], name)
-    np.testing.assert_allclose(swapped, ours[:, ::-1], rtol=1e-12)
-    one_by_one = [reference(p, v, name)[0] for p, v in zip(policy, value, strict=True)]
+    for order in itertools.permutations(range(3)):
+        columns = policy[:, order], value[:, order]
+        other = reference(*columns, name, calls=calls[:, order], call_price=0.1)
+        np.testing.assert_allclose(other, ours[:, order], rtol=1e-12)
+    rows = zip(policy, value, calls, strict=True)
+    one_by_one = [reference(p, v, name, calls=n, call_price=0.1)[0] for p, v, n in rows]
     np.testing.assert_allclose(one_by_one, ours, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"call_price": 0.0}, 1 / (1 + np.e)),
+        ({"call_price": 0.05}, 0.5),  # two programs bring 0.1
+        ({"call_price": 0.1}, np.e / (1 + np.e)),
+        # difficulty 1 − 0.6: κ is 0.06, and text is ahead by 0.02
+        ({"call_price": 0.1, "call_price_by": "difficulty"}, np.e**0.2 / (1 + np.e**0.2)),
+    ],
+)
+def test_a_price_of_calls(settings: dict, text: float):
+    """Code is right more often by 0.1, and runs two programs."""
+    ours = reference((0.5, 0.5), (0.5, 0.6), "cost", calls=(0.0, 2.0), beta=0.1, **settings)
+    np.testing.assert_allclose(ours, [[text, 1 - text]], rtol=1e-9)
+
+
+def test_without_a_price_cost_is_regularised():
+    draw = np.random.default_rng(1)
+    policy, value = draw.dirichlet(np.ones(2), 20), draw.random((20, 2))
+    calls = draw.random((20, 2))
+    for beta in (0.05, 1.0):
+        np.testing.assert_array_equal(
+            reference(policy, value, "cost", calls=calls, beta=beta),
+            reference(policy, value, "regularised", beta=beta),
+        )
+
+
+@pytest.mark.parametrize(
+    ("value", "calls", "expected"),
+    [
+        ((0.5, 0.625), (0.0, 1.0), (1, 0)),  # 0.125 apart, standard error 0.246
+        ((0.25, 0.875), (0.0, 1.0), (0, 1)),  # 0.625 apart, standard error 0.193
+        ((0.875, 1.0), (0.0, 1.0), (0, 1)),  # 0.125 apart, standard error 0.117
+        ((1.0, 1.0), (0.0, 1.0), (1, 0)),  # equal, standard error 0
+        ((0.5, 0.625), (1.0, 1.0), (0, 1)),  # equally many calls: the better one
+        ((0.5, 0.5), (1.0, 1.0), (0.5, 0.5)),
+        ((0.5, 0.5, 0.625, 0.0), (2.0, 0.5, 1.0, 0.0), (0, 1, 0, 0)),
+    ],
+)
+def test_first_the_best_then_the_cheapest(value, calls, expected):
+    """Of 8 rollouts each, whatever the prior."""
+    policy = np.linspace(1, 2, len(value)) / np.linspace(1, 2, len(value)).sum()
+    ours = reference(policy, value, "lexicographic", calls=calls, rollouts=8)
+    np.testing.assert_array_equal(ours, [expected])
+
+
+def test_more_rollouts_tell_smaller_differences_apart():
+    """0.125 apart: the standard error is 0.696/√R, so it is larger up to R = 30."""
+    for rollouts, expected in ((8, [1, 0]), (30, [1, 0]), (32, [0, 1])):
+        ours = reference((0.5, 0.5), (0.5, 0.625), "lexicographic", rollouts=rollouts)
+        np.testing.assert_array_equal(ours, [expected])
+
+
+def test_equal_joints_share_the_hard_strategy():
+    ours = reference([(0.75, 0.25), (0.5, 0.5)], [(0.25, 0.75), (0.0, 0.5)], "hard")
+    np.testing.assert_array_equal(ours, [[0.5, 0.5], [0.0, 1.0]])
+
+
+def test_estimates_give_their_calls_and_their_shrunk_counts():
+    """By hand. With a prior of 24 rollouts, (4/8, 8/8) become (16/32, 20/32): 0.125 apart, with a
+    standard error of 0.123; and (4/8, 7/8) become (16/32, 19/32), 0.094 apart: text is cheaper."""
+
+    def estimate(name: str, code: float) -> DecisionValues:
+        value, policy = np.array([0.5, code]), np.array([0.5, 0.5])
+        counts, calls = np.array([8, 8]), np.array([0.0, 1.5])
+        return DecisionValues(name, counts, value, value, policy, 1.0, calls)
+
+    estimates = [estimate("better", 1.0), estimate("cheaper", 7 / 8)]
+    config = ExploreConfig(strategy="lexicographic", value_pseudo_counts=24.0)
+    found = strategy.of_estimates(estimates, config)
+    assert {name: s.tolist() for name, s in found.items()} == {"better": [0, 1], "cheaper": [1, 0]}
+    priced = strategy.of_estimates(estimates, ExploreConfig(strategy="cost", call_price=0.25))
+    net = 7 / 8 - 0.25 * 1.5
+    np.testing.assert_allclose(priced["cheaper"][1], 1 / (1 + np.exp((0.5 - net) / 0.1)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +179,7 @@ def test_no_success_is_no_signal(name: str):
     """The mode's own limit, beside a row with a signal, whose π is not changed either."""
     policy, value = np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([[0.0, 0.0], [0.0, 0.5]])
     before = policy.copy()
-    ours = reference(policy, value, name)
+    ours = reference(policy, value, name, call_price=0.1)
     expected = [0.5, 0.5] if name in ("energy", "value") else [0.9, 0.1]
     np.testing.assert_allclose(ours[0], expected, rtol=1e-12)
     assert ours[1, 1] > expected[1]
@@ -135,7 +232,7 @@ def mean_strategy(code: float, rollouts: int, pseudo_counts: float) -> float:
     shrunk = strategy.shrunk(value, np.full_like(value, rollouts), pseudo_counts)
     policy = np.tile([[1 - code, code]], (len(value), 1))
     alive = strategy.has_signal(value)
-    found = strategy.reference(policy, shrunk, strategy="regularised", alpha=0.0, beta=0.1)[:, 1]
+    found = reference(policy, shrunk, "regularised", beta=0.1)[:, 1]
     return float(np.sum((weight * found)[alive]) / weight[alive].sum())
 
 

@@ -39,7 +39,7 @@ def make_episodes() -> list[Episode]:
 def curated(episodes, code: float, keep: int, seed: int = 0) -> tuple[list[Example], float]:
     config = ExploreConfig(guided_rollouts=ROLLOUTS, keep=keep)
     ids = list(dict.fromkeys(e.problem_id for e in episodes))
-    values = [DecisionValues(p, NAN, NAN, NAN, NAN, 1.0) for p in ids]
+    values = [DecisionValues(p, NAN, NAN, NAN, NAN, 1.0, NAN) for p in ids]
     kept, counts = curate.examples(
         episodes,
         values,

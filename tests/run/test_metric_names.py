@@ -19,6 +19,10 @@ def test_counts_have_a_name_for_every_member_counted_or_not():
         "curate/dropped/prompt": 0.0,
         "curate/dropped/broke_guide": 0.0,
         "curate/dropped/infra": 0.0,
+        "curate/dropped/truncated": 0.0,
+        "curate/dropped/void": 0.0,
+        "curate/dropped/calls_failed": 0.0,
+        "curate/dropped/out_of_band": 0.0,
     }
     stops = metric_names.by_member(metric_names.ROLLOUTS_BY_STOP, Stop, {})
     assert stops["explore/stop/turns"] == 0.0
