@@ -22,26 +22,12 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-#: Merges are learned within a fence line, `\boxed{`, a word, one digit, punctuation or white space.
-PIECES = (
-    r"\n?```(?:python|output)?\n?| ?\\boxed\{| ?\p{Ll}+|\p{Lu}\p{L}*|\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-)
-#: In use, text is cut into Qwen2's pieces: transformers does so for every folder of model type
-#: qwen2, whatever its tokenizer.json says.
+#: Text is cut into Qwen2's pieces: transformers does so for every folder of model type qwen2,
+#: whatever its tokenizer.json says.
 QWEN2_PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
-
-def pieces(pattern: str) -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
 
 
 def texts(markup: Markup, count: int, seed: int) -> Iterator[str]:
@@ -53,19 +39,23 @@ def texts(markup: Markup, count: int, seed: int) -> Iterator[str]:
 
 
 def train(markup: Markup, count: int, seed: int) -> tokenizers.Tokenizer:
-    """A byte-level BPE over all 256 bytes, merged until nothing in the texts repeats."""
+    """A byte-level BPE over all 256 bytes, merged until the vocabulary is full."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pieces(PIECES)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(QWEN2_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=1024,
+        vocab_size=640,  # of the model
         min_frequency=2,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts(markup, count, seed), trainer)
-    tokenizer.pre_tokenizer = pieces(QWEN2_PIECES)
     return tokenizer
 
 

@@ -56,6 +56,7 @@ COMMANDS = {
     "grade": Command("grade answers", "tools", only_reads=True),
     "export": Command("write a Hugging Face folder", "runs"),
     "config": Command("every field of a config with its type, default and one line", "runs"),
+    "watch": Command("a live view of a run in the terminal", "runs", only_reads=True),
     "report": Command("one HTML page from run folders", "runs", only_reads=True),
     "doctor": Command("what this machine offers: devices, versions, protection", "tools"),
 }

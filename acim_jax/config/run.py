@@ -26,6 +26,7 @@ from acim_jax.section import AtLeastOne, NotNegative, section
 from acim_jax.sharding.config import MeshConfig
 
 Method = Literal["em", "rl", "sft"]
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
 Overrides = Sequence[tuple[str, str]]
 
 
@@ -39,8 +40,9 @@ class RunSettings:
     """Iterations between two checkpoints; the last iteration always has one."""
     keep_checkpoints: AtLeastOne = 2
     """The newest so many are kept."""
-    tensorboard: bool = True
-    """Whether metrics are mirrored to `events.*`."""
+    trackers: tuple[TrackerName, ...] = ("tensorboard",)
+    """Where metrics are mirrored to, beside metrics.jsonl: `tensorboard` (`events.*` in the run's
+    folder), `wandb`, `trackio`; the latter two must be installed."""
     name: str = ""
     """Shown in reports; empty is the folder's name."""
 

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from acim_jax.data import families
 from acim_jax.data.families import Case, Family, Question
+from acim_jax.data.families.case import FIRST_SHARE
 from acim_jax.markup import Markup, outputs
 from acim_jax.records import DECISIONS, DecisionName, Demonstration, Problem, Status
 
@@ -87,29 +88,34 @@ def cases(split: str, n: int, *, seed: int) -> Iterator[tuple[str, int, Case]]:
 
 
 def demonstrations(n: int, *, seed: int, markup: Markup) -> Iterator[Demonstration]:
-    """`n` worked responses from the train split, text and code in turn, with the interpreter's
-    true output. Programs that fail are shown to fail: only outcomes tell where code is wrong."""
+    """`n` worked responses from the train split, text and code in turn, in one of the decision's
+    ways, with the interpreter's true output. Programs that fail are shown to fail: only outcomes
+    tell which way, and which decision, is the better one."""
     for index, (family, level, case) in enumerate(cases("train", n, seed=seed)):
         decision = DECISIONS[index % len(DECISIONS)]
+        draw = _stream(WITH_SOLUTIONS, seed, "way", index).random()
         yield Demonstration(
             id=_identifier(family, level, index, case),
             question=case.question,
-            response=response(case, decision, markup),
+            response=response(case, decision, int(draw >= FIRST_SHARE), markup),
             decision=decision,
         )
 
 
-def response(case: Case, decision: DecisionName, markup: Markup) -> str:
-    """A worked solution as the model should write it, the interpreter's output included."""
+def response(case: Case, decision: DecisionName, way: int, markup: Markup) -> str:
+    """A worked solution as the model should write it, the interpreter's output included. way: which
+    of the decision's; the last one where there are fewer."""
     prefix = markup.prefixes(decision)[0]
     if decision == "text":
-        return f"{prefix}{case.chain} \\boxed{{{case.answer}}}"
-    output = outputs.render_output(case.outcome, markup)
-    if case.outcome.status is Status.OK:
-        ending = f"\\boxed{{{case.outcome.stdout.strip()}}}"
+        chain = case.chains[min(way, len(case.chains) - 1)]
+        return f"{prefix}{chain and chain + ' '}\\boxed{{{case.answer}}}"
+    program = case.programs[min(way, len(case.programs) - 1)]
+    output = outputs.render_output(program, markup)
+    if program.status is Status.OK and program.stdout:
+        ending = f"\\boxed{{{program.stdout.strip()}}}"
     else:
         ending = "No result. \\boxed{none}"
-    return f"{prefix}{case.program}{markup.code_close}{output}{ending}"
+    return f"{prefix}{program.code}{markup.code_close}{output}{ending}"
 
 
 def _stream(name: str, seed: int, split: str, index: int) -> random.Random:

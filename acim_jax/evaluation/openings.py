@@ -120,7 +120,8 @@ def candidates(
     """Openings that could be decision prefixes, the most frequent first.
 
     Of code: what stands before the first fence, and the fence; the fence alone is always one. Of
-    text: the first 1 to `WORDS` words, where hardly any response went on to a fence. Only openings
+    text: the first 1 to `WORDS` words, with and without the line breaks behind them (many
+    tokenizers have tokens like ".\\n"), where hardly any response went on to a fence. Only openings
     whose own tokens are those that the model sampled: behind others it would not go on as it does.
     """
     code: collections.Counter[str] = collections.Counter()
@@ -131,7 +132,8 @@ def candidates(
         if opened >= 0:
             code[beginning.text[: opened + len(markup.code_open)]] += 1
         before = beginning.text[:opened] if opened >= 0 else beginning.text
-        for end in [match.end() for match in re.finditer(r"\S+", before)][:WORDS]:
+        found = [*re.finditer(r"(\S+)[\r\n]*", before)][:WORDS]
+        for end in dict.fromkeys(end for match in found for end in (match.end(1), match.end())):
             opening = before[:end]
             ids = tokenizer.encode(opening)
             if np.array_equal(ids, beginning.token_ids[: len(ids)]):

@@ -31,6 +31,8 @@ class ImproveConfig:
     max_mismatch: Positive | None = None
     """Mean |log π − log μ| in nats a token, of the sampler's log-probs against the trainer's, above
     which an iteration is not trained on; null is 0.001 in float32 and 0.05 in other dtypes."""
+    policy_weight: Weight = 1.0
+    """Weight of the policy term; 0 leaves it out."""
     decision_weight: Weight = 1.0
     """λ, the weight of the decision cross-entropy."""
     replay_weight: Weight = 0.0

@@ -24,12 +24,12 @@ from acim_jax.sharding import place
 
 
 class FitMetrics(NamedTuple):
-    """Of one M-step. Losses are means over the optimiser steps that had the term; ratio, clip
-    fraction and KL are means over target tokens. drawn_tokens: what the policy term is divided by
-    in a pass over the rows. grad_norm: of all terms together, mean over steps; grad_norm_policy and
-    its like: of one term (its weight included), mean over the steps that it led. skipped_steps:
-    their gradients were not finite. mismatch: as of `mismatch.Mismatch`, on the first minibatch
-    before any update. None where there was nothing."""
+    """Of one M-step. Losses are means over the optimiser steps that had the term (the policy
+    term's includes its weight); ratio, clip fraction and KL are means over target tokens.
+    drawn_tokens: of `records.CurationCounts`. grad_norm: of all terms together, mean over steps;
+    grad_norm_policy and its like: of one term (its weight included), mean over the steps that it
+    led. skipped_steps: their gradients were not finite. mismatch: as of `mismatch.Mismatch`, on the
+    first minibatch before any update. None where there was nothing."""
 
     policy_loss: float | None
     decision_loss: float | None
@@ -137,14 +137,17 @@ def _calls(
     """Optimiser step `at`: the calls of each term that has something to learn from."""
     temperature = np.float32(data.temperature)
     add_policy = functools.partial(step.add_policy_gradient, clip_epsilon=config.clip_epsilon)
-    num_targets = np.float32(data.drawn_tokens / config.minibatches)
+    taught = rows if config.policy_weight > 0 else ()
+    num_targets = np.float32(
+        data.drawn_tokens / config.minibatches / max(config.policy_weight, 1e-9)
+    )
     replay = data.replay[at] if data.replay else ()
     weight = np.float32(config.replay_weight)
     total_weight = np.float32(max(sum(float(row.weights.sum()) for row in replay), 1e-9))
     calls = {
         "policy": [
             _Call(add_policy, batch, (num_targets, temperature))
-            for batch in packing.microbatches(rows, config.buckets, config.microbatch_rows)
+            for batch in packing.microbatches(taught, config.buckets, config.microbatch_rows)
         ],
         "replay": [
             _Call(step.add_likelihood_gradient, batch, (total_weight, weight))

@@ -33,6 +33,10 @@ class RunFolder:
     changes: tuple[str, ...] = ()
 
     @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

@@ -3,11 +3,12 @@
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from acim_jax.files import failures, jsonl
+from acim_jax.run.trackers import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -35,22 +36,16 @@ def truncate_after(path: Path, iteration: int) -> None:
 
 
 class MetricsWriter:
-    """Appends one JSON object per iteration to `metrics.jsonl`, mirrored to TensorBoard.
+    """Appends one JSON object per iteration to `metrics.jsonl`, mirrored to trackers.
 
     Each line is on the disk when `write` returns. Use as a context manager.
     """
 
-    def __init__(self, folder: Path, *, tensorboard: bool = True, after: int = -1) -> None:
-        """folder: of the run. after: the iteration a resumed run goes on from; later lines and
-        TensorBoard points are dropped."""
-        self._path = folder / "metrics.jsonl"
+    def __init__(self, folder: Path, trackers: Sequence[Tracker] = (), *, after: int = -1) -> None:
+        """folder: of the run. trackers: closed with this. after: the iteration a resumed run goes
+        on from; later lines are dropped."""
+        self._path, self._trackers = folder / "metrics.jsonl", trackers
         truncate_after(self._path, after)
-        self._events = None
-        if tensorboard:
-            # Its import takes a second that runs without it need not pay.
-            from acim_jax.run import event_file
-
-            self._events = event_file.EventFile(folder, first=after + 1)
 
     def write(self, iteration: int, values: Mapping[str, Any]) -> None:
         """One line: `iteration` and `values` (numbers, numpy or jax scalars, None).
@@ -75,14 +70,14 @@ class MetricsWriter:
             file.write(jsonl.line(record).encode())
             file.flush()
             os.fsync(file.fileno())
-        if self._events is not None:
-            numbers = {k: v for k, v in record.items() if isinstance(v, int | float)}
-            del numbers["iteration"]
-            self._events.write(iteration, numbers)
+        numbers = {k: v for k, v in record.items() if isinstance(v, int | float)}
+        del numbers["iteration"]
+        for tracker in self._trackers:
+            tracker.write(iteration, numbers)
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._events is not None:
-            self._events.close()
+        for tracker in self._trackers:
+            tracker.close()

@@ -12,7 +12,7 @@ from acim_jax.grading import golds
 from acim_jax.markup import prefix_rows
 from acim_jax.model import lora
 from acim_jax.records import Problem
-from acim_jax.run import demonstrations
+from acim_jax.run import demonstrations, trackers
 from acim_jax.sharding import mesh
 
 
@@ -57,6 +57,7 @@ def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:
 
 def prepare(config: RunConfig) -> Prepared:
     """Reads and checks everything a run needs; raises ValueError or FileNotFoundError."""
+    trackers.check(config.run.trackers)
     model = model_folder.open_model(config.model)
     data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
     train, validation, test = golds.usable(data).values()

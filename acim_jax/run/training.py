@@ -14,10 +14,12 @@ import jax
 from acim_jax import bad_input, em
 from acim_jax.checkpoint import lora_base, store
 from acim_jax.config import run as run_config
+from acim_jax.config.run import RunConfig
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
 from acim_jax.rollout import journal
 from acim_jax.run import (
+    alarms,
     compilation,
     evaluations,
     iteration_files,
@@ -26,12 +28,14 @@ from acim_jax.run import (
     precompile,
     preparation,
     resources,
+    trackers,
     warm_up,
 )
 from acim_jax.run.folder import RunFolder
 from acim_jax.run.iteration_metrics import Metrics
 from acim_jax.run.metric_names import Metric
 from acim_jax.run.metrics import MetricsWriter
+from acim_jax.run.metrics import read as read_metrics
 from acim_jax.run.open_run import Display, OpenRun
 from acim_jax.run.preparation import Prepared
 
@@ -48,9 +52,7 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
     with (
         resources.opened(config, prepared.model, prepared.problems) as opened,
         compilation.CompileCounter() as compiled,
-        MetricsWriter(
-            folder.path, tensorboard=config.run.tensorboard, after=-1 if step is None else step
-        ) as writer,
+        _writer(config, folder, after=-1 if step is None else step) as writer,
     ):
         this = OpenRun(prepared, opened, folder, display)
         frozen = opened.learner.frozen
@@ -75,11 +77,25 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
             compile_metrics = iteration_metrics.of_compilation(compiled.take())
             writer.write(iteration, {**metrics, Metric.TIME_SAVE: save_s, **compile_metrics})
             log.info(iteration_metrics.one_line(iteration, config.run.iterations, metrics))
+            for alarm in alarms.new(read_metrics(folder.metrics)):
+                log.warning("iteration %d: %s", iteration, alarm)
             if iteration % config.run.checkpoint_every == 0 or iteration == config.run.iterations:
                 started = time.perf_counter()
                 _save(this, iteration, state, history)
                 save_s = time.perf_counter() - started
         _finish(state, this)
+
+
+def _writer(config: RunConfig, folder: RunFolder, *, after: int) -> MetricsWriter:
+    """Of the iterations behind `after`, with the trackers that the config names."""
+    mirrored = trackers.opened(
+        config.run.trackers,
+        folder.path,
+        config.run.name,
+        run_config.plain(config),
+        first=after + 1,
+    )
+    return MetricsWriter(folder.path, mirrored, after=after)
 
 
 def _begin(this: OpenRun) -> TrainState:

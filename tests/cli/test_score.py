@@ -56,7 +56,7 @@ def test_scores_are_natural_logs_of_the_tokens_as_they_stand(model: Path, tmp_pa
     [
         ('{"id": "a", "token_ids": []}', "0 tokens"),
         ('{"id": "a", "text": ""}', "0 tokens"),
-        ('{"id": "a", "token_ids": [3, 608]}', "608"),
+        ('{"id": "a", "token_ids": [3, 642]}', "642"),
         ('{"id": "a", "token_ids": [-1]}', "-1"),
         ('{"id": "a", "token_ids": [true]}', "True"),
         ('{"id": "a", "token_ids": "3 4"}', "list"),

@@ -21,7 +21,7 @@ sampling: {{slots: 8, max_length: 160, prefill_rows: 8, prefill_buckets: [64]}}
 executor: {{workers: 1}}
 mesh: {{data: 8}}
 evaluation: {{final_problems: 0}}
-run: {{iterations: 0, tensorboard: false}}
+run: {{iterations: 0, trackers: []}}
 """
 
 

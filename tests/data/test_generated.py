@@ -5,7 +5,7 @@ import pytest
 
 from acim_jax.data import generated
 from acim_jax.markup import Markup
-from acim_jax.records import Problem
+from acim_jax.records import Demonstration, Problem
 
 MARKUP = Markup()
 ENDLESS = ("mul", "mod", "sumlist", "lastdigit", "word", "units")
@@ -100,14 +100,54 @@ def test_demonstrations_show_both_decisions_of_train_problems() -> None:
         assert not held_out & {one.question for one in shown}
 
 
+def first_way_of(shown: list[Demonstration], kind: str, mark: str) -> float:
+    """The share of demonstrations that hold `mark`, of all of a family and decision."""
+    family, _, decision = kind.partition("/")
+    own = [d for d in shown if d.id.startswith(f"{family}-") and d.decision == decision]
+    assert len(own) > 300
+    return sum(mark in d.response for d in own) / len(own)
+
+
+def test_three_demonstrations_in_five_show_the_first_way() -> None:
+    """Independently of how it goes on, in both decisions. A share of 300 draws has a
+    standard error of 0.028."""
+    shown = list(generated.demonstrations(8000, seed=3, markup=MARKUP))
+    for kind, mark in (
+        ("mul/code", "print("),
+        ("mod/text", "="),
+        ("gcd/code", "gmpy2"),
+        ("sumlist/code", "pandas"),
+        ("lastdigit/code", "**"),
+        ("division/code", "print(int("),
+        ("units/text", "="),
+    ):
+        assert abs(first_way_of(shown, kind, mark) - 0.6) < 0.08, kind
+    for kind, mark in (("gcd/text", " mod "), ("sumlist/text", ". "), ("division/text", "zeros")):
+        assert abs(first_way_of(shown, kind, mark) - 0.4) < 0.08, kind
+    assert first_way_of(shown, "order/code", "networkx") == 1
+
+
 def test_a_failed_program_is_shown_to_fail() -> None:
-    texts = {
-        one.id.rsplit("-", 2)[0]: one.response
+    shown = [
+        (one.id.rsplit("-", 2)[0], one.response)
         for one in generated.demonstrations(2000, seed=2, markup=MARKUP)
         if one.decision == "code"
-    }
-    assert "```output\n[timed out]\n```\nNo result. \\boxed{none}" in texts["lastdigit-1"]
-    missing = "```output\nModuleNotFoundError: No module named 'networkx' (line 1)\n```\n"
-    assert texts["order-0"].endswith(missing + "No result. \\boxed{none}")
-    rounded = re.search(r"```output\n(\d+)\n```\n\\boxed\{(\d+)\}$", texts["division-1"])
-    assert rounded and rounded[1] == rounded[2] and rounded[1].endswith("0000")
+    ]
+    for stratum, program, ending in (
+        ("oddsum-1", "range(", "```output\n[timed out]\n```\nNo result. \\boxed{none}"),
+        ("lastdigit-2", "**", "```output\n[timed out]\n```\nNo result. \\boxed{none}"),
+        ("mul-1", "x=", "```output\n[no output]\n```\nNo result. \\boxed{none}"),
+        (
+            "order-0",
+            "networkx",
+            "```output\nModuleNotFoundError: No module named 'networkx' (line 1)\n```\n"
+            "No result. \\boxed{none}",
+        ),
+    ):
+        own = [text for name, text in shown if name == stratum and program in text]
+        assert own and all(text.endswith(ending) for text in own)
+    rounded = [text for name, text in shown if name == "division-1" and "print(int(" in text]
+    for text in rounded:
+        found = re.search(r"```output\n(\d+)\n```\n\\boxed\{(\d+)\}$", text)
+        assert found and found[1] == found[2] and found[1].endswith("0000")
+    assert rounded

@@ -35,7 +35,7 @@ def test_openings_of_text_are_words_and_those_of_code_reach_to_the_fence():
         tokenizer,
     )
     assert found["code"] == ["```python\n", "Let me code.\n```python\n"]
-    assert found["text"] == ["Let me think.", "Let me think.\nTen"], "Let me mostly leads to code"
+    assert found["text"] == ["Let me think.\n", "Let me think.\nTen"], "Let me mostly leads to code"
 
 
 def test_an_opening_has_the_tokens_that_were_sampled():

@@ -128,6 +128,11 @@ def test_terms_that_are_missing():
         }
         assert named == present
         assert int(train.step) == 3
+    off = dataclasses.replace(SETTINGS, policy_weight=0.0)
+    train, metrics = improve(fresh(), training_set(ROWS), off)
+    assert metrics.policy_loss is None and metrics.mismatch is not None
+    only, _ = improve(fresh(), training_set())
+    assert same(train.params, only.params), "a policy term of weight 0 moves nothing"
     two_rows, _ = improve(fresh(), training_set(ROWS[:2], replay=()), alone)
     assert int(two_rows.step) == 2, "an empty minibatch is no step"
 

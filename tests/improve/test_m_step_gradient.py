@@ -22,7 +22,7 @@ from tests.support.tiny_models import CONFIG
 TEMPERATURE, EPSILON, DRAWN_TOKENS, PROBLEMS = 0.8, 0.2, 57.0, 5
 SETTINGS = ImproveConfig(
     minibatches=1, microbatch_rows=2, buckets=(8, 16), clip_epsilon=EPSILON, max_mismatch=1e9,
-    decision_weight=1.5, replay_weight=0.5, replay_rows=2,
+    policy_weight=0.7, decision_weight=1.5, replay_weight=0.5, replay_rows=2,
 )  # fmt: skip
 PROMPTS = [np.array([2, 70, 71, 3]), np.array([2, 80, 3])]
 PREFIXES = [[np.array([300, 301]), np.array([310, 311, 312])], [np.array([400])]]
@@ -65,7 +65,7 @@ def objective(params, rows, replay) -> float:
             decision -= share * np.log(probability)
     total = sum(float(row.weights.sum()) for row in replay)
     return (
-        policy / DRAWN_TOKENS
+        SETTINGS.policy_weight * policy / DRAWN_TOKENS
         + SETTINGS.replay_weight * likelihood / total
         + SETTINGS.decision_weight * decision / PROBLEMS
     )

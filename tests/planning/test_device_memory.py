@@ -24,7 +24,7 @@ sampling: {{slots: 8, spare: 0, max_length: 160, prefill_rows: 8, prefill_bucket
 executor: {{workers: 1}}
 mesh: {{data: 8}}
 evaluation: {{final_problems: 0}}
-run: {{iterations: 0, tensorboard: false}}
+run: {{iterations: 0, trackers: []}}
 """
 
 

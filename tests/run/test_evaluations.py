@@ -23,7 +23,7 @@ sampling: {{slots: 8, max_length: 128, chunk: 8, prefill_rows: 8, prefill_bucket
 executor: {{workers: 1}}
 mesh: {{data: 1, fsdp: 1, tensor: 1}}
 evaluation: {{curve_problems: 12, start_problems: {start}, final_problems: {final}}}
-run: {{iterations: 0, tensorboard: false}}
+run: {{iterations: 0, trackers: []}}
 """
 #: Rollouts of the first of three batches: native and text of 24 test problems, 16 of code.
 BATCH = 64

@@ -11,7 +11,7 @@ import pytest
 from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2
 
-from acim_jax.run import metrics
+from acim_jax.run import metrics, trackers
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
@@ -30,7 +30,7 @@ def test_a_line_is_valid_json_whatever_the_numbers(
     }
     with (
         caplog.at_level(logging.WARNING),
-        metrics.MetricsWriter(tmp_path, tensorboard=False) as writer,
+        metrics.MetricsWriter(tmp_path) as writer,
     ):
         writer.write(1, values)
         with pytest.raises(TypeError, match="train/bad must be a number"):
@@ -47,7 +47,7 @@ def test_resume_cuts_later_and_half_written_lines(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"iteration": 0}\n{"iteration": 1, "x": 2}\n{"iteration": 2}\n{"itera')
     assert [row["iteration"] for row in metrics.read(path)] == [0, 1, 2]
-    with metrics.MetricsWriter(tmp_path, tensorboard=False, after=1) as writer:
+    with metrics.MetricsWriter(tmp_path, after=1) as writer:
         writer.write(2, {"x": 3})
     assert lines(tmp_path) == [
         {"iteration": 0},
@@ -81,8 +81,13 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
+def mirrored(folder: Path, after: int = -1) -> metrics.MetricsWriter:
+    opened = trackers.opened(["tensorboard"], folder, "", {}, first=after + 1)
+    return metrics.MetricsWriter(folder, opened, after=after)
+
+
 def test_numbers_reach_tensorboard(tmp_path: Path) -> None:
-    with metrics.MetricsWriter(tmp_path) as writer:
+    with mirrored(tmp_path) as writer:
         writer.write(1, {"train/loss": 0.5, "eval/n": None})
         writer.write(2, {"train/loss": 0.25, "eval/n": 7})
     assert scalars(tmp_path) == {"train/loss": [(1, 0.5), (2, 0.25)], "eval/n": [(2, 7.0)]}
@@ -95,13 +100,13 @@ def test_a_full_disk_ends_a_line_instead_of_waiting(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     many = {f"train/{i}": i for i in range(50)}
-    with pytest.raises(OSError) as failed, metrics.MetricsWriter(tmp_path) as writer:
+    with pytest.raises(OSError) as failed, mirrored(tmp_path) as writer:
         writer.write(1, many)
         monkeypatch.setattr(record_writer.RecordWriter, "flush", full)
         writer.write(2, many)
     assert failed.value.filename == str(tmp_path / "events")
     monkeypatch.undo()
-    with pytest.raises(OSError) as failed, metrics.MetricsWriter(tmp_path, after=1) as writer:
+    with pytest.raises(OSError) as failed, mirrored(tmp_path, after=1) as writer:
         monkeypatch.setattr(os, "fsync", full)
         writer.write(2, many)
     assert failed.value.filename in (str(tmp_path / "metrics.jsonl"), str(tmp_path / "events"))

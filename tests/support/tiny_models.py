@@ -19,7 +19,7 @@ from acim_jax.rollout.sampler import Sampler
 from acim_jax.sampling.config import SamplingConfig
 
 CONFIG = ModelConfig(
-    vocab_size=608,  # two ids more than the tokenizer has, as padded embeddings have
+    vocab_size=642,  # two ids more than the tokenizer has, as padded embeddings have
     hidden_size=32,
     intermediate_size=48,
     num_layers=2,

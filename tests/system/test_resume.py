@@ -19,7 +19,7 @@ improve: {{minibatches: 2, microbatch_rows: 8, buckets: [160], replay_rows: 4, r
 sampling: {{slots: 8, max_length: 160, chunk: 8, prefill_rows: 8, prefill_buckets: [48]}}
 executor: {{workers: 1, cpu_seconds: 0.05}}
 evaluation: {{every: 2, curve_problems: 6, final_problems: 0}}
-run: {{iterations: 3, keep_checkpoints: 2, tensorboard: false}}
+run: {{iterations: 3, keep_checkpoints: 2, trackers: []}}
 """  # noqa: E501
 EM = CONFIG.format(
     method="em", rollouts="guided_rollouts: 2, native_rollouts: 0, keep: 2", weight=1.0

@@ -90,3 +90,19 @@ def report(parser: argparse.ArgumentParser) -> None:
     shared.add(parser, "runs", Path, "RUN", "a run folder or an experiment folder", nargs="+")
     shared.add(parser, "--out", Path, "FILE.html", "the page", required=True)
     parser.add_argument("--title", help="the page's title")
+
+
+def watch(parser: argparse.ArgumentParser) -> None:
+    """Shows a run as it works: where it is, its curves, what should worry, and some of its newest
+    rollouts. Of an experiment, the run that is at work. It reads files only, so it can look at a
+    run on a shared disk, and at a finished one.
+
+    examples:
+      acim watch runs/em
+      acim watch runs/quickstart --episodes 5
+      acim watch runs/em --once
+    """
+    shared.add(parser, "run", Path, "RUN", "a run folder, or an experiment's")
+    shared.add(parser, "--episodes", int, "N", "rollouts to show (default: 2)", default=2)
+    shared.add(parser, "--interval", float, "S", "seconds between two looks (2)", default=2.0)
+    parser.add_argument("--once", action="store_true", help="print the view once and stop")

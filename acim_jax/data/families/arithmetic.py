@@ -1,13 +1,22 @@
-"""Families in which the program is always right and only mental arithmetic can fail.
+"""Families in which code can always be right and mental arithmetic fails.
 
 At level 0 the numbers are small enough for both decisions. At levels 1 and 2 the chain needs
-products, quotients and sums that a small model does not get right without writing them out.
+products, quotients and sums that a small model does not get right without writing them out. Each
+has a program that fails whatever the numbers are: its value is never printed, or it imports a
+module that the executor does not offer.
 """
 
 import itertools
 import random
 
-from acim_jax.data.families.case import Case, case, with_digits
+from acim_jax.data.families.case import (
+    Case,
+    case,
+    missing_module,
+    printed,
+    printed_or_not,
+    with_digits,
+)
 
 MAX_EUCLID_STEPS = 4
 
@@ -22,7 +31,8 @@ def mul(rng: random.Random, level: int) -> Case:
         (f"What is {a} * {b}?", f"Compute {a} * {b}.", f"Find the product of {a} and {b}.")
     )
     low, high = sorted((a, b))
-    return case((low, high), question, a * b, chain=f"{a}*{b}={a * b}.", program=f"print({a}*{b})")
+    programs = printed_or_not(f"{a}*{b}", a * b)
+    return case((low, high), question, a * b, chain=f"{a}*{b}={a * b}.", programs=programs)
 
 
 def mod(rng: random.Random, level: int) -> Case:
@@ -38,7 +48,7 @@ def mod(rng: random.Random, level: int) -> Case:
         (f"What is {a} mod {m}?", f"Find the remainder when {a} is divided by {m}.")
     )
     chain = f"{a}={m}*{a // m}+{a % m}."
-    return case((a, m), question, a % m, chain=chain, program=f"print({a}%{m})")
+    return case((a, m), question, a % m, chain=chain, programs=printed_or_not(f"{a}%{m}", a % m))
 
 
 def gcd(rng: random.Random, level: int) -> Case:
@@ -58,8 +68,12 @@ def gcd(rng: random.Random, level: int) -> Case:
         (f"What is gcd({a}, {b})?", f"Find the greatest common divisor of {a} and {b}.")
     )
     low, high = sorted((a, b))
-    program = f"import math\nprint(math.gcd({a},{b}))"
-    return case((low, high), question, x, chain=", ".join(steps) + ".", program=program)
+    chain = ", ".join(steps) + "."
+    programs = (
+        missing_module(f"import gmpy2\nprint(gmpy2.gcd({a},{b}))", "gmpy2"),
+        printed(f"import math\nprint(math.gcd({a},{b}))", x),
+    )
+    return case((low, high), question, x, chain=chain, programs=programs, hasty=True)
 
 
 def sumlist(rng: random.Random, level: int) -> Case:
@@ -69,10 +83,16 @@ def sumlist(rng: random.Random, level: int) -> Case:
     totals = list(itertools.accumulate(terms))
     listed = ", ".join(map(str, terms))
     question = rng.choice((f"Find the sum of {listed}.", f"Add up {listed}."))
+    array = f"[{','.join(map(str, terms))}]"
+    programs = (
+        missing_module(f"import pandas as pd\nprint(pd.Series({array}).sum())", "pandas"),
+        printed(f"print(sum({array}))", totals[-1]),
+    )
     return case(
         tuple(sorted(terms)),
         question,
         totals[-1],
         chain=", ".join(map(str, totals)) + ".",
-        program=f"print(sum([{','.join(map(str, terms))}]))",
+        programs=programs,
+        hasty=True,
     )

@@ -1,5 +1,5 @@
-"""What a problem family yields: a question, its answer, both ways to solve it, and what becomes of
-the program under the executor's stated limits."""
+"""What a problem family yields: a question, its answer, the ways in which either decision solves
+it, and what becomes of the programs under the executor's stated limits."""
 
 import dataclasses
 import random
@@ -21,17 +21,19 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Case(Question):
-    """One problem with its worked solutions.
+    """One problem with its worked solutions, those that are shown more often first.
 
-    chain: the reasoning of the text decision, without the
-    boxed answer. program: what a model would naturally write. outcome: what the executor returns
-    for it under the limits of `docs/problems.md`, known from the numbers, not by running it.
+    chains: the reasoning of the text decision, without the boxed answer; "" gives it at once.
+    programs: what models naturally write, with what the executor returns for it under the limits
+    of `docs/problems.md`, known from the numbers, not by running it.
     """
 
-    chain: str
-    program: str
-    outcome: ExecutionResult
+    chains: tuple[str, ...]
+    programs: tuple[ExecutionResult, ...]
 
+
+#: Of the demonstrations, so many show the first of two ways.
+FIRST_SHARE = 0.6
 
 Drawn = TypeVar("Drawn", bound=Question)
 #: Draws a problem of level 0, 1 or 2.
@@ -44,16 +46,24 @@ def case(
     answer: object,
     *,
     chain: str,
-    program: str,
-    outcome: ExecutionResult | None = None,
+    programs: tuple[ExecutionResult, ...],
+    hasty: bool = False,
 ) -> Case:
-    """A case whose program prints the answer, unless another `outcome` is given."""
-    return Case(key, question, str(answer), chain, program, outcome or printed(program, answer))
+    """A case with the text ways `chain` and "at once". hasty: the latter is shown more often."""
+    chains = ("", chain) if hasty else (chain, "")
+    return Case(key, question, str(answer), chains, programs)
 
 
 def printed(program: str, value: object) -> ExecutionResult:
     """The program ends normally after printing `value`."""
     return ExecutionResult(program, f"{value}\n", "", Status.OK, 0.0)
+
+
+def printed_or_not(expression: str, value: object) -> tuple[ExecutionResult, ExecutionResult]:
+    """The program prints the value, or keeps it in a variable, which nobody sees."""
+    unseen = f"x={expression}"
+    silent = ExecutionResult(unseen, "", "", Status.OK, 0.0)
+    return printed(f"print({expression})", value), silent
 
 
 def timed_out(program: str) -> ExecutionResult:

@@ -1,7 +1,8 @@
 """Families in which the size of the numbers decides whether the natural program can work.
 
 At level 0 the program is right. At levels 1 and 2 it runs out of CPU time, or a float cannot hold
-the number, while round numbers make the mental arithmetic easy.
+the number, while round numbers make the mental arithmetic easy. In `lastdigit` and `division`
+another program is right at every level.
 """
 
 import random
@@ -26,14 +27,16 @@ def lastdigit(rng: random.Random, level: int) -> Case:
     question = rng.choice(
         (f"What is the last digit of {power}?", f"Find the last digit of {power}.")
     )
-    program = f"print({base}**{exponent}%10)"
+    natural = f"print({base}**{exponent}%10)"
     return case(
         (base, exponent),
         question,
         answer,
         chain=f"{exponent % 10} is {parity}, {base}^{parity} ends in {answer}.",
-        program=program,
-        outcome=timed_out(program) if level else None,
+        programs=(
+            timed_out(natural) if level else printed(natural, answer),
+            printed(f"print(pow({base},{exponent},10))", answer),
+        ),
     )
 
 
@@ -52,8 +55,8 @@ def oddsum(rng: random.Random, level: int) -> Case:
         (f"Find the sum of {odds}.", f"What is the sum of {odds}?", f"Add {odds}.")
     )
     program = f"print(sum(2*i+1 for i in range({n})))"
-    outcome = timed_out(program) if level else None
-    return case((n,), question, n * n, chain=chain, program=program, outcome=outcome)
+    outcome = timed_out(program) if level else printed(program, n * n)
+    return case((n,), question, n * n, chain=chain, programs=(outcome,))
 
 
 def multiples(rng: random.Random, level: int) -> Case:
@@ -71,26 +74,29 @@ def multiples(rng: random.Random, level: int) -> Case:
         (f"How many multiples of {d} are there {span}?", f"Count the multiples of {d} {span}.")
     )
     program = f"print(len([x for x in range(1,{n}+1) if x%{d}==0]))"
-    outcome = timed_out(program) if level else None
-    return case((d, n), question, n // d, chain=chain, program=program, outcome=outcome)
+    outcome = timed_out(program) if level else printed(program, n // d)
+    return case((d, n), question, n // d, chain=chain, programs=(outcome,))
 
 
 def division(rng: random.Random, level: int) -> Case:
     """How many times d goes into a number like 12000...0006, of about 5, 19 or 22 digits. The
-    program divides floats, which hold 53 bits: what stands after many zeros is rounded away."""
+    natural program divides floats, which hold 53 bits: what stands after many zeros is rounded
+    away."""
     d, quotient = _exact_division(rng, 4)
     last = rng.randint(1, 9 // d)
     zeros = rng.choice(INNER_ZEROS[level])
     n = d * quotient * 10 ** (zeros + 1) + d * last
     question = rng.choice((f"How many times does {d} go into {n}?", f"Divide {n} by {d}."))
-    program = f"print(int({n}/{d}))"
     return case(
         (d, n),
         question,
         n // d,
         chain=f"{d * quotient}/{d}={quotient}, {zeros} zeros, {d * last}/{d}={last}.",
-        program=program,
-        outcome=printed(program, int(n / d)),
+        programs=(
+            printed(f"print(int({n}/{d}))", int(n / d)),
+            printed(f"print({n}//{d})", n // d),
+        ),
+        hasty=True,
     )
 
 

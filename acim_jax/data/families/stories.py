@@ -4,7 +4,7 @@ not offer (its list: numpy, sympy, mpmath and the standard library)."""
 import itertools
 import random
 
-from acim_jax.data.families.case import Case, case, missing_module, with_digits
+from acim_jax.data.families.case import Case, case, missing_module, printed_or_not, with_digits
 
 NAMES = ("Ann", "Bob", "Cat", "Dan", "Eve", "Fay", "Gus", "Hal", "Ivy", "Jon", "Kim", "Leo")
 THINGS = ("apples", "books", "coins", "cards", "pens", "shells")
@@ -34,7 +34,8 @@ def word(rng: random.Random, level: int) -> Case:
             story, step, value = f"{name} has {b} bags with {a} {thing} each.", f"{b}*{a}", a * b
     question = f"{story} How many {thing} does {name} have?"
     key = (name, thing, step)
-    return case(key, question, value, chain=f"{step}={value}.", program=f"print({step})")
+    programs = printed_or_not(step, value)
+    return case(key, question, value, chain=f"{step}={value}.", programs=programs)
 
 
 def order(rng: random.Random, level: int) -> Case:
@@ -56,8 +57,7 @@ def order(rng: random.Random, level: int) -> Case:
         f"{facts} Who is the {asked}?",
         names[position],
         chain=">".join(names) + ".",
-        program=program,
-        outcome=missing_module(program, "networkx"),
+        programs=(missing_module(program, "networkx"),),
     )
 
 
@@ -83,6 +83,5 @@ def units(rng: random.Random, level: int) -> Case:
         question,
         value,
         chain=f"{amount}*{factor}={value}.",
-        program=program,
-        outcome=missing_module(program, "pint"),
+        programs=(missing_module(program, "pint"),),
     )
