@@ -14,10 +14,11 @@ from acim_jax.checkpoint import model_names
 from acim_jax.cli.arguments import shared
 from acim_jax.config import experiment as experiments
 from acim_jax.config import run as runs
-from acim_jax.config import schema
+from acim_jax.config import schema, tree
 from acim_jax.config.run import RunConfig
 from acim_jax.config.tree import Tree
 from acim_jax.environment.config import ExecutorConfig
+from acim_jax.evaluation import levels
 from acim_jax.files import places
 from acim_jax.records import SamplingParams
 from acim_jax.run import folder as run_folder
@@ -34,7 +35,8 @@ def check(command: str, args: argparse.Namespace) -> None:
     The config or experiment that was read is left in `args.chosen`, and the default in `args.out`.
     """
     if "model" in args:
-        model_names.check(args.model)
+        for model in args.model if isinstance(args.model, list) else [args.model]:
+            model_names.check(model)
     if command in _CHECKS:
         _CHECKS[command](args)
 
@@ -136,13 +138,28 @@ def _check_samples(args: argparse.Namespace) -> None:
         )
 
 
-def _demonstrate(args: argparse.Namespace) -> None:
+def _check_records_out(args: argparse.Namespace) -> None:
+    """For a command that makes rollouts into a file of records."""
     _check_data(args.data)
     if not args.out.name.endswith((".jsonl", ".jsonl.gz")):
         raise ValueError(f"--out {args.out}: name a .jsonl or .jsonl.gz file.")
     places.check_file(args.out, "--out")
     _check_samples(args)
     section(ExecutorConfig, "executor", args)
+
+
+def _difficulty(args: argparse.Namespace) -> None:
+    _check_records_out(args)
+    if args.relabel == bool(args.model):
+        raise ValueError(
+            "difficulty needs --model M to score problems, or --relabel for the columns that they "
+            "have, and not both."
+        )
+    names = [levels.model_name(model) for model in args.model]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--model: columns are named by the last part, but two are equal: {names}")
+    if args.levels is not None:
+        args.chosen = levels.parse(tree.load_file(args.levels).plain(), str(args.levels))
 
 
 def _prefixes(args: argparse.Namespace) -> None:
@@ -181,7 +198,8 @@ _CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "report": _report,
     "ask": _ask,
     "prefixes": _prefixes,
-    "demonstrate": _demonstrate,
+    "demonstrate": _check_records_out,
+    "difficulty": _difficulty,
     **dict.fromkeys(("score", "execute", "grade"), _input_output),
 }
 

@@ -10,11 +10,9 @@ from pathlib import Path
 
 from acim_jax import bad_input
 from acim_jax.cli import checks, console, input_records, options
-from acim_jax.environment.config import ExecutorConfig
 from acim_jax.evaluation import own_demonstrations, pipeline, results_folder
 from acim_jax.evaluation.own_demonstrations import REASONS, Harvest
 from acim_jax.files import jsonl
-from acim_jax.grading.config import GraderConfig
 from acim_jax.records import DECISIONS
 from acim_jax.run import compilation
 
@@ -33,8 +31,6 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         with bad_input.reading():
             data = input_records.problems(args, split="train")
-            executor = checks.section(ExecutorConfig, "executor", args)
-            grader = checks.section(GraderConfig, "grader", args)
             model = options.open_model(args)
             task = own_demonstrations.task(
                 data,
@@ -43,17 +39,7 @@ def run(args: argparse.Namespace) -> int:
                 sampling=checks.sampling_params(args),
                 seed=args.seed,
             )
-            questions = (problem.question for asked in task.problems.values() for problem in asked)
-            sampler, _ = options.make_sampler(
-                model, questions, DECISIONS, slots=args.slots, max_length=args.max_length
-            )
-            settings = pipeline.settings_of(
-                task, sampler, executor, grader, model=model.name, step=model.step
-            )
-            results_folder.check(folder, settings)
-            solver, settings["weights"] = options.open_solver(
-                stack, model, sampler, executor, grader
-            )
+            solver, settings = options.open_task(stack, args, model, task, folder)
         display = stack.enter_context(console.Display())
         args.resume_hint = args.command_line
         bar = functools.partial(display.rollouts, "rollouts")

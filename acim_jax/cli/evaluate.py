@@ -11,10 +11,8 @@ from typing import Any
 
 from acim_jax import bad_input
 from acim_jax.cli import checks, console, input_records, options
-from acim_jax.environment.config import ExecutorConfig
-from acim_jax.evaluation import episode_records, pipeline, results_folder
+from acim_jax.evaluation import comparable, episode_records, pipeline, results_folder, tables
 from acim_jax.evaluation.pipeline import Task
-from acim_jax.grading.config import GraderConfig
 from acim_jax.records import GUIDES, Guide
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run import compilation, manifest
@@ -29,23 +27,11 @@ def run(args: argparse.Namespace) -> int:
         with bad_input.reading():
             data = input_records.problems(args)
             forced = None if args.oracle is None else episode_records.forced_runs(args.oracle, data)
-            executor = checks.section(ExecutorConfig, "executor", args)
-            grader = checks.section(GraderConfig, "grader", args)
             model = options.open_model(args)
             guides: list[Guide] = [guide for guide in GUIDES if guide in args.decision]
-            questions = (problem.question for problems in data.values() for problem in problems)
-            sampler, _ = options.make_sampler(
-                model, questions, guides, slots=args.slots, max_length=args.max_length
-            )
             sampling = checks.sampling_params(args)
             task = Task(data, dict.fromkeys(data, guides), args.samples, sampling, args.seed)
-            settings = pipeline.settings_of(
-                task, sampler, executor, grader, model=model.name, step=model.step
-            )
-            results_folder.check(args.out, settings)
-            solver, settings["weights"] = options.open_solver(
-                stack, model, sampler, executor, grader
-            )
+            solver, settings = options.open_task(stack, args, model, task, args.out)
         display = stack.enter_context(console.Display())
         args.resume_hint = args.command_line
         results = pipeline.run(
@@ -61,35 +47,65 @@ def run(args: argparse.Namespace) -> int:
                 "hardware": manifest.hardware(),
             },
         )
-    _report(results, sampler)
+    _report(results, args.samples, solver.sampler)
+    if args.oracle is not None:
+        _compare(results, args.oracle)
     if args.json:
         print(json.dumps(results))
     return 0
 
 
-def _report(results: Mapping[str, Any], sampler: Sampler) -> None:
-    """The figures as a small table, and what a reader of them should know."""
+def _report(results: Mapping[str, Any], samples: int, sampler: Sampler) -> None:
+    """The figures as small tables, and what a reader of them should know."""
+    k = str(tables.counts(samples)[-1])
+    at = {"pass_at": f"pass@{k}", "maj_at": f"maj@{k}"} if samples > 1 else {}
     lines: list[tuple[str, ...]] = []
+    calls: list[tuple[str, ...]] = []
     for file, by_guide in results["data"].items():
         decided = by_guide.get("decisions", {}).get("selection_accuracy")
         for guide in (guide for guide in GUIDES if guide in by_guide):
             row, name = by_guide[guide], Path(file).name
-            spread = "" if row["stderr"] is None else f" ± {row['stderr']:.3f}"
-            selection = "" if guide != "native" or decided is None else f"{decided:.3f}"
-            figures = (f"{row['accuracy']:.3f}{spread}", f"{row['code_rate']:.2f}", selection)
+            figures = [_figure(row["accuracy"], row["stderr"])]
+            figures += [_figure(row[field][k], row[f"{field}_stderr"][k]) for field in at]
+            selection = _figure(decided) if guide == "native" else ""
+            figures += [f"{row['code_rate']:.2f}", selection, _figure(row["calls_per_solved"])]
             lines.append((name, guide, str(row["n"]), *figures))
-            _warn(f"{name}, {guide}", row["stops"], sampler)
-    columns = ("data", "decision", "n", "accuracy", "code rate", "selection")
-    console.print_table(f"{results['model']}, {results['seconds']:.0f} s", columns, lines, names=2)
+            calls += _call_lines(name, guide, row)
+            options.warn_of_stops(f"{name}, {guide}", row["stops"], sampler)
+    accuracy = f"avg@{samples}" if samples > 1 else "accuracy"
+    names = ("data", "decision", "n", accuracy, *at.values())
+    columns = (*names, "code rate", "selection", "calls/solved")
+    title = f"{results['model']}, {results['seconds']:.0f} s, fingerprint {results['fingerprint']}"
+    console.print_table(title, columns, lines, names=2)
+    if calls:
+        columns = ("data", "decision", "responses", "calls", "before answer", "ok", "ignored")
+        console.print_table("calls", columns, calls, names=3)
 
 
-def _warn(what: str, stops: Mapping[str, int], sampler: Sampler) -> None:
-    length, total = sampler.config.max_length, sum(stops.values())
-    longer = "" if length == sampler.model.max_positions else "; raise --max-length"
-    for stop, tolerated, text in (
-        ("prompt", 0.0, f"prompts do not fit into {length} tokens and count as wrong{longer}"),
-        ("length", 0.05, f"rollouts were cut off at {length} tokens (--max-length)"),
-        ("infra", 0.0, "rollouts failed in the executor itself and count as wrong"),
-    ):
-        if stops.get(stop, 0) > tolerated * total:
-            log.warning("%s: %d of %d %s", what, stops[stop], total, text)
+def _figure(value: float | None, stderr: float | None = None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" + ("" if stderr is None else f" ± {stderr:.3f}")
+
+
+def _call_lines(name: str, guide: str, row: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Of right and of wrong responses, where there are calls. Ignored is shown of right outputs."""
+    return [
+        (
+            *(name, guide, f"{which}: {table['responses']}"),
+            *(str(table[count]) for count in ("calls", "before_answer", "ok")),
+            f"{table['ignored']} of {table['right_output']}",
+        )
+        for which, table in row["calls"].items()
+        if table["calls"]
+    ]
+
+
+def _compare(results: Mapping[str, Any], oracle: Path) -> None:
+    """Warns where the runs that judge the decisions were made otherwise than these."""
+    path = oracle / results_folder.RESULTS
+    judging = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "comparable" in judging:
+        differing = comparable.differing([judging["comparable"], results["comparable"]])
+        if differing:
+            log.warning("the runs of --oracle were made with other %s", ", ".join(differing))

@@ -50,6 +50,7 @@ COMMANDS = {
         "how a model begins its responses, and decision prefixes that fit it", "models"
     ),
     "demonstrate": Command("demonstrations of both decisions, made by the model itself", "models"),
+    "difficulty": Command("pass rates of models on problems, and levels", "models"),
     "score": Command("log-probabilities of given tokens", "models"),
     "execute": Command("run programs in the executor", "tools", only_reads=True),
     "grade": Command("grade answers", "tools", only_reads=True),

@@ -5,14 +5,18 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import jax
 
 from acim_jax.checkpoint import fingerprint, model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
+from acim_jax.cli import checks
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
+from acim_jax.evaluation import pipeline, results_folder
+from acim_jax.evaluation.pipeline import Settings, Task
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
@@ -20,7 +24,7 @@ from acim_jax.markup import Markup, templates
 from acim_jax.markup.form import Body
 from acim_jax.model import transformer
 from acim_jax.model.config import Dtype, ModelSource
-from acim_jax.records import DECISIONS, Guide
+from acim_jax.records import DECISIONS, GUIDES, Guide
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run import dry_run
 from acim_jax.sampling.config import SamplingConfig
@@ -152,6 +156,48 @@ def sample_layout() -> tuple[axes.Layout | None, int]:
     """The sampler's layout over all devices, and how many shares the rows are split into."""
     _, layout = mesh.layouts(MeshConfig())
     return layout, 1 if layout is None else layout.shards("batch")
+
+
+def open_task(
+    stack: contextlib.ExitStack,
+    args: argparse.Namespace,
+    model: ModelFolder,
+    task: Task,
+    folder: Path,
+) -> tuple[Solver, Settings]:
+    """What makes the task's rollouts, closed with `stack`; and the settings of its `folder`.
+
+    ValueError for a folder of something else, before the weights are read.
+    """
+    executor = checks.section(ExecutorConfig, "executor", args)
+    grader = checks.section(GraderConfig, "grader", args)
+    questions = (problem.question for problems in task.problems.values() for problem in problems)
+    guides: list[Guide] = [
+        guide for guide in GUIDES if any(guide in of for of in task.guides.values())
+    ]
+    sampler, _ = make_sampler(
+        model, questions, guides, slots=args.slots, max_length=args.max_length
+    )
+    settings = pipeline.settings_of(
+        task, sampler, executor, grader, model=model.name, step=model.step
+    )
+    results_folder.check(folder, settings)
+    solver, settings["weights"] = open_solver(stack, model, sampler, executor, grader)
+    return solver, settings
+
+
+def warn_of_stops(what: str, stops: Mapping[str, int], sampler: Sampler) -> None:
+    """Warns of rollouts (counts by `Stop`) that count as wrong for other reasons than the model's
+    answer."""
+    length, total = sampler.config.max_length, sum(stops.values())
+    longer = "" if length == sampler.model.max_positions else "; raise --max-length"
+    for stop, tolerated, text in (
+        ("prompt", 0.0, f"prompts do not fit into {length} tokens and count as wrong{longer}"),
+        ("length", 0.05, f"rollouts were cut off at {length} tokens (--max-length)"),
+        ("infra", 0.0, "rollouts failed in the executor itself and count as wrong"),
+    ):
+        if stops.get(stop, 0) > tolerated * total:
+            log.warning("%s: %d of %d %s", what, stops[stop], total, text)
 
 
 def open_solver(

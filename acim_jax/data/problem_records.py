@@ -115,6 +115,19 @@ def to_problem(record: Record, where: str, mapping: Mapping[str, str]) -> Proble
     )
 
 
+def of_problem(problem: Problem) -> dict[str, object]:
+    """The record that `to_problem` makes the problem of; empty fields are left out."""
+    tests = [
+        {"input": test.stdin, "output": test.stdout} if isinstance(test, InputOutput) else test
+        for test in problem.tests
+    ]
+    names = ("answer", "kind", "test_setup", "entry_point", "subject", "level", "source")
+    ours = {name: getattr(problem, name) for name in names} | {"tests": tests}
+    written = {name: value for name, value in ours.items() if value}
+    others = {name: value for name, value in problem.extra.items() if name not in FIELDS}
+    return {"id": problem.id, "problem": problem.question, **written, **others}
+
+
 def _answer(fields: Fields) -> str:
     answer = fields.text("answer", whole=True)
     if not answer.strip():

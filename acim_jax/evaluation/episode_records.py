@@ -47,8 +47,17 @@ def episode_record(episode: Episode, tokenizer: Decodes, *, file: str) -> dict[s
 
 
 @dataclasses.dataclass(frozen=True)
+class Call:
+    """A program that ran, as `calls` judges it; None: nothing to judge by, or not judged."""
+
+    ok: bool
+    before_answer: bool | None = None
+    right: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Judged:
-    """What the tables need of an episode's record."""
+    """What the tables need of an episode's record. first_program: as in `calls.first_program`."""
 
     problem_id: str
     sample: int
@@ -57,23 +66,31 @@ class Judged:
     reward: float
     answer: str | None
     stop: str
-    executions: int
-    executions_ok: int
+    calls: tuple[Call, ...]
     response_tokens: int
+    first_program: float | None = None
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "Judged":
         same = ("problem_id", "sample", "guide", "decision", "reward", "answer", "stop")
         return cls(
             **{name: record[name] for name in same},
-            executions=len(record["executions"]),
-            executions_ok=sum(e["status"] == "ok" for e in record["executions"]),
+            calls=tuple(
+                Call(one["status"] == "ok", one.get("before_answer"), one.get("right"))
+                for one in record["executions"]
+            ),
             response_tokens=sum(
                 len(segment["token_ids"])
                 for segment in record["segments"]
                 if segment["author"] != Author.PROMPT.name
             ),
+            first_program=record.get("first_program"),
         )
+
+    @property
+    def is_right(self) -> bool:
+        """A partial reward is not right."""
+        return self.reward >= 1.0
 
     @property
     def is_code(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from acim_jax.evaluation import selection, tables
+from acim_jax.evaluation import comparable, selection, tables
 from acim_jax.evaluation.selection import Record
 from acim_jax.files import jsonl
 from acim_jax.records import group_by
@@ -142,6 +142,13 @@ def final_measures(folder: Path, clear: Mapping[str, str]) -> dict[str, float | 
     hits = [r["decision"] == clear[r["stratum"]] for r in records if r["stratum"] in clear]
     measures["stratum_selection_accuracy"] = tables.mean(hits)
     return {key: measures.get(key) for key in (*MEASURES, "n")}
+
+
+def differing(runs: Sequence[Path]) -> list[str]:
+    """In which parts the final evaluations of the runs that have one are not comparable."""
+    paths = [run / "evaluation" / "final" / "results.json" for run in runs]
+    several = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    return comparable.differing([one["comparable"] for one in several if "comparable" in one])
 
 
 def spreads(per_seed: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:

@@ -15,7 +15,14 @@ import jax
 from acim_jax import bad_input
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.evaluation import episode_records, results_folder, rollouts, tables
+from acim_jax.evaluation import (
+    calls,
+    comparable,
+    episode_records,
+    results_folder,
+    rollouts,
+    tables,
+)
 from acim_jax.evaluation.episode_records import Judged, Judgements
 from acim_jax.evaluation.results_folder import ResultsFolder
 from acim_jax.evaluation.rollouts import Solver
@@ -111,6 +118,7 @@ def run(
         with bad_input.reading():
             judged = _collect(folder, task, batches)
         write_more(judged)
+        parts = comparable.parts(settings)
         results = {
             "model": settings["model"],
             "data": tables.data(judged, task.samples, forced),
@@ -120,6 +128,8 @@ def run(
                 "problems": {file: len(problems) for file, problems in task.problems.items()},
                 **(conditions or {}),
             },
+            "comparable": parts,
+            "fingerprint": comparable.fingerprint(parts),
             "seed": task.seed,
             "seconds": folder.seconds(),
         }
@@ -159,8 +169,10 @@ def _make_missing(
                 progress=progress,
                 journal=kept,
             )
-            tokenizer = solver.sampler.tokenizer
+            tokenizer, markup = solver.sampler.tokenizer, solver.sampler.markup
             records = [episode_records.episode_record(e, tokenizer, file=file) for e in episodes]
+            asked = {request.problem.id: request.problem for request in requests}
+            records = calls.with_calls(records, episodes, asked, solver.grader, tokenizer, markup)
             folder.append(records, kept.seconds)
         path.unlink()
 

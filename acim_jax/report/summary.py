@@ -25,7 +25,9 @@ def summarise(experiment: Experiment) -> Summary:
     used = [m for m in MEASURES if any(m in arm.measures for arm in results.arms.values())]
     columns = ["", "rollouts", "seeds", *(MEASURES[measure] for measure in used)]
     table = over_seeds.table(results, used) if used else []
-    return Summary(_headline(results), columns, table, _note(results, source))
+    runs = [run for of_arm in experiment.arms.values() for run in of_arm]
+    note = _note(results, source, over_seeds.differing([run.folder for run in runs]))
+    return Summary(_headline(results), columns, table, note)
 
 
 def _results(experiment: Experiment) -> tuple[Results, str]:
@@ -86,8 +88,9 @@ def _scores(arm: Arm, after: str) -> str:
     return f"{arm.label} scores {sum(known) / n:.3f}{spread}{rollouts}"
 
 
-def _note(results: Results, source: str) -> str:
+def _note(results: Results, source: str, differing: Sequence[str]) -> str:
     several = any(len(s.known) > 1 for arm in results.arms.values() for s in arm.measures.values())
     kind = "mean ± standard error over seeds" if several else "one seed"
     problems = [f"{results.problems:,} evaluation problems per seed"] if results.problems else []
-    return "; ".join([f"Arms: {kind}, from {source}", *problems, *results.facts]) + "."
+    apart = [f"final evaluations not made alike: {', '.join(differing)}"] if differing else []
+    return "; ".join([f"Arms: {kind}, from {source}", *problems, *results.facts, *apart]) + "."

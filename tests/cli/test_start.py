@@ -28,6 +28,7 @@ LIGHT: list[tuple[list[str], int]] = [
     (["experiment", "nowhere.yaml"], 2),
     (["evaluate", "--model", "tiny", "--data", "nowhere.jsonl", "--out", "out"], 2),
     (["evaluate", "--model", "nowhere", "--data", "in.jsonl", "--out", "out"], 2),
+    (["difficulty", "--model", "tiny", "nowhere", "--data", "in.jsonl", "--out", "o.jsonl"], 2),
     (["ask", "--model", "nowhere", "x"], 2),
     (["score", "--model", "tiny", "--input", "nowhere.jsonl", "--output", "out"], 2),
     (["export", "nowhere", "--out", "out"], 2),

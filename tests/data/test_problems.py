@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from acim_jax.data import generated, problems
+from acim_jax.data import generated, problem_records, problems
 from acim_jax.data.config import DataConfig
 from acim_jax.records import Problem
 
@@ -122,6 +122,17 @@ def test_a_worked_solution_as_answer_is_read_by_its_box(
     assert problem.answer == answer
     source = lines(tmp_path / "q.jsonl", {"id": "a", "problem": "5*4?", "answer": solution})
     assert problems.load(source)[0].answer == answer
+
+
+def test_a_problem_is_written_as_it_was_read(tmp_path: Path) -> None:
+    records = [
+        {"id": "a", "problem": "2 + 2?", "answer": "4", "kind": "math", "level": "1", "x": [None]},
+        {"id": "b", "problem": "Write f.", "answer": "def f(): ...", "kind": "code",
+         "tests": ["assert f()", {"input": "1\n", "output": "2\n"}], "test_setup": "import math",
+         "entry_point": "f", "subject": "s", "source": "me"},
+    ]  # fmt: skip
+    read = problems.load(lines(tmp_path / "p.jsonl", *records))
+    assert [problem_records.of_problem(problem) for problem in read] == records
 
 
 def test_limit_takes_the_first(tmp_path: Path) -> None:

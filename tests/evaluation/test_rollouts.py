@@ -34,7 +34,7 @@ def test_rollouts_are_forced_scored_and_in_order():
         if episode.guide == "text":
             assert not episode.executions
         one = Judged.of_record(episode_record(episode, tokenizer, file="f"))
-        assert one.executions == len(episode.executions)
+        assert len(one.calls) == len(episode.executions)
         assert one.response_tokens == episode.num_response_tokens
         assert one.is_code == bool(episode.executions)
         assert (one.reward, one.answer) == (episode.reward, episode.answer)

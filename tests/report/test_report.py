@@ -295,6 +295,16 @@ def test_metrics_alone_give_a_page_with_notes(single: Path, tmp_path: Path) -> N
     assert json.loads(page.by_id["figures"]).keys() == {"plot-accuracy-0-0"}
 
 
+def test_final_evaluations_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
+    folder = run_folders.write_experiment(tmp_path / "runs", seeds=1)
+    for run, turns in (("em-seed0", 1), ("rl-seed0", 2)):
+        path = folder / run / "evaluation/final/results.json"
+        parts = {"markup": {"max_turns": turns}, "data": ["11"], "grader": {"percent": "unit"}}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "comparable": parts}))
+    page = _parse(report.write([folder], tmp_path / "r.html"))
+    assert "final evaluations not made alike: markup.max_turns." in page.text
+
+
 def test_runs_of_equal_arm_and_seed_are_told_apart(single: Path, tmp_path: Path) -> None:
     other = run_folders.write_run(
         tmp_path / "again", method="em", seed=7, iterations=2, families=run_folders.FAMILIES

@@ -112,6 +112,51 @@ def demonstrate(parser: argparse.ArgumentParser) -> None:
     shared.add_grading(parser)
 
 
+def difficulty(parser: argparse.ArgumentParser) -> None:
+    """Solves problems several times with each model, and writes them with the share of right
+    answers of each, and with levels: predicates over these pass rates (docs/problems.md). Without
+    --levels they are the three of arXiv:2504.00829, as far as the roles small, mid and large are
+    there.
+
+    examples:
+      acim difficulty --model models/1.5b models/7b models/32b --data train.jsonl --samples 8 \\
+          --out levelled.jsonl
+      acim difficulty --model tiny --data generated:arithmetic --limit 20 --samples 4 \\
+          --out tiny.jsonl
+      acim difficulty --relabel --data levelled.jsonl --roles small=7b large=32b \\
+          --levels levels.yaml --out relevelled.jsonl
+
+    writes each problem with all its fields, `pass_rate/NAME` and `samples/NAME` for each model
+    (NAME is the last part of M), and `levels`, a list. The rollouts stay in G.rollouts/NAME/; the
+    same command again goes on after them, and makes none for other --roles or --levels.
+    """
+    shared.add_model(parser, several=True)
+    shared.add_problems(parser)
+    shared.add(parser, "--out", Path, "G", "file to write, .jsonl or .jsonl.gz", required=True)
+    shared.add(parser, "--samples", int, "N", "rollouts per problem (default 8)", default=8)
+    decision = "the model's own (native, the default), or a forced one"
+    parser.add_argument("--decision", choices=shared.GUIDES, default="native", help=decision)
+    shared.add_sampling(parser, temperature=1.0)
+    group = parser.add_argument_group("levels")
+    order = "which model is which (default: small, mid, large in the order of --model)"
+    shared.add_several(group, "--roles", "ROLE=M", order)
+    shared.add(group, "--levels", Path, "FILE", "predicates, YAML (default: the published three)")
+    relabel = "make levels from the columns that --data has, without models"
+    group.add_argument("--relabel", action="store_true", help=relabel)
+    never = "problems that the strongest model never solves: stay without a level (default), are "
+    group.add_argument(
+        "--unsolved",
+        choices=("no-level", "discard", "keep"),
+        default="no-level",
+        help=f"{never}left out, or get the levels they meet",
+    )
+    shared.add_json(parser)
+    shared.add_markup(parser)
+    shared.add_sampler(parser)
+    shared.add_executor(parser)
+    shared.add_grading(parser)
+
+
 def score(parser: argparse.ArgumentParser) -> None:
     """Log-probabilities of the given tokens, as they stand, under the model.
 

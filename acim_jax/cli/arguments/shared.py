@@ -133,9 +133,15 @@ def add_grading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser, *, dtype: str | None = None) -> None:
-    """--model and --dtype (of the computation; `dtype` is its default, None the model's own)."""
-    add(parser, "--model", str, "M", MODEL_HELP, required=True)
+def add_model(
+    parser: argparse.ArgumentParser, *, dtype: str | None = None, several: bool = False
+) -> None:
+    """--model (`several`: a list, perhaps empty) and --dtype (of the computation; `dtype` is its
+    default, None the model's own)."""
+    if several:
+        add_several(parser, "--model", "M", MODEL_HELP)
+    else:
+        add(parser, "--model", str, "M", MODEL_HELP, required=True)
     text = f"of the computation (default {dtype or 'that of the model'})"
     parser.add_argument("--dtype", choices=DTYPES, default=dtype, help=text)
 
