@@ -102,7 +102,7 @@ def train_row(
     params = jax.jit(functools.partial(transformer.init, config))(jax.random.key(0))
     ids = np.random.default_rng(0).integers(0, config.vocab_size, (rows, width), np.int32)
     ones = np.ones((rows, width), np.float32)
-    batch = TokenBatch(ids, ones, -10 * ones, ones[:, 0])
+    batch = TokenBatch(*map(jnp.asarray, (ids, ones, -10 * ones, ones[:, 0])))
     tokens, gradients, times = rows * width, step.zeros(params), []
     for _ in range(5):
         started = time.perf_counter()

@@ -39,8 +39,8 @@ class PolicyObjective:
     awr_max_weight: Positive = 20.0
     """w_max of `awr`."""
     aggregation: Aggregation = "token"
-    """How tokens add up: `token`, each weighs the same (DAPO); `sequence`, each rollout does, by the
-    mean over its tokens (GRPO); `constant`, as `token`, but over rollouts times a constant length
+    """How tokens add up: `token`, each weighs the same (DAPO); `sequence`, each rollout, by its
+    tokens' mean (GRPO); `constant`, as `token`, but over rollouts times a constant length
     (Dr.GRPO). No count depends on rewards, microbatches or devices."""
     correction: Correction = "none"
     """`none` takes ρ = π/μ. Else the trainer recomputes log-probs before the first update (π_prox),
@@ -59,7 +59,8 @@ class PolicyObjective:
     """Of d = log π − log reference at sampled tokens: k1 = d, k2 = d²/2, k3 = exp(−d) − 1 + d. On
     policy only k2 has the KL's gradient; k1's is 0 in the mean, k3's that of the reversed KL."""
     entropy_weight: Weight = 0.0
-    """Weight of the mean entropy of the policy at its target tokens, which is maximised."""
+    """Weight of the policy's entropy at target tokens, aggregated as the policy term; it is
+    maximised."""
     entropy_tokens: AtLeastOne | None = None
     """Only so many target tokens behind each interpreter output have the entropy bonus (ARPO);
     null is every target."""

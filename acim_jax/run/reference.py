@@ -5,44 +5,39 @@ run has its base instead.
 """
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
 from acim_jax import bad_input
 from acim_jax.checkpoint import store
-from acim_jax.improve.state import TrainState
-from acim_jax.model import transformer
-from acim_jax.run.open_run import OpenRun
+from acim_jax.config.run import RunConfig
+from acim_jax.improve.learner import Learner
+from acim_jax.model import lora
 
 
-def kept(this: OpenRun, state: TrainState) -> OpenRun:
-    """The run with a copy of its starting parameters as the reference, which is saved too; the run
-    itself where it needs none."""
-    if not _is_needed(this):
-        return this
-    store.save(this.folder.checkpoints / "reference", 0, {"params": state.params}, {})
+def kept(learner: Learner, params: lora.Params, config: RunConfig, checkpoints: Path) -> Learner:
+    """The learner with a copy of `params`, those that a run starts with, as its reference, which is
+    saved too; the learner itself where the run needs none."""
+    if not _is_needed(config):
+        return learner
+    store.save(checkpoints / "reference", 0, {"params": params}, {})
     # A copy: optimiser steps use up the state's own.
-    return _with(this, jax.jit(lambda params: jax.tree.map(jnp.copy, params))(state.params))
+    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
+    return dataclasses.replace(learner, reference=copy)
 
 
-def restored(this: OpenRun) -> OpenRun:
-    """The run as `kept` left it. `BadInput` where its folder has no reference: the KL term cannot
+def restored(learner: Learner, config: RunConfig, checkpoints: Path) -> Learner:
+    """The learner as `kept` left it. `BadInput` where no reference was saved: the KL term cannot
     begin in the middle of a run."""
-    if not _is_needed(this):
-        return this
-    like = {"params": this.resources.learner.abstract_state(None).params}
+    if not _is_needed(config):
+        return learner
+    like = {"params": learner.abstract_state(None).params}
     with bad_input.reading():
-        found, _ = store.restore(this.folder.checkpoints / "reference", 0, like)
-    return _with(this, found["params"])
+        found, _ = store.restore(checkpoints / "reference", 0, like)
+    return dataclasses.replace(learner, reference=found["params"])
 
 
-def _is_needed(this: OpenRun) -> bool:
-    config = this.prepared.config
+def _is_needed(config: RunConfig) -> bool:
     return config.improve.kl_weight > 0 and config.lora is None and config.method != "sft"
-
-
-def _with(this: OpenRun, params: transformer.Params) -> OpenRun:
-    learner = dataclasses.replace(this.resources.learner, reference=params)
-    resources = dataclasses.replace(this.resources, learner=learner)
-    return dataclasses.replace(this, resources=resources)

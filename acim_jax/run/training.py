@@ -60,7 +60,8 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
                 lora_base.settle(folder.path, prepared.model.name, frozen.params)
         if step is None:
             state, history, step = _begin(this), History(), 0
-            this = reference.kept(this, state)
+            learner = reference.kept(opened.learner, state.params, config, folder.checkpoints)
+            this = this.with_learner(learner)
             mass_check.check(state, prepared.train, opened)
             precompile.compile_all(state, this.resources)
             metrics = _starting_point(state, this)
@@ -69,7 +70,8 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
             _save(this, 0, state, history)
         else:
             state, history = _restore(this, step)
-            this = reference.restored(this)
+            learner = reference.restored(opened.learner, config, folder.checkpoints)
+            this = this.with_learner(learner)
             precompile.compile_all(state, this.resources)
             compiled.take()
         save_s = 0.0

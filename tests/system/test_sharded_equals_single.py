@@ -72,7 +72,7 @@ def one_step(train, learner: Learner):
             placed,
             np.float32(39),
             np.float32(0.9),
-            objective=PolicyObjective(clip_epsilon=0.2),
+            objective=PolicyObjective(),
             chunk=4,
             **shared,
         )
@@ -144,7 +144,7 @@ def test_state_keeps_its_sharding_and_nothing_is_compiled_twice(both, layout):
     settings = {
         "config": CONFIG,
         "layout": layout,
-        "objective": PolicyObjective(clip_epsilon=0.2),
+        "objective": PolicyObjective(),
         "chunk": 4,
     }
     with compilation.CompileCounter() as counter:
