@@ -4,6 +4,9 @@ Column t of every array describes token t. Non-targets may hold anything, −inf
 masked before the exponential.
 """
 
+# The types of jax are known in part.
+# pyright: reportUnknownMemberType=false
+
 from typing import NamedTuple
 
 import jax

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import objectives
-from acim_jax.improve.config import PolicyObjective
+from acim_jax.improve.config import PolicyForm, PolicyObjective, RatioLevel
 from acim_jax.improve.packing import TokenBatch
 
 B, T, DENOMINATOR = 4, 6, 7.0
@@ -81,11 +81,13 @@ def losses(arrays: Arrays, objective: PolicyObjective, logprobs=None, entropies=
     """Ours, with the arrays that the objective takes."""
     ours = {k: jnp.asarray(v, bool if k == "has_bonus" else jnp.float32) for k, v in arrays.items()}
     batch = TokenBatch(
-        jnp.zeros(arrays["weights"].shape, jnp.int32),
-        *(ours[name] for name in ("weights", "behaviour_logprobs", "advantages")),
-        ours["proximal_logprobs"] if objective.correction != "none" else None,
-        ours["reference_logprobs"] if objective.kl_weight else None,
-        ours["has_bonus"] if objective.entropy_tokens else None,
+        token_ids=jnp.zeros(arrays["weights"].shape, jnp.int32),
+        weights=ours["weights"],
+        behaviour_logprobs=ours["behaviour_logprobs"],
+        advantages=ours["advantages"],
+        proximal_logprobs=ours["proximal_logprobs"] if objective.correction != "none" else None,
+        reference_logprobs=ours["reference_logprobs"] if objective.kl_weight else None,
+        has_bonus=ours["has_bonus"] if objective.entropy_tokens else None,
     )
     logprobs = ours["logprobs"] if logprobs is None else logprobs
     if entropies is None and objective.entropy_weight:
@@ -219,7 +221,8 @@ def test_the_inputs_reach_every_case(arrays):
     assert plain[1, 2] != 0 and dual[1, 2] == 0
 
 
-LEVELS, FORMS = ("token", "sequence_mean", "sequence"), ("ppo_min", "clip_only", "is_detached")
+LEVELS: tuple[RatioLevel, ...] = ("token", "sequence_mean", "sequence")
+FORMS: tuple[PolicyForm, ...] = ("ppo_min", "clip_only", "is_detached")
 
 
 @pytest.mark.parametrize("aggregation", ["token", "sequence", "constant"])
@@ -238,7 +241,7 @@ def test_ratio_one_is_reinforce(arrays, ratio, form, aggregation):
             ratio=ratio, form=form, aggregation=aggregation, correction=correction
         )
         np.testing.assert_allclose(gradients(arrays, objective)[0], expected, rtol=1e-5)
-    np.testing.assert_allclose(losses(arrays, objective)[1].kl, 0.0, atol=1e-6)
+        np.testing.assert_allclose(losses(arrays, objective)[1].kl, 0.0, atol=1e-6)
 
 
 def test_only_k2_has_the_gradient_of_the_kl():

@@ -27,7 +27,9 @@ SETTINGS = ImproveConfig(
     aggregation="sequence", correction="truncated", correction_cap=1.25,
     kl_weight=0.3, entropy_weight=0.2, entropy_tokens=2,
 )  # fmt: skip
-KEEPING = optax.GradientTransformation(lambda _: optax.EmptyState(), lambda g, s, _: (g, s))
+KEEPING = optax.GradientTransformation(
+    lambda params: optax.EmptyState(), lambda updates, state, params=None: (updates, state)
+)
 
 
 def exact(params):
@@ -74,6 +76,7 @@ def test_each_row_gets_its_own_logprobs(params, start, rows):
             expected = numpy_decoder.token_logprobs(
                 exact(weights), row.token_ids, temperature=TEMPERATURE
             )
+            assert scored is not None
             np.testing.assert_allclose(scored, expected, rtol=0, atol=1e-4)
     default = rescoring.rescored(rows, params, learner, ImproveConfig(), temperature=TEMPERATURE)
     assert default == rows
@@ -154,7 +157,8 @@ def test_the_denominators_by_hand():
         ({"aggregation": "constant"}, 11.0 * 2048),
         ({"aggregation": "constant", "constant_length": 100}, 1100.0),
     ):
-        assert fit.policy_denominator(data, ImproveConfig(**settings)) == expected
+        config = ImproveConfig(**settings)  # pyright: ignore[reportArgumentType]
+        assert fit.policy_denominator(data, config) == expected
     with pytest.raises(ValueError, match="aggregation is token"):
         ImproveConfig(constant_length=100)
 
