@@ -103,20 +103,9 @@ def policy_loss(
         return jnp.sum(jnp.where(is_target, values_BT, 0.0), dtype=jnp.float32)
 
     policy = -total(counted, value)
-    loss, nothing = policy, jnp.float32(0.0)
-    reference_kl = entropy = bonus_targets = nothing
-    if batch.reference_logprobs is not None:
-        from_reference = log_ratio(logprobs, batch.reference_logprobs)
-        divergence = _divergence(from_reference, objective.kl_estimator)
-        loss = loss + objective.kl_weight * total(weights, divergence)
-        reference_kl = count(divergence)
-    if entropies is not None:
-        has_bonus = is_target if batch.has_bonus is None else is_target & batch.has_bonus
-        bonus = jnp.where(has_bonus, entropies, 0.0)
-        loss = loss - objective.entropy_weight * total(weights, bonus)
-        entropy, bonus_targets = count(bonus), count(has_bonus)
+    more, beside = _beside(logprobs, entropies, batch, weights, objective)
     weight = jnp.exp(at_level(behaviour))
-    return PolicyLosses(loss, policy), PolicySums(
+    return PolicyLosses(policy + more / denominator, policy), PolicySums(
         ratio=count(ratio),
         clipped=count(clipped),
         kl=count(jnp.exp(behaviour) - 1.0 - behaviour),
@@ -124,10 +113,32 @@ def policy_loss(
         weight=count(weight),
         weight_squared=count(weight**2),
         corrected=count(corrected),
-        reference_kl=reference_kl,
-        entropy=entropy,
-        bonus_targets=bonus_targets,
+        **beside,
     )
+
+
+def _beside(
+    logprobs: Float[Array, "B T"],
+    entropies: Float[Array, "B T"] | None,
+    batch: TokenBatch,
+    weights: Float[Array, "B T"],
+    objective: PolicyObjective,
+) -> tuple[Scalar, dict[str, Scalar]]:
+    """kl_weight · Σ a·KL − entropy_weight · Σ a·H, and the sums of both for metrics."""
+    is_target = batch.weights > 0
+    more = reference_kl = entropy = bonus_targets = jnp.float32(0.0)
+    if batch.reference_logprobs is not None:
+        gap = jnp.where(is_target, logprobs - batch.reference_logprobs, 0.0)
+        divergence = _divergence(gap, objective.kl_estimator)
+        more += objective.kl_weight * jnp.sum(jnp.where(is_target, weights * divergence, 0.0))
+        reference_kl = jnp.sum(divergence)
+    if entropies is not None:
+        has_bonus = is_target if batch.has_bonus is None else is_target & batch.has_bonus
+        bonus = jnp.where(has_bonus, entropies, 0.0)
+        more -= objective.entropy_weight * jnp.sum(weights * bonus)
+        entropy, bonus_targets = jnp.sum(bonus), jnp.sum(has_bonus, dtype=jnp.float32)
+    sums = {"reference_kl": reference_kl, "entropy": entropy, "bonus_targets": bonus_targets}
+    return more, sums
 
 
 def _at_level(
