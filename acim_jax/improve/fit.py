@@ -103,29 +103,23 @@ def improve(
     (aggregation `sequence`), drawn_rollouts stands for drawn_tokens, and where tokens are divided
     by a constant length, drawn_rollouts times that.
 
-    What the objective takes of the trainer's own log-probs (π_prox, the reference) is computed
-    before the first update, for all rows.
+    π_prox and the reference's log-probs are computed before the first update, for all rows.
 
-    The terms take turns in being first, so that the norm of each is known without an accumulator
-    of its own.
-
+    The terms take turns in being first, so that each norm is known without its own accumulator.
     An optimiser step that no term has anything for is left out; one whose gradient is not finite
     changes nothing. RuntimeError where none of them was finite, and for log-probs of the sampler
     that are not the trainer's (`mismatch.check`).
     """
     steps: list[_Step] = []
     gap: Mismatch | None = None
-    every = rescoring.rescored(
-        data.rows, state.params, learner, config, temperature=data.temperature
-    )
+    heat = data.temperature
+    every = rescoring.rescored(data.rows, state.params, learner, config, temperature=heat)
     for epoch in range(config.epochs):
         order = rng.host(seed, iteration, "minibatches", epoch).permutation(len(every))
         for nth, chosen in enumerate(np.array_split(order, config.minibatches)):
             rows = [every[i] for i in chosen]
             if epoch == nth == 0:
-                gap = mismatch.measure(
-                    state.params, rows, learner, config, temperature=data.temperature
-                )
+                gap = mismatch.measure(state.params, rows, learner, config, temperature=heat)
                 mismatch.check(gap, config, learner.model)
             at = epoch * config.minibatches + nth
             calls = [*_calls(data, at, rows, config).items()]
@@ -223,12 +217,8 @@ def _summary(
         parts = [[of(one) for one in s.terms[term]] for s in steps if term in s.terms]
         return float(np.mean([np.sum(part) for part in parts])) if parts else None
 
-    def mean_norm(norms: Sequence[Any]) -> float | None:
-        finite = [float(norm) for norm in norms if np.isfinite(norm)]
-        return float(np.mean(finite)) if finite else None
-
     def led(term: str) -> float | None:
-        return mean_norm([s.leading[term] for s in steps if term in s.leading])
+        return _mean_norm([s.leading[term] for s in steps if term in s.leading])
 
     skipped = sum(not np.isfinite(s.norm) for s in steps)
     if steps and skipped == len(steps):
@@ -256,16 +246,22 @@ def _summary(
         target_tokens=count,
         drawn_tokens=drawn_tokens,
         steps=float(len(steps)),
-        grad_norm=mean_norm([s.norm for s in steps]),
+        grad_norm=_mean_norm([s.norm for s in steps]),
         grad_norm_policy=led("policy"),
         grad_norm_decision=led("decision"),
         grad_norm_replay=led("replay"),
         skipped_steps=float(skipped),
-        mismatch=None if gap is None else gap.mean,
-        mismatch_largest=None if gap is None else gap.largest,
-        mismatch_off_01=None if gap is None else gap.off_01,
-        mismatch_off_1=None if gap is None else gap.off_1,
-        mismatch_off_5=None if gap is None else gap.off_5,
-        mismatch_kl=None if gap is None else gap.kl,
+        **_of_mismatch(gap),
         lr=lr,
     )
+
+
+def _mean_norm(norms: Sequence[Any]) -> float | None:
+    finite = [float(norm) for norm in norms if np.isfinite(norm)]
+    return float(np.mean(finite)) if finite else None
+
+
+def _of_mismatch(gap: Mismatch | None) -> dict[str, float | None]:
+    values = (None,) * len(Mismatch._fields) if gap is None else gap
+    names = ("mismatch" if name == "mean" else f"mismatch_{name}" for name in Mismatch._fields)
+    return dict(zip(names, values, strict=True))

@@ -7,6 +7,7 @@ masked before the exponential.
 # The types of jax are known in part.
 # pyright: reportUnknownMemberType=false
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -63,11 +64,9 @@ def policy_loss(
     (arXiv:2505.24298), which then weighs J by the detached w_c = π_prox/μ. a: a token's weight, of
     its row's mean where the aggregation is by sequence. The off-policy term of arXiv:2502.00691 is
     form `clip_only`; the default is PPO's pessimistic minimum (arXiv:1707.06347), as the literal
-    clip has no gradient on either side of the band. The behaviour μ is the distribution that was
-    sampled from, stored at sampling time. denominator: a count that depends neither on the split
-    into microbatches, padding and devices nor on which rollouts have an advantage (`fit.improve`).
-    Reference and entropy are not weighed by ρ. With ρ = 1 every form but `awr`, at every level, has
-    REINFORCE's gradient −Σ a·A·∇log π / denominator.
+    clip has no gradient on either side of the band. denominator: a count that depends neither on the
+    split into microbatches and devices nor on which rollouts have an advantage (`fit.improve`).
+    With ρ = 1 all forms but `awr` have REINFORCE's gradient −Σ a·A·∇log π / denominator.
     """
     is_target = batch.weights > 0
     length_B1 = jnp.maximum(jnp.sum(is_target, axis=1, keepdims=True, dtype=jnp.float32), 1.0)
@@ -75,46 +74,33 @@ def policy_loss(
     def log_ratio(of: Array, to: Array) -> Array:
         return jnp.where(is_target, of - to, 0.0)
 
-    def at_level(values_BT: Array) -> Array:
-        return _at_level(values_BT, length_B1, objective.ratio)
-
+    at_level = functools.partial(_at_level, length=length_B1, level=objective.ratio)
     behaviour = log_ratio(logprobs, batch.behaviour_logprobs)
     anchor = batch.behaviour_logprobs
     weights = batch.weights
     if objective.aggregation == "sequence":
         weights = weights / length_B1
-    counted = weights
-    if objective.ratio == "sequence":  # a rollout's J counts once, not once a token
-        counted = counted / length_B1
+    # A rollout's J counts once, not once a token.
+    counted = weights / length_B1 if objective.ratio == "sequence" else weights
     corrected = jnp.full(weights.shape, False)
     if batch.proximal_logprobs is not None:
         anchor = batch.proximal_logprobs
-        offset = at_level(log_ratio(batch.proximal_logprobs, batch.behaviour_logprobs))
+        offset = at_level(log_ratio(anchor, batch.behaviour_logprobs))
         correction, corrected = _corrected(jnp.exp(offset), objective)
         counted = counted * correction
     ratio = jnp.exp(at_level(log_ratio(logprobs, anchor)))
     own = at_level(jnp.where(is_target, logprobs, 0.0))
     value, clipped = _surrogate(ratio, batch.advantages[:, None], own, objective)
 
-    def total(weights_BT: Array, values_BT: Array) -> Scalar:
-        return jnp.sum(jnp.where(is_target, weights_BT * values_BT, 0.0)) / denominator
-
     def count(values_BT: Array) -> Scalar:
         return jnp.sum(jnp.where(is_target, values_BT, 0.0), dtype=jnp.float32)
 
-    policy = -total(counted, value)
+    policy = -jnp.sum(jnp.where(is_target, counted * value, 0.0)) / denominator
     more, beside = _beside(logprobs, entropies, batch, weights, objective)
-    weight = jnp.exp(at_level(behaviour))
-    return PolicyLosses(policy + more / denominator, policy), PolicySums(
-        ratio=count(ratio),
-        clipped=count(clipped),
-        kl=count(jnp.exp(behaviour) - 1.0 - behaviour),
-        targets=jnp.sum(is_target, dtype=jnp.float32),
-        weight=count(weight),
-        weight_squared=count(weight**2),
-        corrected=count(corrected),
-        **beside,
-    )
+    kl, weight = jnp.exp(behaviour) - 1.0 - behaviour, jnp.exp(at_level(behaviour))
+    found = (ratio, clipped, kl, is_target, weight, weight**2, corrected)
+    sums = PolicySums(*map(count, found), **beside)
+    return PolicyLosses(policy + more / denominator, policy), sums
 
 
 def _beside(
