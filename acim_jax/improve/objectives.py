@@ -64,9 +64,9 @@ def policy_loss(
     (arXiv:2505.24298), which then weighs J by the detached w_c = π_prox/μ. a: a token's weight, of
     its row's mean where the aggregation is by sequence. The off-policy term of arXiv:2502.00691 is
     form `clip_only`; the default is PPO's pessimistic minimum (arXiv:1707.06347), as the literal
-    clip has no gradient on either side of the band. denominator: a count that depends neither on the
-    split into microbatches and devices nor on which rollouts have an advantage (`fit.improve`).
-    With ρ = 1 all forms but `awr` have REINFORCE's gradient −Σ a·A·∇log π / denominator.
+    clip has no gradient on either side of the band. denominator: as `fit.improve` says, a count that
+    depends neither on microbatches and devices nor on which rollouts have an advantage.
+    At ρ = 1 all forms but `awr` have REINFORCE's gradient −Σ a·A·∇log π / denominator.
     """
     is_target = batch.weights > 0
     length_B1 = jnp.maximum(jnp.sum(is_target, axis=1, keepdims=True, dtype=jnp.float32), 1.0)
@@ -76,8 +76,7 @@ def policy_loss(
 
     at_level = functools.partial(_at_level, length=length_B1, level=objective.ratio)
     behaviour = log_ratio(logprobs, batch.behaviour_logprobs)
-    anchor = batch.behaviour_logprobs
-    weights = batch.weights
+    anchor, weights = batch.behaviour_logprobs, batch.weights
     if objective.aggregation == "sequence":
         weights = weights / length_B1
     # A rollout's J counts once, not once a token.
