@@ -23,7 +23,13 @@ _SETTINGS = pydantic.ConfigDict(
 @typing.dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def section(cls: type[T]) -> type[T]:
     """The decorator of a section. Making one raises `pydantic.ValidationError`, a `ValueError`."""
-    return typing.cast(type[T], pydantic.dataclasses.dataclass(frozen=True, config=_SETTINGS)(cls))
+    made = pydantic.dataclasses.dataclass(frozen=True, config=_SETTINGS)(cls)
+    # Pydantic finds the texts of a class's own fields only; a section that extends this one has
+    # them from here.
+    for name, info in made.__pydantic_fields__.items():
+        field = made.__dataclass_fields__[name]
+        field.type = Annotated[field.type, pydantic.Field(description=info.description)]  # pyright: ignore[reportAttributeAccessIssue]
+    return typing.cast(type[T], made)
 
 
 def _rising(widths: tuple[int, ...]) -> tuple[int, ...]:

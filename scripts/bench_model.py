@@ -22,6 +22,7 @@ import numpy as np
 import rich.console
 
 from acim_jax.improve import step
+from acim_jax.improve.config import PolicyObjective
 from acim_jax.improve.packing import TokenBatch
 from acim_jax.model import transformer
 from acim_jax.model.config import ModelConfig
@@ -107,7 +108,7 @@ def train_row(
         started = time.perf_counter()
         gradients, _ = step.add_policy_gradient(
             gradients, params, batch, np.float32(tokens), np.float32(1.0),
-            clip_epsilon=0.2, config=config, chunk=128,
+            objective=PolicyObjective(), config=config, chunk=128,
         )  # fmt: skip
         jax.block_until_ready(gradients)
         times.append(time.perf_counter() - started)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from acim_jax import rng
-from acim_jax.improve import mismatch, objectives, packing, step
+from acim_jax.improve import mismatch, objectives, packing, rescoring, step
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.improve.learner import Learner
 from acim_jax.improve.mismatch import Mismatch
@@ -25,11 +25,14 @@ from acim_jax.sharding import place
 
 class FitMetrics(NamedTuple):
     """Of one M-step. Losses are means over the optimiser steps that had the term (the policy
-    term's includes its weight); ratio, clip fraction and KL are means over target tokens.
-    drawn_tokens: of `records.CurationCounts`. grad_norm: of all terms together, mean over steps;
-    grad_norm_policy and its like: of one term (its weight included), mean over the steps that it
-    led. skipped_steps: their gradients were not finite. mismatch: as of `mismatch.Mismatch`, on the
-    first minibatch before any update. None where there was nothing."""
+    term's includes its weight); ratio, clip fraction, KL(μ‖π), reference KL and entropy are means
+    over target tokens (the entropy over those with a bonus). ess: effective sample size of the
+    weights π/μ at the ratio's level, (Σu)²/(n Σu²). correction_fraction: of target tokens, those
+    whose π_prox/μ was truncated or masked. drawn_tokens: of `records.CurationCounts`. grad_norm: of
+    all terms together, mean over steps; grad_norm_policy and its like: of one term (its weight
+    included), mean over the steps that it led. skipped_steps: their gradients were not finite.
+    mismatch: as of `mismatch.Mismatch`, on the first minibatch before any update. None where there
+    was nothing."""
 
     policy_loss: float | None
     decision_loss: float | None
@@ -37,6 +40,10 @@ class FitMetrics(NamedTuple):
     ratio_mean: float | None
     clip_fraction: float | None
     kl: float | None
+    ess: float | None
+    correction_fraction: float | None
+    reference_kl: float | None
+    entropy: float | None
     target_tokens: float
     drawn_tokens: float
     steps: float
@@ -92,25 +99,27 @@ def improve(
     step divides the policy term by drawn_tokens / minibatches and the decision term by
     num_problems / minibatches: what a row or a query weighs does not depend on how many others
     have a signal, in its minibatch or in the iteration, and an epoch's gradients at fixed
-    parameters have one mean, however it is cut into minibatches.
+    parameters have one mean, however it is cut into minibatches. Where rollouts are averaged
+    (aggregation `sequence`), drawn_rollouts stands for drawn_tokens, and where tokens are divided
+    by a constant length, drawn_rollouts times that.
 
-    The terms take turns in being first, so that the norm of each is known without an accumulator
-    of its own.
+    π_prox and the reference's log-probs are computed before the first update, for all rows.
 
+    The terms take turns in being first, so that each norm is known without its own accumulator.
     An optimiser step that no term has anything for is left out; one whose gradient is not finite
     changes nothing. RuntimeError where none of them was finite, and for log-probs of the sampler
     that are not the trainer's (`mismatch.check`).
     """
     steps: list[_Step] = []
     gap: Mismatch | None = None
+    heat = data.temperature
+    every = rescoring.rescored(data.rows, state.params, learner, config, temperature=heat)
     for epoch in range(config.epochs):
-        order = rng.host(seed, iteration, "minibatches", epoch).permutation(len(data.rows))
+        order = rng.host(seed, iteration, "minibatches", epoch).permutation(len(every))
         for nth, chosen in enumerate(np.array_split(order, config.minibatches)):
-            rows = [data.rows[i] for i in chosen]
+            rows = [every[i] for i in chosen]
             if epoch == nth == 0:
-                gap = mismatch.measure(
-                    state.params, rows, learner, config, temperature=data.temperature
-                )
+                gap = mismatch.measure(state.params, rows, learner, config, temperature=heat)
                 mismatch.check(gap, config, learner.model)
             at = epoch * config.minibatches + nth
             calls = [*_calls(data, at, rows, config).items()]
@@ -122,7 +131,18 @@ def improve(
             )
             state, norm = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
             steps.append(_Step(terms, norm, leading))
-    return state, _summary(jax.device_get(steps), gap, data.drawn_tokens, lr)
+    return state, _summary(jax.device_get(steps), gap, data.drawn_tokens, config, lr)
+
+
+def policy_denominator(data: TrainingSet, config: ImproveConfig) -> float:
+    """What an epoch's policy term is divided by."""
+    match config.aggregation:
+        case "token":
+            return data.drawn_tokens
+        case "sequence":
+            return data.drawn_rollouts
+        case "constant":
+            return data.drawn_rollouts * (config.constant_length or config.buckets[-1])
 
 
 def _leader(names: Sequence[str], before: Sequence[_Step], iteration: int) -> int:
@@ -136,17 +156,16 @@ def _calls(
 ) -> dict[str, list[_Call]]:
     """Optimiser step `at`: the calls of each term that has something to learn from."""
     temperature = np.float32(data.temperature)
-    add_policy = functools.partial(step.add_policy_gradient, clip_epsilon=config.clip_epsilon)
+    add_policy = functools.partial(step.add_policy_gradient, objective=config.objective)
     taught = rows if config.policy_weight > 0 else ()
-    num_targets = np.float32(
-        data.drawn_tokens / config.minibatches / max(config.policy_weight, 1e-9)
-    )
+    denominator = policy_denominator(data, config) / config.minibatches
+    denominator = np.float32(denominator / max(config.policy_weight, 1e-9))
     replay = data.replay[at] if data.replay else ()
     weight = np.float32(config.replay_weight)
     total_weight = np.float32(max(sum(float(row.weights.sum()) for row in replay), 1e-9))
     calls = {
         "policy": [
-            _Call(add_policy, batch, (num_targets, temperature))
+            _Call(add_policy, batch, (denominator, temperature))
             for batch in packing.microbatches(taught, config.buckets, config.microbatch_rows)
         ],
         "replay": [
@@ -190,18 +209,18 @@ def _accumulate(
 
 
 def _summary(
-    steps: Sequence[_Step], gap: Mismatch | None, drawn_tokens: float, lr: float
+    steps: Sequence[_Step],
+    gap: Mismatch | None,
+    drawn_tokens: float,
+    config: ImproveConfig,
+    lr: float,
 ) -> FitMetrics:
     def loss(term: str, of: Callable[[Any], Any] = lambda one: one) -> float | None:
         parts = [[of(one) for one in s.terms[term]] for s in steps if term in s.terms]
         return float(np.mean([np.sum(part) for part in parts])) if parts else None
 
-    def mean_norm(norms: Sequence[Any]) -> float | None:
-        finite = [float(norm) for norm in norms if np.isfinite(norm)]
-        return float(np.mean(finite)) if finite else None
-
     def led(term: str) -> float | None:
-        return mean_norm([s.leading[term] for s in steps if term in s.leading])
+        return _mean_norm([s.leading[term] for s in steps if term in s.leading])
 
     skipped = sum(not np.isfinite(s.norm) for s in steps)
     if steps and skipped == len(steps):
@@ -222,19 +241,29 @@ def _summary(
         ratio_mean=per_target("ratio"),
         clip_fraction=per_target("clipped"),
         kl=per_target("kl"),
+        ess=total["weight"] ** 2 / (count * total["weight_squared"]) if count else None,
+        correction_fraction=per_target("corrected") if config.correction != "none" else None,
+        reference_kl=per_target("reference_kl") if config.kl_weight > 0 else None,
+        entropy=total["entropy"] / total["bonus_targets"] if total["bonus_targets"] else None,
         target_tokens=count,
         drawn_tokens=drawn_tokens,
         steps=float(len(steps)),
-        grad_norm=mean_norm([s.norm for s in steps]),
+        grad_norm=_mean_norm([s.norm for s in steps]),
         grad_norm_policy=led("policy"),
         grad_norm_decision=led("decision"),
         grad_norm_replay=led("replay"),
         skipped_steps=float(skipped),
-        mismatch=None if gap is None else gap.mean,
-        mismatch_largest=None if gap is None else gap.largest,
-        mismatch_off_01=None if gap is None else gap.off_01,
-        mismatch_off_1=None if gap is None else gap.off_1,
-        mismatch_off_5=None if gap is None else gap.off_5,
-        mismatch_kl=None if gap is None else gap.kl,
+        **_of_mismatch(gap),
         lr=lr,
     )
+
+
+def _mean_norm(norms: Sequence[Any]) -> float | None:
+    finite = [float(norm) for norm in norms if np.isfinite(norm)]
+    return float(np.mean(finite)) if finite else None
+
+
+def _of_mismatch(gap: Mismatch | None) -> dict[str, float | None]:
+    values = (None,) * len(Mismatch._fields) if gap is None else gap
+    names = ("mismatch" if name == "mean" else f"mismatch_{name}" for name in Mismatch._fields)
+    return dict(zip(names, values, strict=True))

@@ -22,12 +22,26 @@ class Learner:
     """What stays the same over a run's optimiser steps.
 
     *Trained* parameters are the model's own or, with `frozen`, the adapters to that base.
+    reference: weights of the model that the objective's KL is to, held beside the trained ones
+    (as many bytes again); None where there is no such term, and in a LoRA run.
     """
 
     model: ModelConfig
     optimiser: optax.GradientTransformation
     layout: axes.Layout | None = None
     frozen: lora.Frozen | None = None
+    reference: transformer.Params | None = None
+
+    @property
+    def reference_params(self) -> transformer.Params:
+        """Of a LoRA run the base without adapters. ValueError where there are none."""
+        params = self.reference if self.frozen is None else self.frozen.params
+        if params is None:
+            raise ValueError(
+                "improve.kl_weight needs the reference's parameters, but the learner has neither "
+                "these nor a frozen base; give Learner(reference=…)."
+            )
+        return params
 
     @property
     def shared(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import optax
 from jaxtyping import Array, Float
 
 from acim_jax.improve import objectives
+from acim_jax.improve.config import PolicyObjective
 from acim_jax.improve.packing import DecisionBatch, TokenBatch
 from acim_jax.improve.state import TrainState
 from acim_jax.model import lora, scoring, transformer
@@ -28,11 +29,13 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes, place
 
 Scalar = Float[Array, ""]
-#: `scoring.token_logprobs` or `scoring.decision_logprobs` of a model: takes a batch's arrays.
-Score = Callable[..., Array]
+#: score(function of `scoring`, a batch's arrays) of the model whose gradient is taken.
+Score = Callable[..., Any]
 
 
 class PolicyTerm(NamedTuple):
+    """loss: without reference and entropy."""
+
     loss: Scalar
     sums: objectives.PolicySums
 
@@ -62,12 +65,12 @@ def norm(gradients: transformer.Params) -> Scalar:
 
 
 def _adding_gradient_of(
-    loss_of: Callable[..., tuple[Scalar, Any]], scored_by: Score, *static: str
+    loss_of: Callable[..., tuple[Scalar, Any]], *static: str
 ) -> jax.stages.Wrapped:
     """The compiled function that adds the gradient of a term to `gradients`, in place.
 
     loss_of(score, batch, *numbers) gives what is differentiated and what is returned beside the
-    gradients. scored_by: the function of `scoring` that is its `score`.
+    gradients.
     """
 
     def add(
@@ -79,11 +82,14 @@ def _adding_gradient_of(
         chunk: int = 0,
         layout: axes.Layout | None = None,
         frozen: lora.Frozen | None = None,
-        **settings: float,
+        **settings: PolicyObjective,
     ) -> tuple[transformer.Params, Any]:
         def of(params: transformer.Params) -> tuple[Scalar, Any]:
             whole = lora.model_params(params, frozen)
-            score = functools.partial(scored_by, whole, config, chunk=chunk, layout=layout)
+
+            def score(by: Callable[..., Any], *arrays: Any, **temperature: Scalar) -> Any:
+                return by(whole, config, *arrays, chunk=chunk, layout=layout, **temperature)
+
             return loss_of(score, batch, *numbers, **settings)
 
         (_, term), more = jax.value_and_grad(of, has_aux=True)(params)
@@ -98,28 +104,28 @@ def _adding_gradient_of(
 def _policy(
     score: Score,
     batch: TokenBatch,
-    num_targets: Scalar,
+    denominator: Scalar,
     temperature: Scalar,
     *,
-    clip_epsilon: float,
+    objective: PolicyObjective,
 ) -> tuple[Scalar, PolicyTerm]:
-    """The clipped off-policy term of one microbatch."""
-    loss, sums = objectives.clipped_policy_loss(
-        score(batch.token_ids, temperature=temperature),
-        batch.behaviour_logprobs,
-        batch.advantages,
-        batch.weights,
-        num_targets=num_targets,
-        clip_epsilon=clip_epsilon,
+    """The policy term of one microbatch, with the reference's and the entropy's part."""
+    scored_by = scoring.token_logprobs
+    if objective.entropy_weight > 0:
+        scored_by = scoring.token_logprobs_and_entropies
+    found = score(scored_by, batch.token_ids, temperature=temperature)
+    logprobs, entropies = found if objective.entropy_weight > 0 else (found, None)
+    losses, sums = objectives.policy_loss(
+        logprobs, batch, entropies, objective=objective, denominator=denominator
     )
-    return loss, PolicyTerm(loss, sums)
+    return losses.total, PolicyTerm(losses.policy, sums)
 
 
 def _likelihood(
     score: Score, batch: TokenBatch, total_weight: Scalar, coefficient: Scalar
 ) -> tuple[Scalar, Scalar]:
     """coefficient × the demonstrations' negative log-likelihood."""
-    logprobs = score(batch.token_ids)
+    logprobs = score(scoring.token_logprobs, batch.token_ids)
     loss = objectives.likelihood_loss(logprobs, batch.weights, total_weight=total_weight)
     return coefficient * loss, loss
 
@@ -132,14 +138,14 @@ def _decision(
     temperature: Scalar,
 ) -> tuple[Scalar, Scalar]:
     """λ × the decision cross-entropy, for π at the training temperature."""
-    decision_PC = score(batch.rows, temperature=temperature)
+    decision_PC = score(scoring.decision_logprobs, batch.rows, temperature=temperature)
     loss = objectives.decision_cross_entropy(decision_PC, batch.strategy, num_problems=num_problems)
     return coefficient * loss, loss
 
 
-add_policy_gradient = _adding_gradient_of(_policy, scoring.token_logprobs, "clip_epsilon")
-add_likelihood_gradient = _adding_gradient_of(_likelihood, scoring.token_logprobs)
-add_decision_gradient = _adding_gradient_of(_decision, scoring.decision_logprobs)
+add_policy_gradient = _adding_gradient_of(_policy, "objective")
+add_likelihood_gradient = _adding_gradient_of(_likelihood)
+add_decision_gradient = _adding_gradient_of(_decision)
 
 
 @functools.partial(jax.jit, static_argnames=("optimiser",), donate_argnames=("state",))

@@ -16,7 +16,8 @@ from acim_jax.records import Example, Problem
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """rows: the curated episodes. drawn_tokens: as of `records.CurationCounts`. num_problems: all
+    """rows: the curated episodes. drawn_tokens: as of `records.CurationCounts`; drawn_rollouts: as
+    many as curation draws where all are usable, with an advantage or without. num_problems: all
     that were explored, with a signal or without. decisions: for each optimiser step, a batch of
     queries; empty where the cross-entropy is off. replay: the demonstrations of each optimiser
     step; empty where replay is off."""
@@ -24,6 +25,7 @@ class TrainingSet:
     rows: Sequence[TokenRow]
     temperature: float
     drawn_tokens: float
+    drawn_rollouts: float
     num_problems: int = 0
     decisions: Sequence[DecisionBatch] = ()
     replay: Sequence[Sequence[TokenRow]] = ()
@@ -32,6 +34,7 @@ class TrainingSet:
 def build(
     examples: Sequence[Example],
     drawn_tokens: float,
+    drawn_rollouts: float,
     problems: Sequence[Problem],
     strategies: Mapping[str, np.ndarray],
     encoder: PrefixEncoder,
@@ -57,9 +60,10 @@ def build(
         )
     steps = config.epochs * config.minibatches if config.replay_weight > 0 else 0
     return TrainingSet(
-        rows=[packing.example_row(example) for example in examples],
+        rows=[packing.example_row(example, config.entropy_tokens) for example in examples],
         temperature=temperature,
         drawn_tokens=drawn_tokens,
+        drawn_rollouts=drawn_rollouts,
         num_problems=len(problems),
         decisions=decisions,
         replay=[replay.draw(seed, iteration, step) for step in range(steps)],

@@ -1,5 +1,6 @@
 """Log-probs of given tokens. The only place where columns are shifted by one."""
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -39,15 +40,61 @@ def token_logprobs(
     them. π is softmax(logits / temperature). chunk > 0 computes the logits of that many columns at
     a time and recomputes them in the backward pass, so that memory does not grow with T·V.
     """
+    next_logprobs = _measured_tokens(_chosen, params, config, token_ids, temperature, chunk, layout)
+    return shift_to_own_column(next_logprobs)
+
+
+def token_logprobs_and_entropies(
+    params: transformer.Params,
+    config: ModelConfig,
+    token_ids: Int[Array, "B T"],
+    *,
+    temperature: float | Float[Array, ""] = 1.0,
+    chunk: int = 0,
+    layout: axes.Layout | None = None,
+) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
+    """`token_logprobs`, and at column t the entropy in nats of π(· | tokens < t), from which token
+    t was drawn; column 0 is 0."""
+    logprobs, entropies = _measured_tokens(
+        _chosen_and_entropy, params, config, token_ids, temperature, chunk, layout
+    )
+    return shift_to_own_column(logprobs), shift_to_own_column(entropies)
+
+
+def _chosen(logits: Float[Array, "*B V"], targets: Int[Array, "*B"]) -> Float[Array, "*B"]:
+    """log π(target)."""
+    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return picked - jax.nn.logsumexp(logits, axis=-1)
+
+
+def _chosen_and_entropy(
+    logits: Float[Array, "*B V"], targets: Int[Array, "*B"]
+) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
+    """log π(target), and −Σ π log π = logsumexp(z) − Σ π z."""
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    mean = jnp.sum(jnp.exp(logits - normaliser[..., None]) * logits, axis=-1)
+    return picked - normaliser, normaliser - mean
+
+
+def _measured_tokens(
+    measure: Callable[[Array, Array], Any],
+    params: transformer.Params,
+    config: ModelConfig,
+    token_ids: Int[Array, "B T"],
+    temperature: float | Float[Array, ""],
+    chunk: int,
+    layout: axes.Layout | None,
+) -> Any:
+    """`_measured` of whole rows, each column's next token as the target."""
     positions = jnp.broadcast_to(jnp.arange(token_ids.shape[1]), token_ids.shape)
     hidden_BTD, _ = transformer.forward(params, config, token_ids, positions, None, layout)
     targets_BT = next_token_inputs(token_ids)
-    return shift_to_own_column(
-        _predicted(params, config, hidden_BTD, targets_BT, temperature, chunk, layout)
-    )
+    return _measured(measure, params, config, hidden_BTD, targets_BT, temperature, chunk, layout)
 
 
-def _predicted(
+def _measured(
+    measure: Callable[[Array, Array], Any],
     params: transformer.Params,
     config: ModelConfig,
     hidden_BTD: Float[Array, "B T D"],
@@ -55,26 +102,26 @@ def _predicted(
     temperature: float | Float[Array, ""],
     chunk: int,
     layout: axes.Layout | None,
-) -> Float[Array, "B T"]:
-    """log π(targets[t]) from the hidden state of the same column, `chunk` columns at a time."""
+) -> Any:
+    """measure(logits, targets) [B, T], of the hidden states of the same columns, `chunk` of them at
+    a time."""
 
-    def chosen(hidden: Array, targets: Array) -> Array:
+    def of(hidden: Array, targets: Array) -> Any:
         logits = transformer.unembed(params, config, hidden) / temperature
         logits = axes.constrain(logits, ("batch", "sequence", "vocab"), layout)
-        picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-        return picked - jax.nn.logsumexp(logits, axis=-1)
+        return measure(logits, targets)
 
     B, T, D = hidden_BTD.shape
     if chunk <= 0 or chunk >= T:
-        return chosen(hidden_BTD, targets_BT)
+        return of(hidden_BTD, targets_BT)
     pad = -T % chunk
     hidden = jnp.pad(hidden_BTD, ((0, 0), (0, pad), (0, 0))).reshape(B, -1, chunk, D)
     targets = jnp.pad(targets_BT, ((0, 0), (0, pad))).reshape(B, -1, chunk)
     scored = jax.lax.map(
-        lambda pair: jax.checkpoint(chosen)(*pair),
+        lambda pair: jax.checkpoint(of)(*pair),
         (hidden.swapaxes(0, 1), targets.swapaxes(0, 1)),
     )
-    return scored.swapaxes(0, 1).reshape(B, T + pad)[:, :T]
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(B, T + pad)[:, :T], scored)
 
 
 def branch_logprobs(
@@ -121,7 +168,7 @@ def branch_logprobs(
     # A branch's first token is predicted where it leaves the stem, the others one column before.
     parent_BS = jnp.where(begins_BS, jnp.maximum(starts - 1, 0), width + column_S - 1)
     parents_BSD = jnp.take_along_axis(hidden_BTD, parent_BS[..., None], axis=1)
-    return _predicted(params, config, parents_BSD, branches, temperature, chunk, layout)
+    return _measured(_chosen, params, config, parents_BSD, branches, temperature, chunk, layout)
 
 
 @runtime_checkable

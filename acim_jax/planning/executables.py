@@ -92,8 +92,9 @@ def training(workload: Workload, at: Place) -> dict[str, Callable[[], Lowered]]:
         )  # fmt: skip
 
     batch = workloads.token_batch(improve.microbatch_rows, improve.buckets[-1], at)
-    clipped = {"clip_epsilon": improve.clip_epsilon, **chunk}
-    gradient("policy", step.add_policy_gradient, batch, number, number, **clipped)
+    policy_batch = workloads.policy_batch(improve, at)
+    settings = {"objective": improve.objective, **chunk}
+    gradient("policy", step.add_policy_gradient, policy_batch, number, number, **settings)
     if improve.replay_weight > 0:
         gradient("replay", step.add_likelihood_gradient, batch, number, number, **chunk)
     if chosen.warmup is not None:

@@ -30,10 +30,10 @@ PROJECTION_COPIES = 2
 class Exploring(NamedTuple):
     """Bytes per device while rollouts are sampled.
 
-    held: what training keeps meanwhile: parameters, base and moments. weights: the sampler's own
-    (0 where it reads those that training holds). pages: the KV cache, and the rows' tables.
-    working: estimate of the temporaries of its calls. scoring: estimate for π̂(c|x), computed when
-    the pages are freed.
+    held: what training keeps meanwhile: parameters, base or reference, and moments. weights: the
+    sampler's own (0 where it reads those that training holds). pages: the KV cache, and the rows'
+    tables. working: estimate of the temporaries of its calls. scoring: estimate for π̂(c|x),
+    computed when the pages are freed.
     """
 
     held: int
@@ -55,9 +55,9 @@ class Exploring(NamedTuple):
 class Improving(NamedTuple):
     """Bytes per device while gradients are computed.
 
-    weights: what is trained. base: frozen weights of a LoRA run. moments: the optimiser's.
-    gradients: accumulated, and those of the microbatch under way. activations, logits: estimates
-    of the largest call's temporaries.
+    weights: what is trained. base: frozen weights of a LoRA run, or the reference of the KL term.
+    moments: the optimiser's. gradients: accumulated, and those of the microbatch under way.
+    activations, logits: estimates of the largest call's temporaries.
     """
 
     weights: int
@@ -82,7 +82,7 @@ def exploring(workload: Workload, at: Place, *, scores: bool) -> Exploring:
     own = share(workloads.sampled_params(workload, at))
     held = scoring = 0
     if workload.training is not None:
-        held = share((workloads.state(workload, at), workloads.frozen(workload, at)))
+        held = share((workloads.state(workload, at), _frozen(workload, at)))
         own = _copied(workload, at)
         scoring = _forward(_calls(workload, at, scores)[1])
     state = workloads.sampler(workload, at)
@@ -105,7 +105,7 @@ def improving(workload: Workload, at: Place, *, scores: bool) -> Improving:
     activations, logits = max(((_activations(call), _logits(call)) for call in calls), key=sum)
     return Improving(
         weights=own,
-        base=share(workloads.frozen(workload, at)),
+        base=share(_frozen(workload, at)),
         moments=share(state.opt_state),
         gradients=accumulated + own,
         activations=activations,
@@ -116,6 +116,10 @@ def improving(workload: Workload, at: Place, *, scores: bool) -> Improving:
 def share(tree: Any) -> int:
     """Bytes of a tree of placed shapes on one device."""
     return sum(_elements(x) * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
+
+
+def _frozen(workload: Workload, at: Place) -> Any:
+    return workloads.frozen(workload, at), workloads.reference(workload, at)
 
 
 class _Call(NamedTuple):

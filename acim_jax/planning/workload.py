@@ -9,6 +9,7 @@ from jax.sharding import SingleDeviceSharding
 
 from acim_jax.config.run import RunConfig
 from acim_jax.explore import decisions
+from acim_jax.improve import packing
 from acim_jax.improve import state as train_state
 from acim_jax.improve.config import ImproveConfig, WarmupConfig
 from acim_jax.improve.packing import DecisionBatch, TokenBatch
@@ -151,6 +152,14 @@ def frozen(workload: Workload, at: Place) -> lora.Frozen | None:
     return lora.Frozen(model_params(workload, at), at.put(shape((), jnp.float32)))
 
 
+def reference(workload: Workload, at: Place) -> transformer.Params | None:
+    """Weights that the objective's KL is to, beside those that are trained (`improve.Learner`)."""
+    chosen = workload.training
+    if chosen is None or chosen.lora is not None or chosen.improve.kl_weight == 0:
+        return None
+    return model_params(workload, at)
+
+
 def state(workload: Workload, at: Place) -> TrainState:
     """The training state, sharded as `improve.state.create` does."""
     assert workload.training is not None
@@ -163,6 +172,13 @@ def token_batch(rows: int, width: int, at: Place) -> TokenBatch:
     numbers = shape((rows, width), jnp.float32)
     ids, by_row = shape((rows, width), jnp.int32), shape((rows,), jnp.float32)
     return at.put(TokenBatch(ids, numbers, numbers, by_row), ("batch",))
+
+
+def policy_batch(improve: ImproveConfig, at: Place) -> TokenBatch:
+    """The widest batch of the policy term, with what its objective takes beside."""
+    width, rows = improve.buckets[-1], improve.microbatch_rows
+    made = packing.pack([packing.blank_row(improve, width)], width, rows)
+    return at.put(jax.tree.map(lambda x: shape(x.shape, x.dtype), made), ("batch",))
 
 
 def decision_batch(table: PrefixTable, at: Place) -> DecisionBatch:

@@ -38,6 +38,10 @@ class Metric(enum.StrEnum):
     RATIO_MEAN = "train/ratio_mean"
     CLIP_FRACTION = "train/clip_fraction"
     KL = "train/kl"  # nats per target token
+    ESS = "train/ess"  # effective share of the target tokens, by their weights π/μ
+    CORRECTION_FRACTION = "train/correction_fraction"  # of target tokens: truncated or masked
+    REFERENCE_KL = "train/reference_kl"  # nats per target token
+    ENTROPY = "train/entropy"  # nats per target token with a bonus
     TARGET_TOKENS = "train/target_tokens"  # count
     DRAWN_TOKENS = "train/drawn_tokens"  # expected count, with and without an advantage
     STEPS = "train/steps"  # count

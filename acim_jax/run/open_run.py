@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from acim_jax.em import Resources
+from acim_jax.improve.learner import Learner
 from acim_jax.rollout.progress import Progress
 from acim_jax.run.folder import RunFolder
 from acim_jax.run.preparation import Prepared
@@ -33,3 +34,7 @@ class OpenRun:
     resources: Resources
     folder: RunFolder
     display: Display
+
+    def with_learner(self, learner: Learner) -> "OpenRun":
+        resources = dataclasses.replace(self.resources, learner=learner)
+        return dataclasses.replace(self, resources=resources)

@@ -14,7 +14,7 @@ import numpy as np
 from acim_jax import em
 from acim_jax.em import Resources
 from acim_jax.explore import decisions
-from acim_jax.improve import mismatch, packing, step, training_set
+from acim_jax.improve import mismatch, packing, rescoring, step, training_set
 from acim_jax.improve.state import TrainState
 from acim_jax.records import Author, Episode, Problem, Segment, Stop
 from acim_jax.rollout import processes
@@ -51,19 +51,22 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
     config = run.improve
     one, temperature = np.float32(1.0), np.float32(run.sampling.temperature)
     shared = {"chunk": config.logprob_chunk, **learner.shared}
-    clipped = {"clip_epsilon": config.clip_epsilon, **shared}
+    chosen = {"objective": config.objective, **shared}
     replays = config.replay_weight > 0
     decides = run.explore.guided_rollouts > 0 and config.decision_weight > 0
     gradients = step.zeros(state.params, layout=learner.layout)
     for width in config.buckets:
-        batch = place.batch(packing.pack((), width, config.microbatch_rows), learner.layout)
+        rows = [packing.blank_row(config, width)]
+        rescoring.rescored(rows, state.params, learner, config, temperature=1.0)
+        batch = place.batch(packing.pack(rows, width, config.microbatch_rows), learner.layout)
         gradients, _ = step.add_policy_gradient(
-            gradients, state.params, batch, one, temperature, **clipped
+            gradients, state.params, batch, one, temperature, **chosen
         )
         mismatch.sums(state.params, batch, temperature, **shared)
         if replays:
+            plain = place.batch(packing.pack((), width, config.microbatch_rows), learner.layout)
             gradients, _ = step.add_likelihood_gradient(
-                gradients, state.params, batch, one, one, **shared
+                gradients, state.params, plain, one, one, **shared
             )
     if decides:
         empty = training_set.decision_batches(
@@ -80,4 +83,5 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
     jax.block_until_ready(
         step.apply(spare, gradients, np.float32(0.0), optimiser=learner.optimiser)
     )
-    return len(config.buckets) * (1 + replays) + decides + 2
+    rescores = (config.correction != "none") + (config.kl_weight > 0)
+    return len(config.buckets) * (1 + replays + rescores) + decides + 2

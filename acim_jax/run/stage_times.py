@@ -61,7 +61,8 @@ def measure(state: TrainState, prepared: Prepared, opened: Resources) -> Speeds:
     step_s, prompt_token_s = _sampling(state, prepared, opened)
     run, learner = prepared.config, opened.learner
     width, rows = run.improve.buckets[-1], run.improve.microbatch_rows
-    batch = place.batch(packing.pack((), width, rows), learner.layout)
+    blank = packing.blank_row(run.improve, width)
+    batch = place.batch(packing.pack([blank], width, rows), learner.layout)
     gradients = step.zeros(state.params, layout=learner.layout)
     one, temperature = np.float32(1.0), np.float32(run.sampling.temperature)
     shared = {"chunk": run.improve.logprob_chunk, **learner.shared}
@@ -70,7 +71,7 @@ def measure(state: TrainState, prepared: Prepared, opened: Resources) -> Speeds:
         nonlocal gradients
         gradients, term = step.add_policy_gradient(
             gradients, state.params, batch, one, temperature,
-            clip_epsilon=run.improve.clip_epsilon, **shared,
+            objective=run.improve.objective, **shared,
         )  # fmt: skip
         return term
 

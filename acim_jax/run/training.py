@@ -27,6 +27,7 @@ from acim_jax.run import (
     mass_check,
     precompile,
     preparation,
+    reference,
     resources,
     trackers,
     warm_up,
@@ -61,15 +62,19 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
                 lora_base.settle(folder.path, prepared.model.name, frozen.params)
         if step is None:
             state, history, step = _begin(this), History(), 0
+            learner = reference.kept(opened.learner, state.params, config, folder.checkpoints)
+            this = this.with_learner(learner)
             mass_check.check(state, prepared.train, opened)
-            precompile.compile_all(state, opened)
+            precompile.compile_all(state, this.resources)
             metrics = _starting_point(state, this)
             compile_metrics = iteration_metrics.of_compilation(compiled.take())
             writer.write(0, {**metrics, Metric.ROLLOUTS: 0, **compile_metrics})
             _save(this, 0, state, history)
         else:
             state, history = _restore(this, step)
-            precompile.compile_all(state, opened)
+            learner = reference.restored(opened.learner, config, folder.checkpoints)
+            this = this.with_learner(learner)
+            precompile.compile_all(state, this.resources)
             compiled.take()
         save_s = 0.0
         for iteration in range(step + 1, config.run.iterations + 1):

@@ -57,7 +57,7 @@ def decision_batches(count: int) -> list[packing.DecisionBatch]:
 
 
 def training_set(rows=(), decisions=(), replay=(REPLAY,) * 3, drawn_tokens=40.0) -> TrainingSet:
-    return TrainingSet(rows, 1.0, drawn_tokens, 6, decisions, replay)
+    return TrainingSet(rows, 1.0, drawn_tokens, 12.0, 6, decisions, replay)
 
 
 def improve(train, what: TrainingSet, config=SETTINGS, *, seed=0, iteration=1):

@@ -9,6 +9,7 @@ import pytest
 from acim_jax.explore import curate
 from acim_jax.explore.config import ExploreConfig
 from acim_jax.improve import packing, step
+from acim_jax.improve.config import PolicyObjective
 from acim_jax.records import DecisionValues, Episode, Example
 from tests.support import tiny_models
 from tests.support.episodes import make_episode
@@ -60,7 +61,7 @@ def push(params, examples: list[Example], drawn_tokens: float) -> np.ndarray:
     for batch in packing.microbatches(rows, (16,), 8):
         gradients, _ = step.add_policy_gradient(
             gradients, params, batch, np.float32(drawn_tokens), np.float32(1.0),
-            config=MODEL, clip_epsilon=100.0,
+            config=MODEL, objective=PolicyObjective(clip_epsilon=100.0),
         )  # fmt: skip
     return np.concatenate([np.ravel(x) for x in jax.tree.leaves(gradients)]).astype(np.float64)
 

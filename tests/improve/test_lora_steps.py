@@ -9,7 +9,7 @@ import pytest
 
 from acim_jax.checkpoint import store
 from acim_jax.improve import fit, packing, state, step, warm_up
-from acim_jax.improve.config import ImproveConfig, WarmupConfig
+from acim_jax.improve.config import ImproveConfig, PolicyObjective, WarmupConfig
 from acim_jax.improve.learner import Learner
 from acim_jax.improve.packing import TokenRow
 from acim_jax.improve.training_set import TrainingSet
@@ -51,7 +51,7 @@ def training_set() -> TrainingSet:
     rows = prefix_rows.pack(prompts, prefixes, width=8, num_problems=2)
     batch = packing.decision_batch(rows, strategies)
     replay = [row(6, 0.0, 300), row(8, 0.0, 320)]
-    return TrainingSet(ROWS, 1.0, 40.0, 2, [batch] * 2, [replay] * 2)
+    return TrainingSet(ROWS, 1.0, 40.0, 8.0, 2, [batch] * 2, [replay] * 2)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def policy_gradient(train: state.TrainState, learner: Learner):
         place.batch(packing.pack(ROWS, 12, 8), learner.layout),
         np.float32(30.0),
         np.float32(0.9),
-        clip_epsilon=10.0,
+        objective=PolicyObjective(clip_epsilon=10.0),
         **learner.shared,
     )
     return gradients

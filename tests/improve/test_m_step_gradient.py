@@ -81,7 +81,7 @@ def test_gradient_is_that_of_central_differences():
         [p.astype(np.int32) for p in PROMPTS], PREFIXES, width=16, num_problems=3
     )
     decisions = [packing.decision_batch(packed, STRATEGIES)]
-    data = TrainingSet(rows, TEMPERATURE, DRAWN_TOKENS, PROBLEMS, decisions, [replay])
+    data = TrainingSet(rows, TEMPERATURE, DRAWN_TOKENS, 20.0, PROBLEMS, decisions, [replay])
     keeping = optax.GradientTransformation(lambda _: optax.EmptyState(), lambda g, s, _: (g, s))
     learner = Learner(CONFIG, keeping)
     before = jax.tree.map(np.asarray, params)

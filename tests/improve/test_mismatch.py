@@ -82,7 +82,7 @@ def test_a_planted_mismatch_is_not_trained_on(params):
     off = jax.tree.map(lambda x: x * (1 + 1e-3 * jax.random.normal(next(keys), x.shape)), params)
     rows = rolled_out(off)
     assert measured(params, rows).mean > mismatch.LIMITS[0]
-    state, data = fresh(params), TrainingSet(rows, TEMPERATURE, 100.0)
+    state, data = fresh(params), TrainingSet(rows, TEMPERATURE, 100.0, 10.0)
     with pytest.raises(RuntimeError, match=r"max_mismatch is 0\.001.* Nothing was updated"):
         fit.improve(state, data, LEARNER, SETTINGS, seed=0, iteration=1, lr=1e-3)
     lax = dataclasses.replace(SETTINGS, max_mismatch=1.0)
@@ -96,7 +96,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(params, rows):
     bad = dataclasses.replace(rows[0], advantage=float("nan"))
     config = dataclasses.replace(SETTINGS, minibatches=len(rows))
     state, metrics = fit.improve(
-        fresh(params), TrainingSet([bad, *rows[1:]], TEMPERATURE, 100.0), LEARNER, config,
+        fresh(params), TrainingSet([bad, *rows[1:]], TEMPERATURE, 100.0, 10.0), LEARNER, config,
         seed=0, iteration=1, lr=1e-3,
     )  # fmt: skip
     assert (metrics.skipped_steps, metrics.steps) == (1, len(rows))
@@ -105,7 +105,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(params, rows):
     score = jax.jit(scoring.token_logprobs, static_argnums=1)
     ids = np.arange(5, 15, dtype=np.int32)[None]
     assert np.abs(score(state.params, CONFIG, ids) - score(params, CONFIG, ids)).max() > 1e-4
-    data = TrainingSet([bad] * 3, TEMPERATURE, 100.0)
+    data = TrainingSet([bad] * 3, TEMPERATURE, 100.0, 10.0)
     config = dataclasses.replace(SETTINGS, minibatches=3)
     with pytest.raises(RuntimeError, match="None of the iteration's 3 optimiser steps"):
         fit.improve(fresh(params), data, LEARNER, config, seed=0, iteration=1, lr=1e-3)

@@ -1,9 +1,13 @@
 """Loss masks from authorship, and rows that survive padding and buckets."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 
 from acim_jax.improve import packing
+from acim_jax.improve.config import ImproveConfig
 from acim_jax.markup import prefix_rows
 from acim_jax.records import Author, Episode, Example, SamplingParams, Segment, Stop
 
@@ -36,6 +40,46 @@ def test_targets_are_what_the_model_wrote():
     np.testing.assert_allclose(row.behaviour_logprobs, expected, rtol=1e-6)
     assert row.advantage == -0.5
     assert row.num_targets == 4
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, [10]), (2, [10, 11]), (9, [10, 11])])
+def test_the_bonus_behind_outputs(count: int, expected: list[int]):
+    """On the first targets behind an output; those behind prompt and prefix have none, and a second
+    output begins anew."""
+    row = packing.example_row(Example(tool_use(), 1.0), count)
+    assert row.has_bonus is not None and np.flatnonzero(row.has_bonus).tolist() == expected
+    model = segment(Author.MODEL, 3, 4, logprobs=(-1.0, -1.0))
+    output = segment(Author.OUTPUT, 5)
+    twice = packing.example_row(
+        Example(episode(model, output, model, model, output, model), 1.0), 3
+    )
+    assert twice.has_bonus is not None
+    assert np.flatnonzero(twice.has_bonus).tolist() == [3, 4, 5, 8, 9]
+    assert packing.example_row(Example(tool_use(), 1.0)).has_bonus is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "arrays"),
+    [
+        ({}, 0),
+        ({"correction": "masked"}, 1),
+        ({"kl_weight": 0.1, "entropy_weight": 0.1, "entropy_tokens": 2}, 2),
+    ],
+)
+def test_a_blank_row_has_the_arrays_of_a_real_one(settings: dict, arrays: int):
+    """Else what is compiled ahead would not be what an iteration calls."""
+    config = ImproveConfig(**settings)
+    real = packing.example_row(Example(tool_use(), 1.0), config.entropy_tokens)
+    extra = np.ones((12,), np.float32)
+    if config.correction != "none":
+        real = dataclasses.replace(real, proximal_logprobs=extra)
+    if config.kl_weight:
+        real = dataclasses.replace(real, reference_logprobs=extra)
+    one, other = (packing.pack([row], 16, 2) for row in (packing.blank_row(config, 16), real))
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), batch) for batch in (one, other)]
+    assert shapes[0] == shapes[1]
+    assert len(jax.tree.leaves(one)) == 4 + arrays
+    assert not one.weights.any()
 
 
 def test_what_has_no_ratio_is_refused():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import packing, state, step
-from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.config import ImproveConfig, PolicyObjective
 from acim_jax.improve.packing import TokenRow
 from acim_jax.markup import prefix_rows
 from acim_jax.model import transformer
@@ -67,7 +67,7 @@ def policy_gradient(params, rows, buckets=(WIDTH,), rows_per_batch=8, chunk=0, t
             num_targets,
             np.float32(temperature),
             config=CONFIG,
-            clip_epsilon=EPSILON,
+            objective=PolicyObjective(clip_epsilon=EPSILON),
             chunk=chunk,
         )
         loss, targets = loss + float(term.loss), targets + float(term.sums.targets)
@@ -252,7 +252,7 @@ def test_right_after_sampling_the_gradient_is_reinforce(params):
         np.float32(n),
         np.float32(1.0),
         config=CONFIG,
-        clip_epsilon=EPSILON,
+        objective=PolicyObjective(clip_epsilon=EPSILON),
     )
     np.testing.assert_allclose(float(term.sums.ratio) / n, 1.0, atol=1e-5)
     assert float(term.sums.clipped) == 0

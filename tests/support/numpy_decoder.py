@@ -11,6 +11,19 @@ EPS, THETA = 1e-6, 10000.0
 
 def token_logprobs(params, token_ids: np.ndarray, *, temperature: float) -> np.ndarray:
     """log π(token t | tokens < t) of one row, [T]; 0 at column 0."""
+    following = token_ids[1:]
+    found = next_logprobs(params, token_ids, temperature=temperature)
+    return np.concatenate([[0.0], found[np.arange(len(following)), following]])
+
+
+def entropies(params, token_ids: np.ndarray, *, temperature: float) -> np.ndarray:
+    """Of the distribution that token t was drawn from, [T] in nats; 0 at column 0."""
+    found = next_logprobs(params, token_ids[:-1], temperature=temperature)
+    return np.concatenate([[0.0], -(np.exp(found) * found).sum(axis=-1)])
+
+
+def next_logprobs(params, token_ids: np.ndarray, *, temperature: float) -> np.ndarray:
+    """log π(· | tokens ≤ t), [T, V]."""
     embedding = params["embed"]["embedding"]
     x = embedding[token_ids]
     blocks = params["blocks"]
@@ -24,9 +37,7 @@ def token_logprobs(params, token_ids: np.ndarray, *, temperature: float) -> np.n
         gate = h @ mlp["w_gate"]
         x = x + (gate / (1 + np.exp(-gate)) * (h @ mlp["w_up"])) @ mlp["w_down"]
     logits = norm(x, params["final_norm"]["scale"]) @ embedding.T / temperature
-    log_softmax = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    following = token_ids[1:]
-    return np.concatenate([[0.0], log_softmax[np.arange(len(following)), following]])
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
 def norm(x: np.ndarray, scale: np.ndarray) -> np.ndarray:

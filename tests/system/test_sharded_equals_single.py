@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from acim_jax.improve import packing, state, step
-from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.config import ImproveConfig, PolicyObjective
 from acim_jax.improve.learner import Learner
 from acim_jax.markup import prefix_rows
 from acim_jax.run import compilation
@@ -72,7 +72,7 @@ def one_step(train, learner: Learner):
             placed,
             np.float32(39),
             np.float32(0.9),
-            clip_epsilon=0.2,
+            objective=PolicyObjective(),
             chunk=4,
             **shared,
         )
@@ -141,7 +141,12 @@ def test_state_keeps_its_sharding_and_nothing_is_compiled_twice(both, layout):
     gradients = step.zeros(applied.params, layout=layout)
     batch = place.batch(next(packing.microbatches(rows(), (8, 16), 4)), learner.layout)
     arguments = (np.float32(39), np.float32(0.9))
-    settings = {"config": CONFIG, "layout": layout, "clip_epsilon": 0.2, "chunk": 4}
+    settings = {
+        "config": CONFIG,
+        "layout": layout,
+        "objective": PolicyObjective(),
+        "chunk": 4,
+    }
     with compilation.CompileCounter() as counter:
         gradients, _ = step.add_policy_gradient(
             gradients, applied.params, batch, *arguments, **settings

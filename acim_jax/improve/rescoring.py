@@ -1,0 +1,99 @@
+"""Log-probs that the trainer computes before an iteration's first update: of the policy itself, the
+proximal one of decoupled PPO, and of the reference."""
+
+# The types of jax and optax are known in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from acim_jax.improve import packing
+from acim_jax.improve.config import ImproveConfig
+from acim_jax.improve.learner import Learner
+from acim_jax.improve.packing import TokenRow
+from acim_jax.model import lora, scoring, transformer
+from acim_jax.model.config import ModelConfig
+from acim_jax.sharding import axes, place
+
+
+def rescored(
+    rows: Sequence[TokenRow],
+    trained: lora.Params,
+    learner: Learner,
+    config: ImproveConfig,
+    *,
+    temperature: float,
+) -> list[TokenRow]:
+    """The rows with the log-probs that the objective asks for, one forward pass for each kind.
+
+    trained: as they are before the first update, which is what π_prox means.
+    """
+    made = list(rows)
+    if config.correction != "none":
+        found = _of_rows(rows, trained, learner.frozen, learner, config, temperature)
+        made = [
+            dataclasses.replace(row, proximal_logprobs=own)
+            for row, own in zip(made, found, strict=True)
+        ]
+    if config.kl_weight > 0:
+        params = learner.reference_params
+        found = _of_rows(rows, params, None, learner, config, temperature)
+        made = [
+            dataclasses.replace(row, reference_logprobs=own)
+            for row, own in zip(made, found, strict=True)
+        ]
+    return made
+
+
+def _of_rows(
+    rows: Sequence[TokenRow],
+    params: lora.Params,
+    frozen: lora.Frozen | None,
+    learner: Learner,
+    config: ImproveConfig,
+    temperature: float,
+) -> list[np.ndarray]:
+    """log π of every row's tokens, [n] each."""
+    parts: list[tuple[list[int], jax.Array]] = []
+    for width, chosen in packing.split(rows, config.buckets, config.microbatch_rows):
+        batch = packing.pack([rows[i] for i in chosen], width, config.microbatch_rows)
+        found = logprobs(
+            params,
+            place.batch(batch.token_ids, learner.layout),
+            np.float32(temperature),
+            config=learner.model,
+            chunk=config.logprob_chunk,
+            layout=learner.layout,
+            frozen=frozen,
+        )
+        parts.append((chosen, found))
+    by_row: dict[int, np.ndarray] = {}
+    for chosen, values in jax.device_get(parts):
+        by_row |= {i: values[at, : len(rows[i].token_ids)] for at, i in enumerate(chosen)}
+    return [by_row[i] for i in range(len(rows))]
+
+
+@functools.partial(jax.jit, static_argnames=("config", "chunk", "layout"))
+def logprobs(
+    params: lora.Params,
+    token_ids: Int[Array, "B T"],
+    temperature: Float[Array, ""],
+    *,
+    config: ModelConfig,
+    chunk: int = 0,
+    layout: axes.Layout | None = None,
+    frozen: lora.Frozen | None = None,
+) -> Float[Array, "B T"]:
+    """`scoring.token_logprobs` of one microbatch."""
+    whole: transformer.Params = lora.model_params(params, frozen)
+    found = scoring.token_logprobs(
+        whole, config, token_ids, temperature=temperature, chunk=chunk, layout=layout
+    )
+    # Whole on every device: each process of a job reads all of it.
+    return axes.constrain(found, (), layout)
