@@ -14,7 +14,7 @@ from acim_jax.explore.config import ExploreConfig
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
 from acim_jax.model import scoring
-from acim_jax.records import Author, Status
+from acim_jax.records import Author, Status, Stop
 from acim_jax.run import compilation, iteration_metrics, precompile
 from acim_jax.run import resources as run_resources
 from acim_jax.sharding import place
@@ -100,14 +100,17 @@ def test_what_the_e_step_finds(em_run):
 
 
 def test_values_and_strategies_of_every_iteration(em_run):
-    dead = 0
+    dead = broke = 0
     for result in em_run[0]:
         found = result.exploration
         for value in found.values:
             mine = [e for e in found.episodes if e.problem_id == value.problem_id]
+            broke += sum(e.stop is Stop.BROKE_GUIDE for e in mine)
             for c, guide in enumerate(("text", "code")):
-                rewards = [e.reward for e in mine if e.guide == guide]
-                assert value.counts[c] == len(rewards) == 4
+                own = [e for e in mine if e.guide == guide]
+                assert len(own) == 4
+                rewards = [e.reward for e in own if e.stop is not Stop.BROKE_GUIDE]
+                assert value.counts[c] == len(rewards)
                 np.testing.assert_allclose(value.value[c], np.mean(rewards))
             strategy = found.strategies.get(value.problem_id)
             if value.value.any():
@@ -117,8 +120,12 @@ def test_values_and_strategies_of_every_iteration(em_run):
                 assert strategy is None
                 dead += 1
         gone = {p.id for p in found.problems} - found.strategies.keys()
-        assert result.curation.dropped["no_signal"] == 8 * len(gone)
+        left = [
+            e for e in found.episodes if e.problem_id in gone and e.stop is not Stop.BROKE_GUIDE
+        ]
+        assert result.curation.dropped["no_signal"] == len(left)
     assert dead >= 4, "the two problems without a solution, twice each"
+    assert broke <= 4, "text that opens programs"
 
 
 def test_metrics_agree_with_the_records(em_run):
