@@ -1,5 +1,7 @@
 """Golden models as folders: read, written again, scored by the command, loaded by transformers."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +24,23 @@ CASES = (
 )
 
 
+def smaller_tokenizer(folder: Path, size: int) -> Path:
+    """The embedded tokenizer with its first `size` tokens and the merges that make them."""
+    shutil.copytree(model_names.EMBEDDED["tiny"], folder)
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    model = content["model"]
+    model["vocab"] = {token: i for token, i in model["vocab"].items() if i < size}
+    model["merges"] = [pair for pair in model["merges"] if "".join(pair) in model["vocab"]]
+    path.write_text(json.dumps(content))
+    return folder
+
+
 def exported(case: str, tmp_path: Path) -> Path:
-    """The golden model, imported and exported, with the embedded tokenizer."""
+    """The golden model, imported and exported, with the embedded tokenizer cut to its size."""
     source = golden_folders.write(case, tmp_path / "source")
     config = hf_config.read_config(source)
-    tokenizer = model_names.EMBEDDED["tiny"]
+    tokenizer = smaller_tokenizer(tmp_path / "tokenizer", config.vocab_size)
     hf_export.save(
         tmp_path / "out", hf_import.load(source, config), config, tokenizer_files_from=tokenizer
     )

@@ -68,7 +68,8 @@ def test_stored_logprobs_are_those_of_the_trainer(unroll: bool | None, temperatu
     config = dataclasses.replace(CONFIG, unroll=unroll)
     params = tiny_models.make_params(config)
     sampler = tiny_models.make_sampler(config)
-    episodes, stats = run(sampler, requests(), params=params, temperature=temperature)
+    wanted = requests(rollouts=8)
+    episodes, stats = run(sampler, wanted, params=params, temperature=temperature)
     after_output, sampled = 0, []
     for episode, logprobs in zip(
         episodes, rescored(episodes, params, config, temperature), strict=True

@@ -34,7 +34,7 @@ def test_parameters_are_split_and_come_back(eight):
         "b_k": (block["attention"]["b_k"], (2, K // 2, H)),
         "w_o": (block["attention"]["w_o"], (2, N // 2, H, D // 2)),
         "w_down": (block["mlp"]["w_down"], (2, F // 2, D // 2)),
-        "embedding": (train["embed"]["embedding"], (304, D // 2)),
+        "embedding": (train["embed"]["embedding"], (321, D // 2)),
         "norm": (train["final_norm"]["scale"], (D,)),
     }
     for name, (array, shape) in shapes.items():
