@@ -26,7 +26,6 @@ from acim_jax.improve.state import TrainState
 from acim_jax.improve.training_set import TrainingSet
 from acim_jax.markup.prefix_rows import PrefixEncoder
 from acim_jax.records import (
-    DECISIONS,
     CurationCounts,
     DecisionValues,
     Episode,
@@ -138,12 +137,10 @@ def learned_from(
         seed=config.seed,
         iteration=iteration,
     )
-    kept, guided = config.explore.keep, config.explore.guided_rollouts
-    drawn_rollouts = (kept or len(DECISIONS) * guided) * (guided > 0)
     data = training_set.build(
         examples,
         counts.drawn_tokens,
-        float(len(found.problems) * (drawn_rollouts + config.explore.native_rollouts)),
+        float(len(found.problems) * config.explore.drawn_rollouts),
         found.problems,
         found.strategies,
         resources.encoder,

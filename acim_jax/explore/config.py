@@ -127,3 +127,9 @@ class ExploreConfig:
     def guided_keep(self) -> int:
         """Guided rollouts of a problem that are learned from, those without an advantage too."""
         return self.keep or len(DECISIONS) * self.guided_rollouts
+
+    @property
+    def drawn_rollouts(self) -> int:
+        """Rollouts of a problem that curation draws where all are usable."""
+        guided = self.guided_keep if self.guided_rollouts else 0
+        return guided + (self.native_keep or self.native_rollouts)

@@ -146,10 +146,8 @@ def estimate(prepared: Prepared, speeds: Speeds, tokens: Lengths) -> dict[str, f
     row = tokens.prompt + tokens.response
     problems = min(run.explore.problems, len(prepared.train))
     steps = run.improve.epochs * run.improve.minibatches
-    kept = run.explore.native_keep or run.explore.native_rollouts
-    if run.explore.guided_rollouts:
-        kept += run.explore.guided_keep
-    fit = fitted(run.improve.epochs * problems * kept, row) + steps * speeds.update_s
+    drawn = problems * run.explore.drawn_rollouts
+    fit = fitted(run.improve.epochs * drawn, row) + steps * speeds.update_s
     if run.replays:
         fit += fitted(steps * run.improve.replay_rows, row)
     points = -(-run.run.iterations // run.evaluation.every) if run.run.iterations else 0

@@ -194,3 +194,17 @@ def test_the_denominator_counts_what_is_drawn_with_an_advantage_or_without():
     assert sum(e.weight * e.episode.num_model_tokens for e in kept) == pytest.approx(4 * one_query)
     fewer, _ = run(mixed[:3], {"p": share}, rollouts=2, keep=0)  # one of the code rollouts is lost
     assert [e.weight for e in fewer] == pytest.approx([0.25 * 2, 0.25 * 2])
+
+
+@pytest.mark.parametrize(
+    ("settings", "drawn"),
+    [
+        ({"guided_rollouts": 4, "keep": 3}, 3),
+        ({"guided_rollouts": 4, "keep": 0}, 8),
+        ({"guided_rollouts": 4, "keep": 3, "native_rollouts": 5}, 8),
+        ({"guided_rollouts": 0, "native_rollouts": 8}, 8),
+        ({"guided_rollouts": 0, "native_rollouts": 8, "native_keep": 2}, 2),
+    ],
+)
+def test_the_rollouts_that_a_problem_is_drawn(settings: dict[str, int], drawn: int):
+    assert ExploreConfig(**settings).drawn_rollouts == drawn

@@ -39,12 +39,6 @@ def test_paged_attention(shape, dtype, window, tolerance):
     )
 
 
-def test_auto_is_the_kernel():
-    problem = draw(Shape(B=3, T=1, K=2, group=7, G=32, H=64, M=4), "bfloat16")
-    ours = jax.jit(api.attention).lower(*problem[:4]).compile().as_text()
-    assert "__gpu$xla.gpu.triton" in ours or "triton" in ours.lower()
-
-
 @pytest.mark.parametrize("window", [None, 40])
 def test_causal_attention_and_its_gradient(window):
     """cuDNN in bfloat16, against numpy's loops and the reference's gradient in float32."""

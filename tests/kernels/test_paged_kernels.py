@@ -76,6 +76,8 @@ def test_the_platform_compiled_for_chooses_not_the_one_that_compiles():
     assert "custom_call" not in lowered(shape, "cpu")
     assert "tpu_custom_call" not in lowered(shape._replace(H=64), "tpu")
     assert "tpu_custom_call" not in lowered(shape, "tpu", "int8")
+    assert "xla.gpu.triton" in lowered(shape, "cuda")
+    assert "custom_call" not in lowered(shape, "cuda", implementation="reference")
 
 
 @pytest.mark.parametrize(
