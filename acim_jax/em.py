@@ -5,7 +5,7 @@ select problems → rollouts → rewards → Q̂ and π̂ → s* → curated exa
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,16 @@ import numpy as np
 from acim_jax.config.run import RunConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.environment.measurements import Measurements
-from acim_jax.explore import curate, curriculum, decisions, hazard, plan, strategy, values
+from acim_jax.explore import (
+    curate,
+    curriculum,
+    decisions,
+    filters,
+    hazard,
+    plan,
+    strategy,
+    values,
+)
 from acim_jax.explore.curriculum import History
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.grading import reward
@@ -58,9 +67,12 @@ class Resources:
 
 
 class Exploration(NamedTuple):
-    """What the E-step found. strategies: s* by problem id, only where some rollout succeeded."""
+    """What the E-step found. problems: all that were explored; batch: those of them that the M-step
+    learns from, all but the ones that dynamic sampling replaced. strategies: s* by problem id, only
+    where some rollout succeeded."""
 
     problems: list[Problem]
+    batch: list[Problem]
     episodes: list[Episode]
     values: list[DecisionValues]
     strategies: Mapping[str, np.ndarray]
@@ -107,7 +119,7 @@ def em_iteration(
     state, metrics = fit.improve(
         state, data, resources.learner, config.improve, seed=config.seed, iteration=iteration, lr=lr
     )
-    history = history.updated(curriculum.mean_rewards(exploration.episodes))
+    history = history.updated(exploration.episodes)
     return Iteration(
         state,
         history,
@@ -127,25 +139,30 @@ def learned_from(
 ) -> tuple[list[Example], CurationCounts, TrainingSet]:
     """What of an exploration the M-step learns from."""
     config = resources.config
+    taken = {problem.id for problem in found.batch}
+    episodes = [episode for episode in found.episodes if episode.problem_id in taken]
+    strategies = {name: s for name, s in found.strategies.items() if name in taken}
     examples, counts = curate.examples(
-        found.episodes,
-        found.values,
-        found.strategies,
+        episodes,
+        [one for one in found.values if one.problem_id in taken],
+        strategies,
         config.explore,
         advantage=config.improve.advantage,
         fits=lambda episode: packing.fits(episode, config.improve.buckets),
         seed=config.seed,
         iteration=iteration,
     )
+    counts = counts.with_replaced(len(found.episodes) - len(episodes))
     data = training_set.build(
         examples,
         counts.drawn_tokens,
-        float(len(found.problems) * config.explore.drawn_rollouts),
-        found.problems,
-        found.strategies,
+        float(len(found.batch) * config.explore.drawn_rollouts),
+        found.batch,
+        strategies,
         resources.encoder,
         resources.replay,
         config.improve,
+        most_problems=config.explore.problems,
         temperature=config.sampling.temperature,
         seed=config.seed,
         iteration=iteration,
@@ -162,31 +179,65 @@ def explore(
     on_rollouts: Progress = SILENT,
     journal: Journal | None = None,
 ) -> Exploration:
-    """The E-step: guided and native rollouts, their rewards, Q̂(x,c), π̂(c|x) and s*(c|x)."""
-    config, seed, sampler = resources.config, resources.config.seed, resources.sampler
-    chosen = curriculum.select(
-        problems, history, config.explore.problems, seed=seed, iteration=iteration
+    """The E-step: guided and native rollouts, their rewards, Q̂(x,c), π̂(c|x) and s*(c|x).
+
+    Problems whose rollouts all earned the same are replaced by the next ones of the curriculum, in
+    at most `explore.refill_rounds` further rounds (dynamic sampling, arXiv:2503.14476).
+    """
+    config = resources.config
+    wanted, rounds = config.explore.problems, 1 + config.explore.refill_rounds
+    order = curriculum.select(
+        problems, history, wanted * rounds, seed=config.seed, iteration=iteration
     )
-    by_id = {problem.id: problem for problem in chosen}
-    episodes, stats = processes.converse(
-        resources.learner.sampling_params(state.params, sampler.layout),
-        plan.requests(chosen, config.explore, sampler.markup, seed=seed, iteration=iteration),
-        sampler,
-        resources.executor,
-        seed=seed,
-        iteration=iteration,
-        sampling=training_distribution(config),
-        score=lambda own: reward.score(
-            own, by_id, resources.grader, resources.executor, sampler.markup
-        ),
-        progress=on_rollouts,
-        journal=journal,
-    )
+    make = _rollouts(state, resources, iteration, on_rollouts, journal)
+    chosen, agreeing = list[Problem](), set[str]()
+    episodes, stats = list[Episode](), RolloutStats()
+    for _ in range(rounds):
+        at = len(chosen)
+        new = order[at : at + wanted - (at - len(agreeing))]
+        if not new:
+            break
+        made, spent = make(new)
+        chosen, episodes, stats = [*chosen, *new], [*episodes, *made], stats + spent
+        if rounds > 1:
+            agreeing |= filters.agreeing(made, config.explore)
     estimates = values.estimate(
         chosen, episodes, training_policy(state, chosen, episodes, resources)
     )
     strategies = strategy.of_estimates(estimates, config.explore)
-    return Exploration(chosen, episodes, estimates, strategies, stats)
+    batch = [problem for problem in chosen if problem.id not in agreeing]
+    return Exploration(chosen, batch, episodes, estimates, strategies, stats)
+
+
+def _rollouts(
+    state: TrainState,
+    resources: Resources,
+    iteration: int,
+    on_rollouts: Progress,
+    journal: Journal | None,
+) -> Callable[[Sequence[Problem]], tuple[list[Episode], RolloutStats]]:
+    """The scored rollouts of some problems by the policy of this iteration."""
+    config, seed, sampler = resources.config, resources.config.seed, resources.sampler
+    params = resources.learner.sampling_params(state.params, sampler.layout)
+
+    def make(problems: Sequence[Problem]) -> tuple[list[Episode], RolloutStats]:
+        by_id = {problem.id: problem for problem in problems}
+        return processes.converse(
+            params,
+            plan.requests(problems, config.explore, sampler.markup, seed=seed, iteration=iteration),
+            sampler,
+            resources.executor,
+            seed=seed,
+            iteration=iteration,
+            sampling=training_distribution(config),
+            score=lambda own: reward.score(
+                own, by_id, resources.grader, resources.executor, sampler.markup
+            ),
+            progress=on_rollouts,
+            journal=journal,
+        )
+
+    return make
 
 
 def training_policy(

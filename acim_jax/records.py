@@ -73,6 +73,7 @@ class DropReason(enum.StrEnum):
     TRUNCATED = "truncated"  # `Stop.LENGTH`, and explore.drop_truncated
     VOID = "void"  # it ended with neither a program nor an answer, and explore.drop_void
     CALLS_FAILED = "calls_failed"  # none of its programs succeeded, and explore.drop_calls_failed
+    REPLACED = "replaced"  # all rollouts of its problem agree, and explore.refill_rounds
     OUT_OF_BAND = "out_of_band"  # the mean of its group lies outside explore.accuracy_band
 
 
@@ -282,6 +283,11 @@ class CurationCounts:
     queries: int
     drawn_tokens: float
     overlong: int = 0
+
+    def with_replaced(self, rollouts: int) -> "CurationCounts":
+        """With the rollouts of problems that dynamic sampling replaced."""
+        dropped = {**self.dropped, DropReason.REPLACED: rollouts}
+        return dataclasses.replace(self, rollouts=self.rollouts + rollouts, dropped=dropped)
 
 
 def group_by(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:

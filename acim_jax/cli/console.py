@@ -48,7 +48,14 @@ class Rollouts:
         self._told = time.monotonic()
 
     def finished(self) -> None:
+        bar = self._bar
+        if bar.total is not None and bar.completed >= bar.total:  # a problem was replaced
+            self._display.update(self._task, total=bar.completed + 1)
         self._display.advance(self._task)
+
+    @property
+    def _bar(self) -> rich.progress.Task:
+        return self._display.tasks[self._display.task_ids.index(self._task)]
 
     def decoded(self, tokens: int, rows: int) -> None:
         now = time.monotonic()
@@ -60,7 +67,7 @@ class Rollouts:
         self._display.update(self._task, speed=speed)
         if not console().is_terminal and now - self._told > TELL_S:
             self._told = now
-            bar = self._display.tasks[self._display.task_ids.index(self._task)]
+            bar = self._bar
             log.info("%s: %d of %d, %s", bar.description, bar.completed, bar.total or 0, speed)
 
 

@@ -20,6 +20,10 @@ class ExploreConfig:
 
     problems: AtLeastOne = 32
     """Problems per iteration."""
+    refill_rounds: NotNegative = 0
+    """Further rounds of rollouts in an iteration, in which problems whose rollouts all have one
+    reward are replaced by the next ones, until there are `problems` without them (DAPO's dynamic
+    sampling). 0 replaces none."""
     guided_rollouts: NotNegative = 4
     """Rollouts of a problem under each decision's guide (R of arXiv:2502.00691)."""
     native_rollouts: NotNegative = 0

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from acim_jax.explore import advantages
 from acim_jax.explore.config import ExploreConfig
-from acim_jax.records import DropReason, Episode, Stop
+from acim_jax.explore.values import NO_VALUE
+from acim_jax.records import DropReason, Episode, Stop, group_by
 
 
 def refusal(episode: Episode, config: ExploreConfig) -> DropReason | None:
@@ -33,6 +35,19 @@ def in_band(group: Sequence[Episode], config: ExploreConfig) -> bool:
     """Whether the mean success of a group lies in `explore.accuracy_band`, ends included."""
     low, high = config.accuracy_band
     return low <= float(np.mean([episode.reward for episode in group])) <= high
+
+
+def agreeing(episodes: Sequence[Episode], config: ExploreConfig) -> set[str]:
+    """The problems whose rollouts, guided and native together, all have one reward of training.
+    They teach neither what to answer nor how to decide, nor do those without any rollout of value.
+    """
+    groups = group_by(episodes, lambda e: e.problem_id)
+    valued = {name: [e for e in of if e.stop not in NO_VALUE] for name, of in groups.items()}
+    return {
+        name
+        for name, group in valued.items()
+        if not group or np.ptp(advantages.rewards(group, config)) == 0
+    }
 
 
 def cleanest(order: Sequence[int], count: int, group: Sequence[Episode]) -> list[int]:

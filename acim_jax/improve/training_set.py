@@ -41,11 +41,13 @@ def build(
     replay: Replay,
     config: ImproveConfig,
     *,
+    most_problems: int,
     temperature: float,
     seed: int,
     iteration: int,
 ) -> TrainingSet:
-    """problems: all that were explored. strategies: s* by problem id, of those with a signal."""
+    """problems: all of the batch, of which an iteration has at most `most_problems`. strategies: s*
+    by problem id, of those with a signal."""
     with_signal = [problem for problem in problems if problem.id in strategies]
     decisions: list[DecisionBatch] = []
     if with_signal and config.decision_weight > 0:
@@ -54,7 +56,7 @@ def build(
             [strategies[problem.id] for problem in with_signal],
             encoder,
             config,
-            num_problems=len(problems),
+            most_problems=most_problems,
             seed=seed,
             iteration=iteration,
         )
@@ -76,15 +78,15 @@ def decision_batches(
     encoder: PrefixEncoder,
     config: ImproveConfig,
     *,
-    num_problems: int,
+    most_problems: int,
     seed: int,
     iteration: int,
 ) -> list[DecisionBatch]:
-    """A batch for every optimiser step, wide enough for an equal share of `num_problems`.
+    """A batch for every optimiser step, wide enough for an equal share of `most_problems`.
 
     Each epoch goes once through all queries, in an order drawn from (seed, iteration, epoch).
     """
-    share = -(-num_problems // config.minibatches)
+    share = -(-most_problems // config.minibatches)
     batches: list[DecisionBatch] = []
     for epoch in range(config.epochs):
         order = rng.host(seed, iteration, "decisions", epoch).permutation(len(problems))

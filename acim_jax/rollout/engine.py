@@ -49,6 +49,10 @@ class RolloutStats:
     infra: int = 0
     refused: int = 0
 
+    def __add__(self, other: "RolloutStats") -> "RolloutStats":
+        names = [field.name for field in dataclasses.fields(self)]
+        return RolloutStats(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
 
 class Engine:
     """The device's state and the conversations in its rows, for one `converse` call."""

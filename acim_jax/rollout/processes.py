@@ -135,8 +135,7 @@ def _exchange(
                 "expected: call converse with the same requests on every process."
             )
     following = [iter(stream) for stream in streams]
-    names = [field.name for field in dataclasses.fields(RolloutStats)]
-    total = RolloutStats(**{name: sum(each[name] for _, each in reports) for name in names})
+    total = sum((RolloutStats(**each) for _, each in reports), RolloutStats())
     return [next(following[owner]) for owner in owners], total
 
 

@@ -37,11 +37,14 @@ def compile_all(state: TrainState, resources: Resources) -> None:
 def _compile_estimates(state: TrainState, resources: Resources) -> int:
     """π̂(c|x) of the problems of an iteration."""
     config = resources.config
-    problems = [Problem("", "", "")] * config.explore.problems
+    # An iteration that replaces problems has any number of them.
+    most = config.explore.problems * (1 + config.explore.refill_rounds)
+    counts = range(config.explore.problems, most + 1)
+    sizes = {size: count for count in counts for size in decisions.batch_sizes(count)}
     prompt = Segment(Author.PROMPT, np.zeros((1,), np.int32))
     written = Episode("", "text", 0, (prompt,), (), Stop.EOS, em.training_distribution(config))
-    em.training_policy(state, problems, [written], resources)
-    sizes = {*decisions.batch_sizes(len(problems))}
+    for count in {*sizes.values()}:
+        em.training_policy(state, [Problem("", "", "")] * count, [written], resources)
     return len(sizes) + (config.explore.policy == "hazard")
 
 
@@ -71,7 +74,7 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
     if decides:
         empty = training_set.decision_batches(
             (), (), resources.encoder, config,
-            num_problems=run.explore.problems, seed=run.seed, iteration=0,
+            most_problems=run.explore.problems, seed=run.seed, iteration=0,
         )[0]  # fmt: skip
         batch = place.batch(empty, learner.layout)
         gradients, _ = step.add_decision_gradient(

@@ -156,7 +156,7 @@ def _iterate(
             journal=kept,
         )
     metrics: Metrics = {
-        Metric.ROLLOUTS: iteration * rollouts,
+        Metric.ROLLOUTS: result.history.rollouts,
         **iteration_metrics.of_iteration(result),
     }
     if iteration % config.evaluation.every == 0 or iteration == config.run.iterations:

@@ -188,3 +188,19 @@ def test_long_responses_are_counted_and_have_an_advantage_of_their_own():
 def test_settings_that_contradict_one_another(settings, message):
     with pytest.raises(ValueError, match=message):
         ExploreConfig(**settings)
+
+
+def test_problems_that_agree_over_all_their_rollouts():
+    """Each guide agrees within `decided`, but the decision makes the difference there."""
+    episodes = [
+        *(make_episode("decided", "text", 0.0, index=i) for i in range(2)),
+        *(make_episode("decided", "code", 1.0, index=i) for i in range(2)),
+        *(make_episode("solved", guide, 1.0) for guide in ("text", "code", "native")),
+        *(make_episode("lost", "native", 0.0, index=i) for i in range(2)),
+        make_episode("lost", "native", 1.0, stop=Stop.INFRA),
+        make_episode("broken", "text", 1.0, stop=Stop.BROKE_GUIDE),
+    ]
+    assert filters.agreeing(episodes, ExploreConfig()) == {"solved", "lost", "broken"}
+    longer = [*episodes, make_episode("solved", "native", 1.0, tokens=9)]
+    penalised = ExploreConfig(overlong_limit=9, overlong_buffer=2)
+    assert filters.agreeing(longer, penalised) == {"lost", "broken"}

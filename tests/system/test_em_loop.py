@@ -175,6 +175,34 @@ def test_plain_rl_is_the_same_program_without_guides(start):
         assert example.episode.segments[1].author is Author.MODEL, "the decision is sampled"
 
 
+def test_problems_that_agree_are_replaced_by_the_next_ones(start):
+    """Two of the twelve problems are never solved, and groups of two often agree."""
+    chosen = ExploreConfig(
+        problems=6, guided_rollouts=0, native_rollouts=2, keep=0, refill_rounds=3
+    )
+    config = dataclasses.replace(RL, explore=chosen, mesh=MeshConfig(1, 1, 1))
+    results, compiled, _ = run(config, start, 2)
+    assert compiled[1] == 0
+    plain = dataclasses.replace(config, explore=dataclasses.replace(chosen, refill_rounds=0))
+    assert len(run(plain, start, 1)[0][0].exploration.episodes) == 12
+    made = 0
+    for result in results:
+        found = result.exploration
+        ids = [problem.id for problem in found.problems]
+        assert len(set(ids)) == len(ids) > 6, "further problems, each once"
+        rewards = {i: {e.reward for e in found.episodes if e.problem_id == i} for i in ids}
+        mixed = [i for i in ids if len(rewards[i]) > 1]
+        assert [problem.id for problem in found.batch] == mixed
+        assert len(mixed) == 6 or len(ids) == 12, "until the batch is full or nothing is left"
+        assert {e.episode.problem_id for e in result.examples} == set(mixed)
+        assert result.curation.dropped["replaced"] == 2 * (len(ids) - len(mixed))
+        assert "all_agree" not in result.curation.dropped
+        tokens = [e.num_model_tokens for e in found.episodes if e.problem_id in mixed]
+        assert result.curation.drawn_tokens == sum(tokens)
+        made += len(found.episodes)
+    assert results[1].history.rollouts == made
+
+
 def test_one_iteration_is_a_function_of_its_state(start):
     """Made again it gives the same numbers and the same weights, bit by bit."""
     once, again = (run(EM, start, 1)[0][0] for _ in range(2))
