@@ -23,6 +23,7 @@ from acim_jax.explore import (
     strategy,
     values,
 )
+from acim_jax.explore.config import ExploreConfig
 from acim_jax.explore.curriculum import History
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.grading import reward
@@ -80,14 +81,15 @@ class Exploration(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """programs, grading: what executor and grader measured. explore_s, improve_s: wall time of the
-    two steps."""
+    """data: the iteration's own, without earlier ones'. programs, grading: what executor and grader
+    measured. explore_s, improve_s: wall time of the two steps."""
 
     state: TrainState
     history: History
     exploration: Exploration
     examples: list[Example]
     curation: CurationCounts
+    data: TrainingSet
     fit: FitMetrics
     programs: Measurements
     grading: GradingTimes
@@ -103,10 +105,12 @@ def em_iteration(
     iteration: int,
     *,
     progress: float,
+    earlier: Sequence[TrainingSet] = (),
     on_rollouts: Progress = SILENT,
     journal: Journal | None = None,
 ) -> Iteration:
     """One E-step and one M-step. progress: how much of the run lies behind, for the schedule.
+    earlier: what the iterations before learned from, to be trained on again, newest first.
     on_rollouts, journal: of the E-step's rollouts (`processes.converse`)."""
     config = resources.config
     resources.grader.take_times()  # of evaluations
@@ -117,7 +121,13 @@ def em_iteration(
     examples, counts, data = learned_from(exploration, resources, iteration)
     lr = fit.learning_rate(config.improve, progress)
     state, metrics = fit.improve(
-        state, data, resources.learner, config.improve, seed=config.seed, iteration=iteration, lr=lr
+        state,
+        data.with_earlier(earlier),
+        resources.learner,
+        config.improve,
+        seed=config.seed,
+        iteration=iteration,
+        lr=lr,
     )
     history = history.updated(exploration.episodes)
     return Iteration(
@@ -126,6 +136,7 @@ def em_iteration(
         exploration,
         examples,
         counts,
+        data,
         metrics,
         programs,
         grading,
@@ -190,23 +201,34 @@ def explore(
         problems, history, wanted * rounds, seed=config.seed, iteration=iteration
     )
     make = _rollouts(state, resources, iteration, on_rollouts, journal)
-    chosen, agreeing = list[Problem](), set[str]()
+    chosen, num_agreeing = list[Problem](), 0
     episodes, stats = list[Episode](), RolloutStats()
     for _ in range(rounds):
         at = len(chosen)
-        new = order[at : at + wanted - (at - len(agreeing))]
+        new = order[at : at + wanted - at + num_agreeing]
         if not new:
             break
         made, spent = make(new)
         chosen, episodes, stats = [*chosen, *new], [*episodes, *made], stats + spent
         if rounds > 1:
-            agreeing |= filters.agreeing(made, config.explore)
-    estimates = values.estimate(
-        chosen, episodes, training_policy(state, chosen, episodes, resources)
-    )
-    strategies = strategy.of_estimates(estimates, config.explore)
-    batch = [problem for problem in chosen if problem.id not in agreeing]
-    return Exploration(chosen, batch, episodes, estimates, strategies, stats)
+            num_agreeing += len(filters.agreeing(made, config.explore))
+    policy = training_policy(state, chosen, episodes, resources)
+    return judged(chosen, episodes, policy, stats, config.explore)
+
+
+def judged(
+    problems: list[Problem],
+    episodes: list[Episode],
+    policy: PolicyEstimate,
+    stats: RolloutStats,
+    config: ExploreConfig,
+) -> Exploration:
+    """What scored rollouts and a π̂ of the same problems say: Q̂, s*, and what is learned from."""
+    estimates = values.estimate(problems, episodes, policy)
+    strategies = strategy.of_estimates(estimates, config)
+    agreeing = filters.agreeing(episodes, config) if config.refill_rounds else set[str]()
+    batch = [problem for problem in problems if problem.id not in agreeing]
+    return Exploration(problems, batch, episodes, estimates, strategies, stats)
 
 
 def _rollouts(

@@ -71,8 +71,11 @@ def check_text(text: str, where: str) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     """Reads the config, or looks for the run to go on with."""
-    if (args.config is None) == (args.resume is None):
-        raise BadInput("train needs a CONFIG, or --resume RUN, and not both.")
+    if sum(one is not None for one in (args.config, args.resume, args.replay)) != 1:
+        raise BadInput("train needs a CONFIG, --resume RUN or --replay RUN:ITERATION, one of them.")
+    if args.replay is not None:
+        _check_replay(args)
+        return
     if args.resume is None:
         args.chosen = runs.load(args.config, args.overrides)
         _check_config_files(args.chosen)
@@ -83,9 +86,25 @@ def _train(args: argparse.Namespace) -> None:
             "--resume goes on with the config stored in the run; it takes no other settings and no "
             "--out."
         )
+    _check_run("--resume", args.resume)
+
+
+def _check_run(option: str, path: Path) -> None:
     for name in ("manifest.json", "config.yaml"):
-        if not (args.resume / name).is_file():
-            raise BadInput(f"--resume {args.resume} holds no run: {name} is missing.")
+        if not (path / name).is_file():
+            raise BadInput(f"{option} {path} holds no run: {name} is missing.")
+
+
+def _check_replay(args: argparse.Namespace) -> None:
+    """Leaves the run's folder and the iteration in `args.replay`."""
+    path, _, number = args.replay.rpartition(":")
+    if not path or not number.isdecimal() or int(number) < 1:
+        raise BadInput(f"--replay needs RUN:ITERATION, such as runs/em:3, got {args.replay!r}.")
+    if args.out is not None or args.dry_run:
+        raise BadInput("--replay writes nothing; it takes neither --out nor --dry-run.")
+    args.replay = Path(path), int(number)
+    _check_run("--replay", args.replay[0])
+    args.chosen = runs.load(args.replay[0] / "config.yaml", args.overrides)
 
 
 def _check_new_run(args: argparse.Namespace) -> None:

@@ -40,6 +40,9 @@ class RunSettings:
     """Iterations between two checkpoints; the last iteration always has one."""
     keep_checkpoints: AtLeastOne = 2
     """The newest so many are kept."""
+    keep_rollouts: NotNegative = 0
+    """Iterations, the newest, whose rollouts are kept with their log-probs (`rollouts/`), for
+    `acim train --replay`; what `improve.max_staleness` needs is kept anyway."""
     trackers: tuple[TrackerName, ...] = ("tensorboard",)
     """Where metrics are mirrored to, beside metrics.jsonl: `tensorboard` (`events.*` in the run's
     folder), `wandb`, `trackio`; the latter two must be installed."""
@@ -109,6 +112,11 @@ class RunConfig:
     def replays(self) -> bool:
         """Whether the M-step replays demonstrations."""
         return self.method != "sft" and self.improve.replay_weight > 0
+
+    @property
+    def kept_rollouts(self) -> int:
+        """Iterations whose rollouts stay on disk."""
+        return max(self.run.keep_rollouts, self.improve.max_staleness)
 
     def _check_demonstrations(self) -> None:
         for field, value, uses in (

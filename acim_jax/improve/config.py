@@ -134,6 +134,10 @@ class ImproveConfig(PolicyObjective):
     """Weight of the demonstrations' log-likelihood; 0 replays none."""
     replay_rows: NotNegative = 32
     """Demonstrations per optimiser step."""
+    max_staleness: NotNegative = 0
+    """The rollouts of so many earlier iterations are trained on again, with the advantages and the
+    log-probs that they had. 0 trains on an iteration's own. The cross-entropy is of the own ones
+    always."""
     epochs: AtLeastOne = 1
     """Passes over an iteration's examples."""
     minibatches: AtLeastOne = 4

@@ -28,7 +28,8 @@ class FitMetrics(NamedTuple):
     term's includes its weight); ratio, clip fraction, KL(μ‖π), reference KL and entropy are means
     over target tokens (the entropy over those with a bonus). ess: effective sample size of the
     weights π/μ at the ratio's level, (Σu)²/(n Σu²). correction_fraction: of target tokens, those
-    whose π_prox/μ was truncated or masked. drawn_tokens: of `records.CurationCounts`. grad_norm: of
+    whose π_prox/μ was truncated or masked. stale_fraction: of the rows, those that earlier
+    iterations sampled. drawn_tokens: of `records.CurationCounts`. grad_norm: of
     all terms together, mean over steps; grad_norm_policy and its like: of one term (its weight
     included), mean over the steps that it led. skipped_steps: their gradients were not finite.
     mismatch: as of `mismatch.Mismatch`, on the first minibatch before any update. None where there
@@ -45,6 +46,7 @@ class FitMetrics(NamedTuple):
     reference_kl: float | None
     entropy: float | None
     target_tokens: float
+    stale_fraction: float | None
     drawn_tokens: float
     steps: float
     grad_norm: float | None
@@ -119,7 +121,8 @@ def improve(
         for nth, chosen in enumerate(np.array_split(order, config.minibatches)):
             rows = [every[i] for i in chosen]
             if epoch == nth == 0:
-                gap = mismatch.measure(state.params, rows, learner, config, temperature=heat)
+                fresh = [every[i] for i in order if every[i].age == 0][: len(rows)]
+                gap = mismatch.measure(state.params, fresh, learner, config, temperature=heat)
                 mismatch.check(gap, config, learner.model)
             at = epoch * config.minibatches + nth
             calls = [*_calls(data, at, rows, config).items()]
@@ -131,7 +134,7 @@ def improve(
             )
             state, norm = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
             steps.append(_Step(terms, norm, leading))
-    return state, _summary(jax.device_get(steps), gap, data.drawn_tokens, config, lr)
+    return state, _summary(jax.device_get(steps), gap, data, config, lr)
 
 
 def policy_denominator(data: TrainingSet, config: ImproveConfig) -> float:
@@ -211,7 +214,7 @@ def _accumulate(
 def _summary(
     steps: Sequence[_Step],
     gap: Mismatch | None,
-    drawn_tokens: float,
+    data: TrainingSet,
     config: ImproveConfig,
     lr: float,
 ) -> FitMetrics:
@@ -246,7 +249,8 @@ def _summary(
         reference_kl=per_target("reference_kl") if config.kl_weight > 0 else None,
         entropy=total["entropy"] / total["bonus_targets"] if total["bonus_targets"] else None,
         target_tokens=count,
-        drawn_tokens=drawn_tokens,
+        stale_fraction=float(np.mean([row.age > 0 for row in data.rows])) if data.rows else None,
+        drawn_tokens=data.drawn_tokens,
         steps=float(len(steps)),
         grad_norm=_mean_norm([s.norm for s in steps]),
         grad_norm_policy=led("policy"),

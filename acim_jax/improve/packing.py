@@ -42,13 +42,15 @@ class DecisionBatch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenRow:
-    """One training row on the host: ids, weights and log μ, each [n], and its advantage; the others
-    as of `TokenBatch`, each [n] or None in all rows of a batch."""
+    """One training row on the host: ids, weights and log μ, each [n], and its advantage. age: how
+    many iterations ago it was sampled. The others are as of `TokenBatch`, each [n] or None in all
+    rows of a batch."""
 
     token_ids: np.ndarray
     weights: np.ndarray
     behaviour_logprobs: np.ndarray
     advantage: float = 0.0
+    age: int = 0
     proximal_logprobs: np.ndarray | None = None
     reference_logprobs: np.ndarray | None = None
     has_bonus: np.ndarray | None = None

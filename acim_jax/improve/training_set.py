@@ -30,6 +30,19 @@ class TrainingSet:
     decisions: Sequence[DecisionBatch] = ()
     replay: Sequence[Sequence[TokenRow]] = ()
 
+    def with_earlier(self, earlier: Sequence["TrainingSet"]) -> "TrainingSet":
+        """With the rollouts of earlier iterations, newest first, and what their draws count."""
+        rows = [*self.rows]
+        for age, other in enumerate(earlier, start=1):
+            rows += [dataclasses.replace(row, age=age) for row in other.rows]
+        several = (self, *earlier)
+        return dataclasses.replace(
+            self,
+            rows=rows,
+            drawn_tokens=sum(one.drawn_tokens for one in several),
+            drawn_rollouts=sum(one.drawn_rollouts for one in several),
+        )
+
 
 def build(
     examples: Sequence[Example],

@@ -74,7 +74,7 @@ def read(folder: Path, episodes: int) -> Live:
         config["method"],
         iterations,
         lines,
-        (_journalled(folder), _per_iteration(lines)),
+        (_finished_rollouts(folder, done + 1), _per_iteration(lines)),
         sum(recent) / len(recent) * (iterations - done) if recent else None,
         alarms.of(lines),
         _newest(folder, episodes),
@@ -82,10 +82,10 @@ def read(folder: Path, episodes: int) -> Live:
     )
 
 
-def _journalled(folder: Path) -> int:
-    """Finished rollouts of the iteration at work, over all processes; a head is no rollout."""
+def _finished_rollouts(folder: Path, iteration: int) -> int:
+    """Those of the iteration at work, over all processes; a file's head is no rollout."""
     count = 0
-    for path in folder.glob("journal.*.jsonl"):
+    for path in folder.glob(f"rollouts/iteration_{iteration:04d}.*.jsonl"):
         with path.open("rb") as lines:
             count += max(sum(line.endswith(b"\n") for line in lines) - 1, 0)
     return count

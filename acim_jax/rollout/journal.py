@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -87,16 +87,33 @@ def opened(path: Path, belongs_to: Mapping[str, Any]) -> Iterator[Journal]:
         yield Journal(path, file, kept, spent)
 
 
-def _read(path: Path, head: bytes) -> tuple[dict[str, Episode], float, int]:
-    """Rollouts by their keys, the time spent on them, and the length of the sound part."""
+def finished(paths: Sequence[Path], requests: Sequence[RolloutRequest]) -> list[Episode]:
+    """The unscored rollouts of all requests out of the journals at `paths`, whatever these belong
+    to. ValueError where one is missing."""
+    kept: dict[str, Episode] = {}
+    for path in paths:
+        kept |= _read(path, None)[0]
+    found = [kept.get(_key(request)) for request in requests]
+    if missing := found.count(None):
+        raise ValueError(
+            f"{missing} of {len(requests)} rollouts are not in {', '.join(map(str, paths))}: they "
+            "are of another config, or the iteration was not finished."
+        )
+    return [episode for episode in found if episode is not None]
+
+
+def _read(path: Path, head: bytes | None) -> tuple[dict[str, Episode], float, int]:
+    """Rollouts by their keys, the time spent on them, and the length of the sound part. head: the
+    first line that is needed; None for any."""
     kept: dict[str, Episode] = {}
     if not path.is_file():
         return kept, 0.0, 0
     spent, end = 0.0, 0
     with path.open("rb") as lines:
-        if next(lines, b"") != head:
+        first = next(lines, b"")
+        if first != (first if head is None else head):
             return kept, spent, end
-        end = len(head)
+        end = len(first)
         for line in lines:
             try:
                 record = json.loads(line) if line.endswith(b"\n") else {}

@@ -19,7 +19,7 @@ from acim_jax.files import atomic, places
 from acim_jax.run import manifest as manifests
 from acim_jax.run.manifest import Manifest
 
-SUBFOLDERS = ("episodes", "values", "checkpoints", "evaluation")
+SUBFOLDERS = ("episodes", "values", "rollouts", "checkpoints", "evaluation")
 LOCK = ".lock"
 OWNER = ".lock-owner.json"
 CONFIG = "config.yaml"
@@ -46,9 +46,19 @@ class RunFolder:
     def values(self, iteration: int) -> Path:
         return self.path / "values" / f"iteration_{iteration:04d}.jsonl"
 
-    def journal(self, process: int) -> Path:
-        """The finished rollouts of the iteration at work (`rollout.journal`), by process."""
-        return self.path / f"journal.{process}.jsonl"
+    def rollouts(self, iteration: int, process: int) -> Path:
+        """The rollouts that a process has finished of an iteration (`rollout.journal`)."""
+        return self.path / "rollouts" / f"iteration_{iteration:04d}.{process}.jsonl"
+
+    def all_rollouts(self, iteration: int) -> list[Path]:
+        """Those of all processes."""
+        return sorted(self.path.glob(f"rollouts/iteration_{iteration:04d}.*.jsonl"))
+
+    def forget_rollouts(self, last: int, process: int) -> None:
+        """Deletes what a process has of the iterations up to `last`."""
+        for path in self.path.glob(f"rollouts/iteration_*.{process}.jsonl"):
+            if int(path.name.split(".")[0].removeprefix("iteration_")) <= last:
+                path.unlink()
 
     def evaluation(self, when: str) -> Path:
         """The folder of an evaluation; `when` is `start` or `final`."""

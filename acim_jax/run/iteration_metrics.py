@@ -8,7 +8,8 @@ import numpy as np
 
 from acim_jax import em
 from acim_jax.environment.measurements import quantile
-from acim_jax.records import DropReason, Status, Stop
+from acim_jax.improve.fit import FitMetrics
+from acim_jax.records import CurationCounts, DropReason, Status, Stop
 from acim_jax.run import metric_names as names
 from acim_jax.run.compilation import Compiled
 from acim_jax.run.metric_names import Metric
@@ -20,11 +21,18 @@ def of_iteration(result: em.Iteration) -> Metrics:
     """Of the E-step, curation, the M-step, and the times of both."""
     return {
         **_of_exploration(result.exploration),
-        Metric.KEPT: float(result.curation.kept),
-        Metric.OVERLONG: float(result.curation.overlong),
-        **names.by_member(names.DROPPED_BY_REASON, DropReason, result.curation.dropped),
-        **names.of_fields("train", result.fit),
+        **of_learning(result.curation, result.fit),
         **_times(result),
+    }
+
+
+def of_learning(curation: CurationCounts, fit: FitMetrics) -> Metrics:
+    """Of curation and the M-step."""
+    return {
+        Metric.KEPT: float(curation.kept),
+        Metric.OVERLONG: float(curation.overlong),
+        **names.by_member(names.DROPPED_BY_REASON, DropReason, curation.dropped),
+        **names.of_fields("train", fit),
     }
 
 

@@ -43,6 +43,7 @@ class Metric(enum.StrEnum):
     REFERENCE_KL = "train/reference_kl"  # nats per target token
     ENTROPY = "train/entropy"  # nats per target token with a bonus
     TARGET_TOKENS = "train/target_tokens"  # count
+    STALE_FRACTION = "train/stale_fraction"  # of the rows: sampled by earlier iterations
     DRAWN_TOKENS = "train/drawn_tokens"  # expected count, with and without an advantage
     STEPS = "train/steps"  # count
     GRAD_NORM = "train/grad_norm"

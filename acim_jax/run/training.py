@@ -8,6 +8,7 @@ again. Rollouts that were finished stand in a journal and are not made again.
 
 import logging
 import time
+from collections.abc import Sequence
 
 import jax
 
@@ -17,6 +18,7 @@ from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
+from acim_jax.improve.training_set import TrainingSet
 from acim_jax.rollout import journal
 from acim_jax.run import (
     alarms,
@@ -29,6 +31,7 @@ from acim_jax.run import (
     preparation,
     reference,
     resources,
+    stored_rollouts,
     trackers,
     warm_up,
 )
@@ -71,14 +74,17 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
             writer.write(0, {**metrics, Metric.ROLLOUTS: 0, **compile_metrics})
             _save(this, 0, state, history)
         else:
-            state, history = _restore(this, step)
+            state, history = restore(this, step)
             learner = reference.restored(opened.learner, config, folder.checkpoints)
             this = this.with_learner(learner)
             precompile.compile_all(state, this.resources)
             compiled.take()
-        save_s = 0.0
+        save_s, reach = 0.0, config.improve.max_staleness
+        earlier = stored_rollouts.earlier(this, step + 1)
         for iteration in range(step + 1, config.run.iterations + 1):
-            state, history, metrics = _iterate(state, history, this, iteration)
+            result, metrics = _iterate(state, history, earlier, this, iteration)
+            state, history = result.state, result.history
+            earlier = [result.data, *earlier][:reach]
             compile_metrics = iteration_metrics.of_compilation(compiled.take())
             writer.write(iteration, {**metrics, Metric.TIME_SAVE: save_s, **compile_metrics})
             log.info(iteration_metrics.one_line(iteration, config.run.iterations, metrics))
@@ -112,7 +118,19 @@ def _begin(this: OpenRun) -> TrainState:
     return learner.new_state(params)
 
 
-def _restore(this: OpenRun, step: int) -> tuple[TrainState, History]:
+def check_step(folder: RunFolder, step: int) -> None:
+    """ValueError where the checkpoint of an iteration is gone."""
+    kept = store.steps(folder.checkpoints)
+    if step not in kept:
+        raise ValueError(
+            f"{folder.path} has no checkpoint of iteration {step}; it has "
+            f"{', '.join(map(str, kept)) or 'none'}. run.checkpoint_every and run.keep_checkpoints "
+            "say which are kept."
+        )
+
+
+def restore(this: OpenRun, step: int) -> tuple[TrainState, History]:
+    """The state behind iteration `step`, and what was explored until then."""
     like = this.resources.learner.abstract_state(this.prepared.config.lora)
     with bad_input.reading():
         state, metadata = store.restore(this.folder.checkpoints, step, like)
@@ -135,15 +153,20 @@ def _starting_point(state: TrainState, this: OpenRun) -> Metrics:
 
 
 def _iterate(
-    state: TrainState, history: History, this: OpenRun, iteration: int
-) -> tuple[TrainState, History, Metrics]:
+    state: TrainState,
+    history: History,
+    earlier: Sequence[TrainingSet],
+    this: OpenRun,
+    iteration: int,
+) -> tuple[em.Iteration, Metrics]:
     prepared, config = this.prepared, this.prepared.config
+    process = jax.process_index()
     started = time.perf_counter()
     rollouts = prepared.rollouts_per_iteration
     belongs_to = {"iteration": iteration, "config": run_config.plain(config)}
     with (
         this.display.rollouts(f"iteration {iteration}", rollouts) as on_rollouts,
-        journal.opened(this.folder.journal(jax.process_index()), belongs_to) as kept,
+        journal.opened(this.folder.rollouts(iteration, process), belongs_to) as kept,
     ):
         result = em.em_iteration(
             state,
@@ -151,7 +174,8 @@ def _iterate(
             history,
             this.resources,
             iteration,
-            progress=(iteration - 1) / max(config.run.iterations - 1, 1),
+            progress=progress(config, iteration),
+            earlier=earlier,
             on_rollouts=on_rollouts,
             journal=kept,
         )
@@ -167,7 +191,12 @@ def _iterate(
         log.info("slowest answer to grade: %r against %r", *result.grading.slowest)
     iteration_files.write(result, prepared.model.tokenizer, this.folder, iteration)
     metrics[Metric.TIME_TOTAL] = time.perf_counter() - started
-    return result.state, result.history, metrics
+    return result, metrics
+
+
+def progress(config: RunConfig, iteration: int) -> float:
+    """How much of a run lies behind when an iteration begins: 0 in the first, 1 in the last."""
+    return (iteration - 1) / max(config.run.iterations - 1, 1)
 
 
 def _finish(state: TrainState, this: OpenRun) -> None:
@@ -188,4 +217,4 @@ def _save(this: OpenRun, iteration: int, state: TrainState, history: History) ->
     store.save(
         this.folder.checkpoints, iteration, state, metadata, keep=config.run.keep_checkpoints
     )
-    this.folder.journal(jax.process_index()).unlink(missing_ok=True)
+    this.folder.forget_rollouts(iteration - config.kept_rollouts, jax.process_index())

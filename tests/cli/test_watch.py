@@ -42,7 +42,9 @@ def run(tmp_path):
 
 
 def test_where_the_run_is(run):
-    (run / "journal.0.jsonl").write_text('{"head": 1}\n{"key": 1}\n{"key": 2}\n{"half')
+    (run / "rollouts").mkdir()
+    lines = '{"head": 1}\n{"key": 1}\n{"key": 2}\n{"half'
+    (run / "rollouts" / "iteration_0002.0.jsonl").write_text(lines)
     now = live.read(run, 2)
     assert now.iteration == 1 and not now.finished
     assert now.rollouts == (2, 64)

@@ -90,6 +90,28 @@ def test_a_planted_mismatch_is_not_trained_on(params):
     assert metrics.mismatch is not None and metrics.mismatch > mismatch.LIMITS[0]
 
 
+def test_rollouts_of_earlier_iterations_are_off_policy_by_right(params, rows):
+    """They are trained on, add their part to the denominators, and are not held against the
+    sampler: their policy was another one."""
+    older = [
+        dataclasses.replace(row, behaviour_logprobs=row.behaviour_logprobs - 0.5) for row in rows
+    ]
+    now = TrainingSet(rows, TEMPERATURE, 100.0, 10.0, num_problems=3)
+    data = now.with_earlier([TrainingSet(older[:1], TEMPERATURE, 30.0, 4.0, num_problems=5)])
+    assert [row.age for row in data.rows] == [0] * len(rows) + [1]
+    assert (data.drawn_tokens, data.drawn_rollouts, data.num_problems) == (130.0, 14.0, 3)
+    for seed in range(3):
+        config = dataclasses.replace(SETTINGS, minibatches=len(data.rows))
+        _, metrics = fit.improve(
+            fresh(params), data, LEARNER, config, seed=seed, iteration=1, lr=1e-3
+        )
+        assert metrics.mismatch is not None and metrics.mismatch < 1e-6
+        assert metrics.stale_fraction == 1 / len(data.rows)
+    stale = TrainingSet([], TEMPERATURE, 0.0, 0.0).with_earlier([TrainingSet(older, 1.0, 1.0, 1.0)])
+    _, metrics = fit.improve(fresh(params), stale, LEARNER, SETTINGS, seed=0, iteration=1, lr=1e-3)
+    assert metrics.mismatch is None and metrics.target_tokens > 0
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing(params, rows):
     """One bad row: its optimiser step is left out and counted; if all three of an iteration are,
     one after another, the run ends."""

@@ -15,11 +15,11 @@ seed: 3
 model: {{path: tiny}}
 data: {{num_train: 64, num_validation: 12, num_test: 8, demonstrations: generated:arithmetic}}
 explore: {{problems: 6, {rollouts}}}
-improve: {{minibatches: 2, microbatch_rows: 8, buckets: [160], replay_rows: 4, replay_weight: 1.0, lr: 3.0e-4, decision_weight: {weight}}}
+improve: {{minibatches: 2, microbatch_rows: 8, buckets: [160], replay_rows: 4, replay_weight: 1.0, lr: 3.0e-4, max_staleness: 2, decision_weight: {weight}}}
 sampling: {{slots: 8, max_length: 160, chunk: 8, prefill_rows: 8, prefill_buckets: [48]}}
 executor: {{workers: 1, cpu_seconds: 0.05}}
 evaluation: {{every: 2, curve_problems: 6, final_problems: 0}}
-run: {{iterations: 3, keep_checkpoints: 2, trackers: []}}
+run: {{iterations: 3, keep_checkpoints: 2, keep_rollouts: 3, trackers: []}}
 """  # noqa: E501
 EM = CONFIG.format(
     method="em", rollouts="guided_rollouts: 2, native_rollouts: 0, keep: 2", weight=1.0
@@ -116,3 +116,42 @@ def test_a_warm_iteration_compiles_nothing(uninterrupted: Path) -> None:
     rows = [json.loads(line) for line in lines]
     assert rows[0]["compile/count"] > 10
     assert [row["compile/count"] for row in rows[1:]] == [0, 0, 0]
+
+
+def replayed(*arguments: object) -> dict[str, tuple[str, str]]:
+    """The table's lines: what the run had, and what the replay gives."""
+    finished = acim("train", "--replay", *arguments)
+    assert finished.returncode == 0, finished.stderr
+    lines = [line.split("│") for line in finished.stderr.splitlines() if line.startswith("│")]
+    return {name.strip(): (then.strip(), now.strip()) for _, name, then, now, _ in lines}
+
+
+def test_the_m_step_of_a_run_is_made_again_without_sampling(uninterrupted: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+    figures = replayed(f"{uninterrupted}:3")
+    assert all(then == now for then, now in figures.values()), figures
+    row = numbers(uninterrupted)[3]
+    assert float(figures["train/grad_norm"][1]) == pytest.approx(row["train/grad_norm"], rel=1e-5)
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
+
+    other = replayed(f"{uninterrupted}:3", "--improve.max_staleness", "0")
+    then, now = map(float, other["train/stale_fraction"])
+    assert then > now == 0.0, "the rows of iterations before"
+    assert len({*other["train/grad_norm_policy"]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("{run}:1",), "has no checkpoint of iteration 0; it has 2, 3"),
+        (("{run}:9",), "has no iteration 9; its last is 3"),
+        (("{run}",), "--replay needs RUN:ITERATION, such as runs/em:3"),
+        (("{run}:3", "--sampling.temperature", "0.5"), "sampling.temperature was 1.0, is 0.5"),
+        (("{run}:3", "--explore.guided_rollouts", "3"), "are not in"),
+    ],
+)
+def test_what_cannot_be_replayed(uninterrupted: Path, arguments, message: str) -> None:
+    given = [one.format(run=uninterrupted) for one in arguments]
+    refused = acim("train", "--replay", *given)
+    assert refused.returncode == 2
+    assert message in " ".join(refused.stderr.split())

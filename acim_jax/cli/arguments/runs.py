@@ -17,10 +17,16 @@ def train(parser: argparse.ArgumentParser) -> None:
       acim train configs/tiny_em.yaml --out runs/em
       acim train configs/tiny_em.yaml --seed 1 --explore.strategy posterior --dry-run
       acim train --resume runs/em
+      acim train --replay runs/em:3 --improve.form clip_only      (its run kept rollouts)
     """
     shared.add(parser, "config", Path, "CONFIG", "a run config, YAML", nargs="?")
     shared.add(parser, "--out", Path, "RUN", "the run's folder (default: runs/NAME-seedSEED)")
     shared.add(parser, "--resume", Path, "RUN", "go on with this run")
+    replay = (
+        "make the M-step of an iteration again on the rollouts that the run kept "
+        "(run.keep_rollouts), with other settings of the loss if given, and compare its metrics"
+    )
+    shared.add(parser, "--replay", str, "RUN:ITERATION", replay)
     dry_run = "resolve and check everything, print memory, counts and times, train nothing"
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
 
