@@ -28,7 +28,7 @@ from acim_jax.explore.curriculum import History
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.grading import reward
 from acim_jax.grading.grader import Grader, GradingTimes
-from acim_jax.improve import fit, packing, training_set
+from acim_jax.improve import fit, packing, rescoring, training_set
 from acim_jax.improve.demonstrations import Replay
 from acim_jax.improve.fit import FitMetrics
 from acim_jax.improve.learner import Learner
@@ -152,6 +152,10 @@ def learned_from(
     config = resources.config
     taken = {problem.id for problem in found.batch}
     episodes = [episode for episode in found.episodes if episode.problem_id in taken]
+    if config.explore.reward_kl > 0:
+        episodes = rescoring.reference_kl(
+            episodes, resources.learner, config.improve, temperature=config.sampling.temperature
+        )
     strategies = {name: s for name, s in found.strategies.items() if name in taken}
     examples, counts = curate.examples(
         episodes,

@@ -206,6 +206,7 @@ class Episode:
     reward: float = 0.0
     graded: str = ""  # what decided the reward: a method of `acim grade`, or `tests`
     answered_first: bool = False  # the final answer stood there before a program was begun
+    reference_kl: float = 0.0  # Σ log μ − log π_ref of its MODEL tokens, where the reward has it
 
     @property
     def calls(self) -> int:

@@ -100,6 +100,12 @@ class RunConfig:
                 "explore.reward_wrong and explore.overlong_buffer can make 0 or negative; leave "
                 "both at 0, or choose another advantage."
             )
+        if explore.reward_kl and self.improve.advantage not in ("centred", "rloo"):
+            raise ValueError(
+                f"explore.reward_kl: with improve.advantage {self.improve.advantage}, rollouts "
+                "that are all right would be told apart by their KL alone, as if by success; set "
+                "improve.advantage to centred or rloo, or use improve.kl_weight instead."
+            )
         if self.lora is not None and self.model.init == "random":
             raise ValueError(
                 "lora: adapters to random weights learn nothing; set model.init: pretrained, or "
@@ -112,6 +118,11 @@ class RunConfig:
     def replays(self) -> bool:
         """Whether the M-step replays demonstrations."""
         return self.method != "sft" and self.improve.replay_weight > 0
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether training needs the model that iteration 1 begins with."""
+        return self.method != "sft" and (self.improve.kl_weight > 0 or self.explore.reward_kl > 0)
 
     @property
     def kept_rollouts(self) -> int:

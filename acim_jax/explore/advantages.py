@@ -15,13 +15,15 @@ OVER_QUERY: tuple[AdvantageName, ...] = ("whitened", "maxrl")
 
 
 def rewards(group: Sequence[Episode], config: ExploreConfig) -> np.ndarray:
-    """The rewards of training, float64 [n]: wrong + (right − wrong)·success + `overlong`.
+    """The rewards of training, float64 [n]: wrong + (right − wrong)·success + `overlong` − β·KL.
 
     success is `Episode.reward`, 0 to 1. Q̂, s* and all metrics are of the success, not of these.
     """
     success = np.array([episode.reward for episode in group], np.float64)
     worth = config.reward_wrong + (config.reward_right - config.reward_wrong) * success
-    return worth + overlong([episode.num_response_tokens for episode in group], config)
+    distance = np.array([episode.reference_kl for episode in group], np.float64)
+    lengths = [episode.num_response_tokens for episode in group]
+    return worth + overlong(lengths, config) - config.reward_kl * distance
 
 
 def overlong(lengths: Sequence[int], config: ExploreConfig) -> np.ndarray:

@@ -65,6 +65,9 @@ class ExploreConfig:
     `reward_wrong` in proportion. Q̂ and s* are of the success, 0 to 1, whatever the rewards are."""
     reward_wrong: float = 0.0
     """The reward of a wrong answer in training."""
+    reward_kl: Weight = 0.0
+    """A rollout's reward in training is lower by this times Σ (log μ − log reference) over the
+    tokens that it sampled: KL in the reward. The reference is what iteration 1 begins with."""
     overlong_limit: NotNegative = 0
     """Tokens of a response from which on its reward in training is 1 lower."""
     overlong_buffer: NotNegative = 0

@@ -38,8 +38,8 @@ class Learner:
         params = self.reference if self.frozen is None else self.frozen.params
         if params is None:
             raise ValueError(
-                "improve.kl_weight needs the reference's parameters, but the learner has neither "
-                "these nor a frozen base; give Learner(reference=…)."
+                "A KL to the reference needs the reference's parameters, but the learner has "
+                "neither these nor a frozen base; give Learner(reference=…)."
             )
         return params
 

@@ -19,6 +19,7 @@ from acim_jax.improve.learner import Learner
 from acim_jax.improve.packing import TokenRow
 from acim_jax.model import lora, scoring, transformer
 from acim_jax.model.config import ModelConfig
+from acim_jax.records import Episode, Example
 from acim_jax.sharding import axes, place
 
 
@@ -42,13 +43,37 @@ def rescored(
             for row, own in zip(made, found, strict=True)
         ]
     if config.kl_weight > 0:
-        params = learner.reference_params
-        found = _of_rows(rows, params, None, learner, config, temperature)
+        found = reference_logprobs(rows, learner, config, temperature=temperature)
         made = [
             dataclasses.replace(row, reference_logprobs=own)
             for row, own in zip(made, found, strict=True)
         ]
     return made
+
+
+def reference_logprobs(
+    rows: Sequence[TokenRow], learner: Learner, config: ImproveConfig, *, temperature: float
+) -> list[np.ndarray]:
+    """log π_ref of every row's tokens, [n] each."""
+    return _of_rows(rows, learner.reference_params, None, learner, config, temperature)
+
+
+def reference_kl(
+    episodes: Sequence[Episode], learner: Learner, config: ImproveConfig, *, temperature: float
+) -> list[Episode]:
+    """The episodes with `reference_kl`, Σ (log μ − log π_ref) over their MODEL tokens: what of the
+    KL to the reference their reward bears (k1). 0 for those that no row holds."""
+    held = [i for i, e in enumerate(episodes) if packing.fits(e, config.buckets)]
+    rows = [packing.example_row(Example(episodes[i], 0.0)) for i in held]
+    found = reference_logprobs(rows, learner, config, temperature=temperature)
+    distances = {
+        i: float(np.sum((row.behaviour_logprobs - own)[row.weights > 0], dtype=np.float64))
+        for i, row, own in zip(held, rows, found, strict=True)
+    }
+    return [
+        dataclasses.replace(episode, reference_kl=distances.get(i, 0.0))
+        for i, episode in enumerate(episodes)
+    ]
 
 
 def _of_rows(

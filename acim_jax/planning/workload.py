@@ -40,6 +40,7 @@ class Training:
 
     scored: the problems for which π̂(c|x) is computed at once. decisions: those of an optimiser
     step's decision batch, None where the loss has no such term. warmup: None where there is none.
+    has_reference: whether loss or reward have a KL.
     """
 
     improve: ImproveConfig
@@ -47,6 +48,7 @@ class Training:
     decisions: PrefixTable | None = None
     warmup: WarmupConfig | None = None
     lora: LoraConfig | None = None
+    has_reference: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,7 @@ def of_run(
         decisions=table(-(-explore.problems // improve.minibatches)) if decides else None,
         warmup=config.warmup if config.warmup.steps else None,
         lora=config.lora,
+        has_reference=config.has_reference,
     )
     return Workload(model, config.sampling, training)
 
@@ -153,9 +156,9 @@ def frozen(workload: Workload, at: Place) -> lora.Frozen | None:
 
 
 def reference(workload: Workload, at: Place) -> transformer.Params | None:
-    """Weights that the objective's KL is to, beside those that are trained (`improve.Learner`)."""
+    """Weights that a KL is to, beside those that are trained (`improve.Learner`)."""
     chosen = workload.training
-    if chosen is None or chosen.lora is not None or chosen.improve.kl_weight == 0:
+    if chosen is None or chosen.lora is not None or not chosen.has_reference:
         return None
     return model_params(workload, at)
 

@@ -61,6 +61,8 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
     for width in config.buckets:
         rows = [packing.blank_row(config, width)]
         rescoring.rescored(rows, state.params, learner, config, temperature=1.0)
+        if run.explore.reward_kl > 0:
+            rescoring.reference_logprobs(rows, learner, config, temperature=1.0)
         batch = place.batch(packing.pack(rows, width, config.microbatch_rows), learner.layout)
         gradients, _ = step.add_policy_gradient(
             gradients, state.params, batch, one, temperature, **chosen
@@ -86,5 +88,5 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
     jax.block_until_ready(
         step.apply(spare, gradients, np.float32(0.0), optimiser=learner.optimiser)
     )
-    rescores = (config.correction != "none") + (config.kl_weight > 0)
+    rescores = (config.correction != "none") + run.has_reference
     return len(config.buckets) * (1 + replays + rescores) + decides + 2

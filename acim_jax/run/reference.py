@@ -40,4 +40,4 @@ def restored(learner: Learner, config: RunConfig, checkpoints: Path) -> Learner:
 
 
 def _is_needed(config: RunConfig) -> bool:
-    return config.improve.kl_weight > 0 and config.lora is None and config.method != "sft"
+    return config.has_reference and config.lora is None

@@ -1,12 +1,15 @@
 """Advantages and training rewards against numbers worked out by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
+from acim_jax.config.run import RunConfig
 from acim_jax.explore import advantages
 from acim_jax.explore.config import ExploreConfig
+from acim_jax.improve.config import ImproveConfig
 from tests.support.episodes import make_episode
 
 #: √(¼·¾) and δ.
@@ -65,6 +68,18 @@ def test_what_right_and_wrong_are_worth():
     np.testing.assert_array_equal(plain, [1.0, 0.25, 0.0])
     signed = advantages.rewards(group, ExploreConfig(reward_wrong=-1.0))
     np.testing.assert_array_equal(signed, [1.0, -0.5, -1.0])
+
+
+def test_the_kl_in_the_reward():
+    far = dataclasses.replace(make_episode("p", "native", 1.0), reference_kl=3.0)
+    near = dataclasses.replace(make_episode("p", "native", 0.0), reference_kl=-0.5)
+    config = ExploreConfig(reward_kl=0.1, reward_wrong=-1.0)
+    np.testing.assert_allclose(advantages.rewards([far, near], config), [0.7, -0.95], rtol=1e-12)
+    with pytest.raises(ValueError, match="would be told apart by their KL alone"):
+        RunConfig(explore=config)
+    improve = ImproveConfig(advantage="rloo")
+    assert RunConfig(explore=config, improve=improve).has_reference
+    assert not RunConfig(improve=improve).has_reference
 
 
 def test_the_penalty_of_long_responses():

@@ -17,8 +17,10 @@ from acim_jax.improve.learner import Learner
 from acim_jax.improve.packing import TokenRow
 from acim_jax.improve.training_set import TrainingSet
 from acim_jax.model import lora
+from acim_jax.records import Author, Segment
 from acim_jax.run import reference
 from tests.support import numpy_decoder, tiny_models
+from tests.support.episodes import make_episode
 from tests.support.tiny_models import CONFIG
 
 TEMPERATURE, ROLLOUTS, STEP = 0.8, 11.0, 1e-5
@@ -80,6 +82,30 @@ def test_each_row_gets_its_own_logprobs(params, start, rows):
             np.testing.assert_allclose(scored, expected, rtol=0, atol=1e-4)
     default = rescoring.rescored(rows, params, learner, ImproveConfig(), temperature=TEMPERATURE)
     assert default == rows
+
+
+def test_what_of_the_kl_a_reward_bears(start):
+    """Two rollouts of different lengths with a forced beginning, and one that no row holds."""
+    episodes = []
+    for length in (9, 5, 40):
+        draw = np.random.default_rng(length)
+        ids = draw.integers(1, 600, length).astype(np.int32)
+        logprobs = np.log(draw.uniform(0.1, 0.9, length - 3)).astype(np.float32)
+        segments = (
+            Segment(Author.PROMPT, ids[:2]),
+            Segment(Author.FORCED, ids[2:3]),
+            Segment(Author.MODEL, ids[3:], logprobs),
+        )
+        episodes.append(dataclasses.replace(make_episode("p", "text", 1.0), segments=segments))
+    learner = Learner(CONFIG, KEEPING, reference=start)
+    found = rescoring.reference_kl(episodes, learner, SETTINGS, temperature=TEMPERATURE)
+    for before, after in zip(episodes[:2], found, strict=False):
+        own = numpy_decoder.token_logprobs(exact(start), before.token_ids, temperature=TEMPERATURE)[
+            3:
+        ]
+        expected = float(np.sum(before.segments[2].logprobs - own))
+        assert abs(expected) > 1 and after.reference_kl == pytest.approx(expected, rel=1e-5)
+    assert found[2].reference_kl == 0.0
 
 
 def objective(moved, params, start, rows) -> float:
