@@ -21,7 +21,7 @@ Guide = Literal["native", "text", "code"]
 DecisionName = Literal["text", "code"]
 Kind = Literal["math", "code"]
 #: The rules are in `explore/advantages.py`.
-AdvantageName = Literal["normalised", "centred", "rloo", "whitened", "exact_em", "maxrl"]
+AdvantageName = Literal["normalised", "centred", "rloo", "whitened", "exact_em", "maxrl", "reward"]
 
 #: Column order of every array with a decision axis `C`.
 DECISIONS: tuple[DecisionName, DecisionName] = ("text", "code")
@@ -73,6 +73,7 @@ class DropReason(enum.StrEnum):
     TRUNCATED = "truncated"  # `Stop.LENGTH`, and explore.drop_truncated
     VOID = "void"  # it ended with neither a program nor an answer, and explore.drop_void
     CALLS_FAILED = "calls_failed"  # none of its programs succeeded, and explore.drop_calls_failed
+    REJECTED = "rejected"  # its reward is 0, and improve.advantage is `reward`
     REPLACED = "replaced"  # all rollouts of its problem agree, and explore.refill_rounds
     OUT_OF_BAND = "out_of_band"  # the mean of its group lies outside explore.accuracy_band
 

@@ -45,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
         bar = functools.partial(display.rollouts, "rollouts")
         results = pipeline.run(solver, task, folder, settings, bar=bar)
     records = (record for _, record in jsonl.read(folder / results_folder.EPISODES))
-    made = own_demonstrations.harvest(records, data, model.tokenizer, model.markup, seed=args.seed)
+    made = own_demonstrations.harvest(
+        records, data, model.tokenizer, model.markup, seed=args.seed, choice=args.choose
+    )
     _show(made, args.out)
     if not made.demonstrations:
         print(f"acim: {_nothing(made, folder)}", file=sys.stderr)

@@ -103,10 +103,10 @@ def _merged(
 ) -> tuple[str, Tree]:
     """The label of an arm, and its config: `own` over `base`, `overrides` over both."""
     path = f"arms.{name}"
-    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is None:
+    if re.fullmatch(r"(?!warmup)[a-z0-9][a-z0-9_-]*", name) is None:
         raise BadInput(
             f"{own.where}: {path}: an arm's name becomes a folder's: use small letters, digits, "
-            "_ and -"
+            "_ and -, and begin it with another word than warmup"
         )
     fields = dict(config_tree.resolve_extends(own, folder).children or {})
     label = fields.pop("label", Tree(name, own.where))

@@ -8,7 +8,7 @@ belong to another context and are not kept.
 import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,7 +37,8 @@ from acim_jax.records import (
 #: Why a rollout is no demonstration, in the order in which it is asked. `other_decision`: asked for
 #: text, it opened a program, or asked for code, none ran before the answer. `failed`: its last
 #: program did. `rewritten`: read back, the text has other tokens or authors than were sampled, as
-#: where the model made up an output. `unbalanced`: the other decision has fewer.
+#: where the model made up an output. `unbalanced`: the other decision has fewer. `outdone`: the
+#: other one solves its problem more often.
 REASONS = (
     "unfinished",
     "other_decision",
@@ -46,7 +47,11 @@ REASONS = (
     "rewritten",
     "repeated",
     "unbalanced",
+    "outdone",
 )
+
+#: How many of what is right is kept: as many of either decision, or a problem's better one.
+Choice = Literal["balanced", "aptitude"]
 
 
 def task(
@@ -101,6 +106,7 @@ def harvest(
     markup: Markup,
     *,
     seed: int,
+    choice: Choice = "balanced",
 ) -> Harvest:
     """The demonstrations in the records of `task`'s episodes; data: its problems without hints."""
     questions = {(file, p.id): p.question for file, problems in data.items() for p in problems}
@@ -108,12 +114,15 @@ def harvest(
         d: collections.Counter() for d in DECISIONS
     }
     found: dict[tuple[str, str, str], Demonstration] = {}
+    right: collections.Counter[tuple[str, str]] = collections.Counter()
     for record in episodes:
         decision: DecisionName = record["guide"]
         source = record["file"].removeprefix(f"{decision} ")
         place = f"{source}:{record['problem_id']}"
         response, segments = _response(record, tokenizer, markup)
-        reason = _reason(record, decision) or (
+        reason = _reason(record, decision)
+        right[place, decision] += not reason
+        reason = reason or (
             "" if _reads_back(response, decision, segments, tokenizer, markup) else "rewritten"
         )
         key = (place, decision, " ".join(response.split()))
@@ -123,14 +132,32 @@ def harvest(
             question = questions[source, record["problem_id"]]
             name = f"{place}:{decision}:{record['sample']}"
             found[key] = Demonstration(name, question, response, decision)
-    by_problem = group_by(found.items(), lambda item: item[0][0]).values()
-    kept = balanced([[one for _, one in group] for group in by_problem], seed=seed)
+    if choice == "aptitude":
+        kept, left = _apt(found, right), "outdone"
+    else:
+        by_problem = group_by(found.items(), lambda item: item[0][0]).values()
+        kept = balanced([[one for _, one in group] for group in by_problem], seed=seed)
+        left = "unbalanced"
     for one in found.values():
-        counts[one.decision]["kept" if one.id in kept else "unbalanced"] += 1
+        counts[one.decision]["kept" if one.id in kept else left] += 1
     return Harvest(
         [one for one in found.values() if one.id in kept],
         {d: {name: counts[d][name] for name in ("rollouts", "kept", *REASONS)} for d in DECISIONS},
     )
+
+
+def _apt(
+    found: Mapping[tuple[str, str, str], Demonstration],
+    right: Mapping[tuple[str, str], int],
+) -> set[str]:
+    """The ids of those whose decision solved their problem most often; text where both did as often
+    (the choice of arXiv:2502.12022, there by the accuracy that a demonstration brings to others).
+    """
+    best = {
+        place: max(DECISIONS, key=lambda d, place=place: right.get((place, d), 0))
+        for place, _, _ in found
+    }
+    return {one.id for (place, decision, _), one in found.items() if best[place] == decision}
 
 
 def balanced(problems: Sequence[Sequence[Demonstration]], *, seed: int) -> set[str]:

@@ -44,8 +44,15 @@ def num_overlong(group: Sequence[Episode], config: ExploreConfig) -> int:
     )
 
 
+def have_signal(rewards: np.ndarray, name: AdvantageName) -> bool:
+    """Whether some rollout of a group has an advantage other than 0."""
+    if len(rewards) == 0:
+        return False
+    return bool(np.any(rewards) if name == "reward" else np.ptp(rewards) > 0)
+
+
 def of_rewards(rewards: np.ndarray, name: AdvantageName) -> np.ndarray:
-    """The advantage of each of a group's n rollouts, whose rewards are not all equal.
+    """The advantage of each of a group's n rollouts that have a signal.
 
     normalised  (r − mean)/(std + δ)     GRPO, arXiv:2402.03300
     centred     r − mean                 Dr.GRPO, arXiv:2503.20783
@@ -53,9 +60,11 @@ def of_rewards(rewards: np.ndarray, name: AdvantageName) -> np.ndarray:
     whitened    (r − mean)/(std + δ)     over both guides of a query
     exact_em    (r − Q̂)/Q̂                the gradient of log Q(x, c), with Q̂ for Q
     maxrl       r/mean − 1               over both guides, arXiv:2602.02710
+    reward      r                        no baseline: with rewards of 0 and 1, rejection fine-tuning
 
-    δ is `STD_FLOOR`, the std is the population's. Which rollouts are a group: `curate.py`. The
-    last two are one formula over different groups. They need rewards of mean > 0: ValueError.
+    δ is `STD_FLOOR`, the std is the population's. Which rollouts are a group: `curate.py`.
+    `exact_em` and `maxrl` are one formula over different groups. They need rewards of mean > 0:
+    ValueError.
     """
     mean = rewards.mean()
     centred = rewards - mean
@@ -66,6 +75,8 @@ def of_rewards(rewards: np.ndarray, name: AdvantageName) -> np.ndarray:
             return centred
         case "rloo":
             return centred * len(rewards) / (len(rewards) - 1)
+        case "reward":
+            return rewards
         case "exact_em" | "maxrl":
             if mean <= 0:
                 raise ValueError(

@@ -10,7 +10,16 @@ from acim_jax.section import AtLeastOne, NotNegative, Positive, Share, Weight, s
 Floor = Annotated[float, Ge(0), Lt(1 / len(DECISIONS))]
 EstimatorName = Literal["prefix", "frequency", "hazard"]
 StrategyName = Literal[
-    "regularised", "energy", "hard", "posterior", "tempered", "value", "cost", "lexicographic"
+    "regularised",
+    "energy",
+    "hard",
+    "posterior",
+    "tempered",
+    "value",
+    "cost",
+    "lexicographic",
+    "always_text",
+    "always_code",
 ]
 
 

@@ -186,7 +186,7 @@ def _examples(
     """The episodes of a group with their advantages, but those of the filters; none if all agree or
     their mean lies outside the band."""
     rewards = advantages.rewards(group, config)
-    if len(rewards) == 0 or np.ptp(rewards) == 0:
+    if not advantages.have_signal(rewards, advantage):
         dropped[DropReason.ALL_AGREE] += len(rewards)
         return []
     if not filters.in_band(group, config):
@@ -195,6 +195,8 @@ def _examples(
     kept: list[Example] = []
     for episode, a in zip(group, advantages.of_rewards(rewards, advantage), strict=True):
         refused = filters.refusal(episode, config)
+        if refused is None and advantage == "reward" and a == 0:
+            refused = DropReason.REJECTED
         if refused is None:
             kept.append(Example(episode, float(a)))
         else:

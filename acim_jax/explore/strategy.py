@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from acim_jax.explore.config import ExploreConfig, StrategyName
-from acim_jax.records import DecisionValues
+from acim_jax.records import DECISIONS, DecisionValues
 
-#: Their scores are equal where every value is 0: uniform is their own limit there.
-_FREE_OF_PRIOR: tuple[StrategyName, ...] = ("energy", "value")
+#: Where every value is 0 their scores hold as they are: uniform, or the decision that is always
+#: taken.
+_FREE_OF_PRIOR: tuple[StrategyName, ...] = ("energy", "value", "always_text", "always_code")
 
 
 def of_estimates(
@@ -52,6 +53,8 @@ def reference(
     regularised    ∝ π exp(Q/β)   maximises E_s[Q] − β·KL(s‖π)   (ours, the default)
     cost           ∝ π exp((Q − κ·calls)/β)   a price for tools, as the reward of arXiv:2504.14870
     lexicographic  `_cheapest_of_the_best`    free of the prior, arXiv:2604.08545
+    always_text    1 on text, whatever Q: a baseline that is taught one decision
+    always_code    1 on code
 
     Ties of `hard` and `lexicographic` share. Rows with Q = 0 everywhere carry no signal and get the
     mode's own limit: uniform for `energy` and `value`, π for the others; see `has_signal`. Raises
@@ -105,6 +108,9 @@ def _scores(
             return log_policy_PC + net_PC / config.beta
         case "lexicographic":
             return _one_hot_scores(_cheapest_of_the_best(value_PC, counts_PC, calls_PC))
+        case "always_text" | "always_code":
+            one_C = np.array([f"always_{name}" == config.strategy for name in DECISIONS])
+            return _one_hot_scores(np.broadcast_to(one_C, value_PC.shape))
 
 
 def _price(value_PC: np.ndarray, config: ExploreConfig) -> np.ndarray:

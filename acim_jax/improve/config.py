@@ -122,7 +122,7 @@ class ImproveConfig(PolicyObjective):
     """Of a rollout of reward r among those that share its baseline: `normalised`
     (r − mean)/(std + δ), `centred` r − mean, `rloo` against the mean of the others, `exact_em`
     (r − mean)/mean; and over both guides of a problem: `whitened` (r − mean)/(std + δ), `maxrl`
-    r/mean − 1."""
+    r/mean − 1. `reward` is r itself, without a baseline: rollouts of reward 0 are rejected."""
     max_mismatch: Positive | None = None
     """Mean |log π − log μ| in nats a token, of the sampler's log-probs against the trainer's, above
     which an iteration is not trained on; null is 0.001 in float32 and 0.05 in other dtypes."""

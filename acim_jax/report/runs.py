@@ -159,7 +159,7 @@ def _run_folders(folder: Path) -> tuple[list[Path], list[str]]:
         raise FileNotFoundError(f"{folder} is not a folder; give run or experiment folders.")
     if (folder / "metrics.jsonl").is_file():
         return [folder], []
-    children = sorted(c for c in folder.iterdir() if c.is_dir() and c.name != "warmup")
+    children = sorted(c for c in folder.iterdir() if c.is_dir() and not c.name.startswith("warmup"))
     found = [c for c in children if (c / "metrics.jsonl").is_file()]
     if not found:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Several runs that share a warm-up: named arms × seeds, one after another."""
+"""Several runs that are compared: named arms × seeds, one after another, from shared warm-ups."""
 
 import dataclasses
 import json
@@ -14,6 +14,7 @@ from acim_jax.config.experiment import ExperimentConfig
 from acim_jax.config.run import RunConfig
 from acim_jax.evaluation import over_seeds
 from acim_jax.files import atomic, places
+from acim_jax.improve.config import WarmupConfig
 from acim_jax.run import folder as run_folder
 from acim_jax.run import launch, manifest, preparation
 from acim_jax.run.open_run import Display
@@ -21,21 +22,25 @@ from acim_jax.run.open_run import Display
 log = logging.getLogger(__name__)
 
 SETTINGS = "experiment.yaml"
+#: Folders of warm-ups begin with this.
+WARMUP = "warmup"
 
 
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:
-    """One run of an experiment. arm is None for the shared warm-up."""
+    """One run of an experiment. arm is None for a warm-up, start for what begins with none."""
 
     arm: str | None
     config: RunConfig
     folder: Path
+    start: Path | None = None
 
 
 def plan(experiment: ExperimentConfig, out: Path) -> list[PlannedRun]:
-    """The warm-up and then every arm and seed, starting from it.
+    """The warm-ups, and then every arm and seed, each starting from its own.
 
-    Raises `BadInput` where arms differ in what they would share.
+    Arms whose `warmup` and demonstrations are the same share one. Raises `BadInput` where arms
+    differ in what they have to share.
     """
     configs = [run for arm in experiment.arms.values() for run in arm.runs.values()]
     first = configs[0]
@@ -45,25 +50,37 @@ def plan(experiment: ExperimentConfig, out: Path) -> list[PlannedRun]:
             "at the end; give a number of test problems, or null for all."
         )
     for run in configs:
-        for section in ("model", "lora", "warmup", "data"):
-            if getattr(run, section) != getattr(first, section):
+        for section in ("model", "lora", "data"):
+            if _shared(run, section) != _shared(first, section):
                 raise BadInput(
-                    f"arms must share `{section}`: they start from one warmed-up checkpoint and "
-                    "are judged on the same problems; put it into `base`."
+                    f"arms must share `{section}`: they start from the same model and are judged "
+                    "on the same problems; put it into `base`. Only `warmup` and "
+                    "`data.demonstrations` may differ."
                 )
-    warmup = out / "warmup"
-    shared = dataclasses.replace(
-        first, method="sft", seed=first.seed, run=dataclasses.replace(first.run, iterations=0)
-    )
-    planned = [PlannedRun(None, shared, warmup)]
-    start = dataclasses.replace(first.model, path=str(warmup), init="pretrained")
+    warmups: dict[tuple[WarmupConfig, str | None], PlannedRun] = {}
+    planned: list[PlannedRun] = []
     for seed in experiment.seeds:
         for name, arm in experiment.arms.items():
-            run = dataclasses.replace(
-                arm.runs[seed], model=start, warmup=dataclasses.replace(first.warmup, steps=0)
-            )
-            planned.append(PlannedRun(name, run, out / f"{name}-seed{seed}"))
-    return planned
+            own = arm.runs[seed]
+            folder = out / (f"{WARMUP}-{name}" if warmups else WARMUP)
+            key = own.warmup, own.data.demonstrations
+            start = warmups.setdefault(key, PlannedRun(None, _warm_up(own, first.seed), folder))
+            model = dataclasses.replace(own.model, path=str(start.folder), init="pretrained")
+            warmed = dataclasses.replace(own.warmup, steps=0)
+            run = dataclasses.replace(own, model=model, warmup=warmed)
+            planned.append(PlannedRun(name, run, out / f"{name}-seed{seed}", start.folder))
+    return [*warmups.values(), *planned]
+
+
+def _shared(run: RunConfig, section: str) -> Any:
+    found = getattr(run, section)
+    return dataclasses.replace(found, demonstrations="") if section == "data" else found
+
+
+def _warm_up(run: RunConfig, seed: int) -> RunConfig:
+    """The warm-up of a run by itself."""
+    settings = dataclasses.replace(run.run, iterations=0)
+    return dataclasses.replace(run, method="sft", seed=seed, run=settings)
 
 
 def run(
@@ -120,7 +137,8 @@ def _open_folder(experiment: ExperimentConfig, out: Path, resume: bool) -> None:
 def summarise(
     experiment: ExperimentConfig, planned: Sequence[PlannedRun], seconds: float
 ) -> dict[str, Any]:
-    """results.json: every arm's final measures over seeds, and the starting checkpoint's."""
+    """results.json: every arm's final measures over seeds, and those of the warm-ups. `start`, and
+    the strata that selection is judged by, are the first arm's warm-up's."""
     final = Path("evaluation") / "final"
     start = planned[0].folder / final
     clear = over_seeds.clear_strata(start)
@@ -128,15 +146,22 @@ def summarise(
     for name, arm in experiment.arms.items():
         runs = [one for one in planned if one.arm == name]
         per_seed = [over_seeds.final_measures(one.folder / final, clear) for one in runs]
+        begun = runs[0].start
         arms[name] = {
             "label": arm.label,
             "rollouts": _rollouts(runs[0].config),
             "seeds": list(experiment.seeds),
+            "start": None if begun is None else begun.name,
             **over_seeds.arm_record(over_seeds.spreads(per_seed)),
         }
     return {
         "arms": arms,
         "start": over_seeds.start_measures(start),
+        "starts": {
+            one.folder.name: over_seeds.start_measures(one.folder / final)
+            for one in planned
+            if one.arm is None
+        },
         "seconds": seconds,
         "hardware": dict(manifest.hardware()),
         "config": {"name": experiment.name, "seeds": list(experiment.seeds)},

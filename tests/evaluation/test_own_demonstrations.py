@@ -47,10 +47,10 @@ def record(pieces: list[tuple[str, str]], sample: int = 0, **changes: Any) -> di
     }
 
 
-def harvested(*records: dict[str, Any]) -> own_demonstrations.Harvest:
-    data = {"F": [Problem("p", "Find 7", "7")]}
+def harvested(*records: dict[str, Any], **settings: Any) -> own_demonstrations.Harvest:
+    data = {"F": [Problem("p", "Find 7", "7"), Problem("q", "Find 7 too", "7")]}
     tokenizer = tiny_models.load_tokenizer()
-    return own_demonstrations.harvest(records, data, tokenizer, MARKUP, seed=0)
+    return own_demonstrations.harvest(records, data, tokenizer, MARKUP, seed=0, **settings)
 
 
 def test_right_rollouts_become_demonstrations_in_the_problem_as_it_was():
@@ -94,6 +94,19 @@ def test_one_decision_alone_gives_nothing():
     made = harvested(record(TEXT), record(CODE, reward=0.0))
     assert made.demonstrations == []
     assert made.counts["text"]["unbalanced"] == made.counts["code"]["wrong"] == 1
+
+
+def test_by_aptitude_a_problem_shows_the_decision_that_solves_it_more_often():
+    """`p` is solved twice by code, once by text; `q` once by either. Equal answers count, but are
+    shown once."""
+    made = harvested(
+        *(record(TEXT), record(TEXT, 1, reward=0.0), record(CODE), record(CODE, 1)),
+        *(record(pieces, problem_id="q") for pieces in (TEXT, CODE)),
+        choice="aptitude",
+    )
+    assert [d.id for d in made.demonstrations] == ["F:p:code:0", "F:q:text:0"]
+    assert made.counts["text"]["outdone"] == made.counts["code"]["outdone"] == 1
+    assert (made.counts["text"]["wrong"], made.counts["code"]["repeated"]) == (1, 1)
 
 
 def solved(name: str, text: int, code: int) -> list[Demonstration]:

@@ -164,6 +164,21 @@ def test_a_guide_that_agrees_has_an_advantage_over_the_query_only():
     assert {one.advantage for one in kept if one.episode.guide == "text"} == {-1.0}
 
 
+def test_rejection_keeps_the_right_ones_alone():
+    """All right or some: what is right has advantage 1, what is wrong is rejected; with ±1 nothing
+    is, and a group that is wrong throughout has a signal as well."""
+    episodes = [episode(r, index=i) for i, r in enumerate((1.0, 0.0, 1.0, 0.0))]
+    kept, counts, dropped = run(episodes, natives(), advantage="reward")
+    assert [(one.episode.index, one.advantage) for one in kept] == [(0, 1.0), (2, 1.0)]
+    assert dropped == {"rejected": 2}
+    assert counts.drawn_tokens == sum(e.num_model_tokens for e in episodes)
+    kept, _, dropped = run(episodes[::2], natives(), advantage="reward")
+    assert ([one.advantage for one in kept], dropped) == ([1.0, 1.0], {})
+    assert run(episodes[1::2], natives(), advantage="reward")[2] == {"all_agree": 2}
+    kept, _, _ = run(episodes[1::2], natives(reward_wrong=-1.0), advantage="reward")
+    assert [one.advantage for one in kept] == [-1.0, -1.0]
+
+
 def test_long_responses_are_counted_and_have_an_advantage_of_their_own():
     """All are right; one of four is 6 tokens long, half into the buffer."""
     episodes = [make_episode("p", "native", 1.0, index=i, tokens=4) for i in range(3)]

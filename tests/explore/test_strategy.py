@@ -41,6 +41,8 @@ def reference(policy, value, name, *, calls=(0.0, 1.0), rollouts=8, **settings) 
         ("lexicographic", {}, (0.0, 1.0)),
         ("value", {"alpha": 1e6}, (0.0, 1.0)),
         ("value", {"alpha": 0.0}, (0.5, 0.5)),
+        ("always_text", {}, (1.0, 0.0)),
+        ("always_code", {}, (0.0, 1.0)),
         ("regularised", {"beta": 1e6}, (0.8, 0.2)),
         ("regularised", {"beta": 1e-6}, (0.0, 1.0)),
     ],

@@ -22,6 +22,7 @@ def test_counts_have_a_name_for_every_member_counted_or_not():
         "curate/dropped/truncated": 0.0,
         "curate/dropped/void": 0.0,
         "curate/dropped/calls_failed": 0.0,
+        "curate/dropped/rejected": 0.0,
         "curate/dropped/replaced": 0.0,
         "curate/dropped/out_of_band": 0.0,
     }

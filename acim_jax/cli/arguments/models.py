@@ -96,7 +96,8 @@ def demonstrate(parser: argparse.ArgumentParser) -> None:
     writes {"id", "problem", "response"}. Kept are right answers that ended by themselves; of code,
     those whose program ran, before the answer, and ended well. A problem solved both ways gives as
     many of one decision as of the other, and so do all the others together; what the rarer one
-    leaves out is drawn by --seed. The rollouts stay in G.rollouts/; the same command again goes on
+    leaves out is drawn by --seed. With --choose aptitude a problem gives only the decision that
+    solved it more often. The rollouts stay in G.rollouts/; the same command again goes on
     after them.
     """
     shared.add_model(parser)
@@ -104,6 +105,9 @@ def demonstrate(parser: argparse.ArgumentParser) -> None:
     shared.add(parser, "--out", Path, "G", "file to write, .jsonl or .jsonl.gz", required=True)
     text = "rollouts per problem and decision (default 4)"
     shared.add(parser, "--samples", int, "N", text, default=4)
+    choose = "as many of either decision (balanced), or of each problem the better one (aptitude)"
+    choices = ("balanced", "aptitude")
+    parser.add_argument("--choose", choices=choices, default=choices[0], help=choose)
     shared.add_sampling(parser, temperature=0.8)
     shared.add_json(parser)
     shared.add_markup(parser)
