@@ -21,6 +21,7 @@ from acim_jax.explore import (
     hazard,
     plan,
     strategy,
+    transplant,
     values,
 )
 from acim_jax.explore.config import ExploreConfig
@@ -168,10 +169,12 @@ def learned_from(
         iteration=iteration,
     )
     counts = counts.with_replaced(len(found.episodes) - len(episodes))
+    joined = _reflections(episodes, resources, iteration)
+    examples, counts = [*examples, *joined], counts.with_reflections(joined)
     data = training_set.build(
         examples,
         counts.drawn_tokens,
-        float(len(found.batch) * config.explore.drawn_rollouts),
+        float(len(found.batch) * config.explore.drawn_rollouts + len(joined)),
         found.batch,
         strategies,
         resources.encoder,
@@ -183,6 +186,23 @@ def learned_from(
         iteration=iteration,
     )
     return examples, counts, data
+
+
+def _reflections(
+    episodes: Sequence[Episode], resources: Resources, iteration: int
+) -> list[Example]:
+    """Those that a training row holds."""
+    config, sampler = resources.config, resources.sampler
+    glue = transplant.Glue(
+        sampler.markup.reflection,
+        sampler.tokenizer.encode(sampler.markup.reflection),
+        sampler.tokenizer.stop_ids(sampler.markup),
+        sampler.markup.max_turns,
+    )
+    made = transplant.reflections(
+        episodes, glue, config.explore.reflections, seed=config.seed, iteration=iteration
+    )
+    return [one for one in made if packing.fits(one.episode, config.improve.buckets)]
 
 
 def explore(
@@ -248,7 +268,7 @@ def _rollouts(
 
     def make(problems: Sequence[Problem]) -> tuple[list[Episode], RolloutStats]:
         by_id = {problem.id: problem for problem in problems}
-        return processes.converse(
+        episodes, stats = processes.converse(
             params,
             plan.requests(problems, config.explore, sampler.markup, seed=seed, iteration=iteration),
             sampler,
@@ -262,8 +282,23 @@ def _rollouts(
             progress=on_rollouts,
             journal=journal,
         )
+        return in_own_prompts(problems, episodes, resources), stats
 
     return make
+
+
+def in_own_prompts(
+    problems: Sequence[Problem], episodes: Sequence[Episode], resources: Resources
+) -> list[Episode]:
+    """The episodes, of which those behind a hint become answers to their problem without it."""
+    if resources.config.explore.guide != "hint":
+        return [*episodes]
+    sampler = resources.sampler
+    prompts = {p.id: sampler.tokenizer.prompt_ids(p.question, sampler.markup) for p in problems}
+    return [
+        e if e.guide == "native" else transplant.into_prompt(e, prompts[e.problem_id])
+        for e in episodes
+    ]
 
 
 def training_policy(

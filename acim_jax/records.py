@@ -3,7 +3,8 @@
 Invariants (DESIGN: docs/design.md):
 1. the segments of an episode, concatenated, are exactly the token ids the model conditioned on;
 2. `Segment.logprobs` exists iff MODEL wrote the tokens in that very context, and is log μ of the
-   *actual* sampling distribution (temperature and truncation included);
+   *actual* sampling distribution (temperature and truncation included); MODEL tokens without them
+   are those of a transplanted episode;
 3. a stop token is a MODEL token; fences and output written by us are OUTPUT, guide prefixes FORCED;
 4. `Episode.guide` is what was asked for, the decision is *detected* (`Episode.decision`);
 5. a failure of the model's program is data (`ExecutionResult`), a failure of ours an exception.
@@ -11,7 +12,7 @@ Invariants (DESIGN: docs/design.md):
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -65,6 +66,7 @@ class DropReason(enum.StrEnum):
 
     ALL_AGREE = "all_agree"  # every rollout of its group has the same reward
     NOT_DRAWN = "not_drawn"  # the draw by strategy chose others
+    OTHER_CONTEXT = "other_context"  # it was transplanted, and explore.hinted_logprobs is `drop`
     NO_SIGNAL = "no_signal"  # its problem has no strategy
     TOO_LONG = "too_long"  # no batch row holds it
     PROMPT = "prompt"  # `Stop.PROMPT`
@@ -207,6 +209,7 @@ class Episode:
     reward: float = 0.0
     graded: str = ""  # what decided the reward: a method of `acim grade`, or `tests`
     answered_first: bool = False  # the final answer stood there before a program was begun
+    transplanted: bool = False  # not in the context it was sampled in: it has no log-probs
     reference_kl: float = 0.0  # Σ log μ − log π_ref of its MODEL tokens, where the reward has it
 
     @property
@@ -276,7 +279,8 @@ class CurationCounts:
 
     drawn_tokens: target tokens that its draw takes in expectation, of rollouts with an advantage
     and of those without: what the policy term of the iteration is divided by. overlong: rollouts
-    whose reward was lowered for their length, kept or not.
+    whose reward was lowered for their length, kept or not. reflections: answers that were made of
+    two rollouts each, beside what was kept of these.
     """
 
     rollouts: int
@@ -285,6 +289,14 @@ class CurationCounts:
     queries: int
     drawn_tokens: float
     overlong: int = 0
+    reflections: int = 0
+
+    def with_reflections(self, made: Sequence[Example]) -> "CurationCounts":
+        """With answers that were made of two rollouts, which the draw takes all."""
+        tokens = sum(one.episode.num_model_tokens for one in made)
+        return dataclasses.replace(
+            self, reflections=len(made), drawn_tokens=self.drawn_tokens + tokens
+        )
 
     def with_replaced(self, rollouts: int) -> "CurationCounts":
         """With the rollouts of problems that dynamic sampling replaced."""

@@ -91,21 +91,7 @@ class RunConfig:
         if self.method != "sft":
             self._check_rollouts()
         self._check_demonstrations()
-        explore = self.explore
-        if self.improve.advantage in ("exact_em", "maxrl") and (
-            explore.reward_wrong or explore.overlong_buffer
-        ):
-            raise ValueError(
-                f"improve.advantage: {self.improve.advantage} divides by the mean reward, which "
-                "explore.reward_wrong and explore.overlong_buffer can make 0 or negative; leave "
-                "both at 0, or choose another advantage."
-            )
-        if explore.reward_kl and self.improve.advantage not in ("centred", "rloo"):
-            raise ValueError(
-                f"explore.reward_kl: with improve.advantage {self.improve.advantage}, rollouts "
-                "that are all right would be told apart by their KL alone, as if by success; set "
-                "improve.advantage to centred or rloo, or use improve.kl_weight instead."
-            )
+        self._check_advantages()
         if self.lora is not None and self.model.init == "random":
             raise ValueError(
                 "lora: adapters to random weights learn nothing; set model.init: pretrained, or "
@@ -125,6 +111,11 @@ class RunConfig:
         return self.method != "sft" and (self.improve.kl_weight > 0 or self.explore.reward_kl > 0)
 
     @property
+    def recomputes(self) -> bool:
+        """Whether some rows have no log-probs of the sampler."""
+        return self.explore.reflections > 0 or self.explore.guide == "hint"
+
+    @property
     def kept_rollouts(self) -> int:
         """Iterations whose rollouts stay on disk."""
         return max(self.run.keep_rollouts, self.improve.max_staleness)
@@ -140,6 +131,34 @@ class RunConfig:
                     "data.demonstrations: a file (`acim demonstrate` makes one with the model), or "
                     "generated:arithmetic; or set it to 0."
                 )
+
+    def _check_advantages(self) -> None:
+        """ValueError for rewards, advantages and log-probs that do not go together."""
+        explore = self.explore
+        if self.improve.advantage in ("exact_em", "maxrl") and (
+            explore.reward_wrong or explore.overlong_buffer
+        ):
+            raise ValueError(
+                f"improve.advantage: {self.improve.advantage} divides by the mean reward, which "
+                "explore.reward_wrong and explore.overlong_buffer can make 0 or negative; leave "
+                "both at 0, or choose another advantage."
+            )
+        if explore.reward_kl and self.improve.advantage not in ("centred", "rloo"):
+            raise ValueError(
+                f"explore.reward_kl: with improve.advantage {self.improve.advantage}, rollouts "
+                "that are all right would be told apart by their KL alone, as if by success; set "
+                "improve.advantage to centred or rloo, or use improve.kl_weight instead."
+            )
+        if explore.reward_kl and explore.guide == "hint":
+            raise ValueError(
+                "explore.reward_kl is over the log-probs of the sampler, and with explore.guide: "
+                "hint these are of another prompt; use improve.kl_weight instead."
+            )
+        if self.improve.max_staleness and self.recomputes:
+            raise ValueError(
+                "improve.max_staleness: reflections and hinted rollouts have no log-probs of the "
+                "policy that made them, so later iterations cannot weigh them; set it to 0."
+            )
 
     def _check_rollouts(self) -> None:
         """ValueError for training rollouts that could not be trained on as they were sampled."""

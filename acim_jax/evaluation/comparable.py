@@ -16,7 +16,7 @@ PACKAGES = ("acim-jax", "jax", "transformers", "math-verify")
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "max_length", "dtype")
 #: Fields that decide no number: hints are for demonstrations, the rest is about this machine.
 _WITHOUT_EFFECT = {
-    "markup": ("text_hint", "code_hint"),
+    "markup": ("text_hint", "code_hint", "reflection"),
     "executor": ("workers", "waiting", "max_infra_rate", "min_protection"),
 }
 

@@ -9,10 +9,12 @@ import dataclasses
 import functools
 import re
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import jax
 import numpy as np
 
+from acim_jax.explore import plan
 from acim_jax.markup import Markup, prefix_rows
 from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.model import scoring, transformer
@@ -31,8 +33,9 @@ from acim_jax.rollout.progress import SILENT, Progress
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.sharding import axes, place
 
+PromptName = Literal["own", "text", "code"]
 #: Prompts that openings are sampled under: the run's own, and those with a decision's hint.
-PROMPTS = ("own", *DECISIONS)
+PROMPTS: tuple[PromptName, ...] = ("own", *DECISIONS)
 #: Words of a proposed text prefix at most.
 WORDS = 6
 #: A longer opening is preferred to a shorter one that it keeps this share of.
@@ -101,12 +104,9 @@ def sample(
     return found
 
 
-def hinted(problem: Problem, prompt: str, markup: Markup) -> Problem:
-    """The problem with the hint of a decision behind its question; as it is for "own" and where
-    the hint is empty."""
-    hint = "" if prompt == "own" else markup.hint(prompt)
-    question = f"{problem.question}\n\n{hint}" if hint else problem.question
-    return dataclasses.replace(problem, question=question)
+def hinted(problem: Problem, prompt: PromptName, markup: Markup) -> Problem:
+    """The problem with the hint of a decision behind its question; as it is for "own"."""
+    return problem if prompt == "own" else plan.hinted(problem, prompt, markup)
 
 
 def _written(episode: Episode) -> np.ndarray:

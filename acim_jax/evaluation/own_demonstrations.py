@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 
 from acim_jax import rng
-from acim_jax.evaluation import openings
 from acim_jax.evaluation.pipeline import Task
 from acim_jax.evaluation.rollouts import ITERATION
 from acim_jax.explore import plan
@@ -79,9 +78,11 @@ def task(
     guides: dict[str, list[Guide]] = {
         f"{decision} {source}": [decision] for decision in DECISIONS for source in data
     }
-    named = [(f"{d} {source}", d, problems) for d in DECISIONS for source, problems in data.items()]
+    named: list[tuple[str, DecisionName, Sequence[Problem]]] = [
+        (f"{d} {source}", d, problems) for d in DECISIONS for source, problems in data.items()
+    ]
     return Task(
-        problems={name: [openings.hinted(p, d, markup) for p in ps] for name, d, ps in named},
+        problems={name: [plan.hinted(p, d, markup) for p in ps] for name, d, ps in named},
         guides=guides,
         samples=samples,
         sampling=sampling,

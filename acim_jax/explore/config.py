@@ -35,6 +35,16 @@ class ExploreConfig:
     sampling). 0 replaces none."""
     guided_rollouts: NotNegative = 4
     """Rollouts of a problem under each decision's guide (R of arXiv:2502.00691)."""
+    guide: Literal["prefix", "hint"] = "prefix"
+    """What leads to a guided rollout's decision: one of its `prefix`es alone, or also a `hint`
+    behind the question (`markup.text_hint`, `code_hint`). What was sampled behind a hint is trained
+    on without it, so its log-probs are of another context; see `hinted_logprobs`."""
+    hinted_logprobs: Literal["recompute", "drop"] = "recompute"
+    """`recompute` takes the trainer's log-probs before the first update for those of the sampler;
+    `drop` leaves hinted rollouts out of the policy term: they serve Q̂ alone."""
+    reflections: NotNegative = 0
+    """Answers a problem in which an attempt by one decision fails and one by the other succeeds,
+    made of two of its guided rollouts joined by `markup.reflection`. 0 makes none."""
     native_rollouts: NotNegative = 0
     """Rollouts of a problem without a guide; plain RL has only these."""
     policy: EstimatorName = "prefix"
@@ -107,6 +117,11 @@ class ExploreConfig:
                 f"got {self.keep}: all draws of a problem can fall on one decision."
             )
 
+        if not self.guided_rollouts and (self.guide != "prefix" or self.reflections):
+            raise ValueError(
+                "guide and reflections are about guided rollouts, but guided_rollouts is 0; leave "
+                "guide at prefix and reflections at 0."
+            )
         if self.native_keep > self.native_rollouts:
             raise ValueError(
                 f"native_keep must lie between 0 (all) and native_rollouts = "

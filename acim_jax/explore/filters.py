@@ -19,8 +19,11 @@ def refusal(episode: Episode, config: ExploreConfig) -> DropReason | None:
     truncated     it ran out of room (overlong filtering of DAPO, arXiv:2503.14476)
     void          its last turn holds no program and the response no answer (SimpleTIR,
                   arXiv:2509.02479). Every turn before ended in a program, or it would be the last
+    other context it was sampled behind a hint, and `explore.hinted_logprobs` is `drop`
     calls failed  it ran programs, and none succeeded (TAO-RL, arXiv:2606.03762)
     """
+    if episode.transplanted and config.hinted_logprobs == "drop":
+        return DropReason.OTHER_CONTEXT
     if config.drop_truncated and episode.stop is Stop.LENGTH:
         return DropReason.TRUNCATED
     ended = episode.stop in (Stop.EOS, Stop.LENGTH)  # not by one program more than it may run

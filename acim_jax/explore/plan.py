@@ -1,5 +1,6 @@
 """E-step, first part: which rollouts are to be made of the chosen problems."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from acim_jax import rng
@@ -17,10 +18,18 @@ def requests(
     iteration: int,
 ) -> list[RolloutRequest]:
     """Guided rollouts of both decisions, then native ones, for every problem."""
+    is_hinted = config.guide == "hint"
     planned: list[RolloutRequest] = []
     for problem in problems:
         planned += [
-            guided(problem, decision, index, markup, seed=seed, iteration=iteration)
+            guided(
+                hinted(problem, decision, markup) if is_hinted else problem,
+                decision,
+                index,
+                markup,
+                seed=seed,
+                iteration=iteration,
+            )
             for decision in DECISIONS
             for index in range(config.guided_rollouts)
         ]
@@ -28,6 +37,13 @@ def requests(
             RolloutRequest(problem, "native", index) for index in range(config.native_rollouts)
         ]
     return planned
+
+
+def hinted(problem: Problem, decision: DecisionName, markup: Markup) -> Problem:
+    """The problem with the hint of a decision behind its question, as it is where that is empty."""
+    hint = markup.hint(decision)
+    question = f"{problem.question}\n\n{hint}" if hint else problem.question
+    return dataclasses.replace(problem, question=question)
 
 
 def guided(

@@ -28,10 +28,11 @@ class FitMetrics(NamedTuple):
     term's includes its weight); ratio, clip fraction, KL(μ‖π), reference KL and entropy are means
     over target tokens (the entropy over those with a bonus). ess: effective sample size of the
     weights π/μ at the ratio's level, (Σu)²/(n Σu²). correction_fraction: of target tokens, those
-    whose π_prox/μ was truncated or masked. stale_fraction: of the rows, those that earlier
-    iterations sampled. drawn_tokens: of `records.CurationCounts`. grad_norm: of
-    all terms together, mean over steps; grad_norm_policy and its like: of one term (its weight
-    included), mean over the steps that it led. skipped_steps: their gradients were not finite.
+    whose π_prox/μ was truncated or masked. recomputed_fraction, stale_fraction: of the rows, those
+    whose log μ is the trainer's, and those that earlier iterations sampled. drawn_tokens: of
+    `records.CurationCounts`. grad_norm: of all terms together, mean over steps; grad_norm_policy
+    and its like: of one term (its weight included), mean over the steps that it led. skipped_steps:
+    their gradients were not finite.
     mismatch: as of `mismatch.Mismatch`, on the first minibatch before any update. None where there
     was nothing."""
 
@@ -46,6 +47,7 @@ class FitMetrics(NamedTuple):
     reference_kl: float | None
     entropy: float | None
     target_tokens: float
+    recomputed_fraction: float | None
     stale_fraction: float | None
     drawn_tokens: float
     steps: float
@@ -121,7 +123,7 @@ def improve(
         for nth, chosen in enumerate(np.array_split(order, config.minibatches)):
             rows = [every[i] for i in chosen]
             if epoch == nth == 0:
-                fresh = [every[i] for i in order if every[i].age == 0][: len(rows)]
+                fresh = [every[i] for i in order if _is_of_the_sampler(every[i])][: len(rows)]
                 gap = mismatch.measure(state.params, fresh, learner, config, temperature=heat)
                 mismatch.check(gap, config, learner.model)
             at = epoch * config.minibatches + nth
@@ -135,6 +137,11 @@ def improve(
             state, norm = step.apply(state, gradients, np.float32(lr), optimiser=learner.optimiser)
             steps.append(_Step(terms, norm, leading))
     return state, _summary(jax.device_get(steps), gap, data, config, lr)
+
+
+def _is_of_the_sampler(row: TokenRow) -> bool:
+    """Whether its log-probs are those that this iteration's sampler had."""
+    return row.age == 0 and not row.is_recomputed
 
 
 def policy_denominator(data: TrainingSet, config: ImproveConfig) -> float:
@@ -249,7 +256,8 @@ def _summary(
         reference_kl=per_target("reference_kl") if config.kl_weight > 0 else None,
         entropy=total["entropy"] / total["bonus_targets"] if total["bonus_targets"] else None,
         target_tokens=count,
-        stale_fraction=float(np.mean([row.age > 0 for row in data.rows])) if data.rows else None,
+        recomputed_fraction=_share([row.is_recomputed for row in data.rows]),
+        stale_fraction=_share([row.age > 0 for row in data.rows]),
         drawn_tokens=data.drawn_tokens,
         steps=float(len(steps)),
         grad_norm=_mean_norm([s.norm for s in steps]),
@@ -260,6 +268,10 @@ def _summary(
         **_of_mismatch(gap),
         lr=lr,
     )
+
+
+def _share(of: Sequence[bool]) -> float | None:
+    return float(np.mean(of)) if of else None
 
 
 def _mean_norm(norms: Sequence[Any]) -> float | None:

@@ -43,14 +43,16 @@ class DecisionBatch(NamedTuple):
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenRow:
     """One training row on the host: ids, weights and log μ, each [n], and its advantage. age: how
-    many iterations ago it was sampled. The others are as of `TokenBatch`, each [n] or None in all
-    rows of a batch."""
+    many iterations ago it was sampled. is_recomputed: log μ is not the sampler's but, once
+    `rescoring` has filled it in, the trainer's before the first update. The others are as of
+    `TokenBatch`, each [n] or None in all rows of a batch."""
 
     token_ids: np.ndarray
     weights: np.ndarray
     behaviour_logprobs: np.ndarray
     advantage: float = 0.0
     age: int = 0
+    is_recomputed: bool = False
     proximal_logprobs: np.ndarray | None = None
     reference_logprobs: np.ndarray | None = None
     has_bonus: np.ndarray | None = None
@@ -65,8 +67,8 @@ def example_row(example: Example, bonus_tokens: int | None = None) -> TokenRow:
 
     Prompts, forced prefixes and interpreter output are context. bonus_tokens: so many targets
     behind each interpreter output have the entropy bonus; None leaves `has_bonus` out. Raises
-    ValueError for an episode whose MODEL tokens have no behaviour log-probs or were chosen
-    greedily: it has no ratio.
+    ValueError for an episode whose MODEL tokens have no behaviour log-probs, unless it was
+    transplanted, or were chosen greedily: it has no ratio.
     """
     episode = example.episode
     if episode.sampling.temperature <= 0:
@@ -82,17 +84,26 @@ def example_row(example: Example, bonus_tokens: int | None = None) -> TokenRow:
         if segment.author is not Author.MODEL:
             left = (bonus_tokens or 0) if segment.author is Author.OUTPUT else left
             continue
-        if segment.logprobs is None:
+        weights[start:end] = example.weight
+        if segment.logprobs is not None:
+            logprobs[start:end] = segment.logprobs
+        elif not episode.transplanted:
             raise ValueError(
                 f"The episode of problem {episode.problem_id} has MODEL tokens without behaviour "
                 "log-probs; off-policy training needs those of the sampler."
             )
-        weights[start:end], logprobs[start:end] = example.weight, segment.logprobs
         if has_bonus is not None:
             has_bonus[start : min(start + left, end)] = True
             left -= min(left, end - start)
     ids = episode.token_ids.astype(np.int32)
-    return TokenRow(ids, weights, logprobs, example.advantage, has_bonus=has_bonus)
+    return TokenRow(
+        ids,
+        weights,
+        logprobs,
+        example.advantage,
+        is_recomputed=episode.transplanted,
+        has_bonus=has_bonus,
+    )
 
 
 def blank_row(config: ImproveConfig, width: int) -> TokenRow:

@@ -1,5 +1,5 @@
-"""Log-probs that the trainer computes before an iteration's first update: of the policy itself, the
-proximal one of decoupled PPO, and of the reference."""
+"""Log-probs that the trainer computes before an iteration's first update: of the policy itself, for
+decoupled PPO and for rows that have none of the sampler, and of the reference."""
 
 # The types of jax and optax are known in part.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -35,7 +35,8 @@ def rescored(
 
     trained: as they are before the first update, which is what π_prox means.
     """
-    made = list(rows)
+    made = _with_behaviour(rows, trained, learner, config, temperature)
+    rows = made
     if config.correction != "none":
         found = _of_rows(rows, trained, learner.frozen, learner, config, temperature)
         made = [
@@ -49,6 +50,24 @@ def rescored(
             for row, own in zip(made, found, strict=True)
         ]
     return made
+
+
+def _with_behaviour(
+    rows: Sequence[TokenRow],
+    trained: lora.Params,
+    learner: Learner,
+    config: ImproveConfig,
+    temperature: float,
+) -> list[TokenRow]:
+    """The rows, of which those that are to be recomputed have the trainer's log-probs for log μ."""
+    lacking = [row for row in rows if row.is_recomputed]
+    found = iter(_of_rows(lacking, trained, learner.frozen, learner, config, temperature))
+    return [
+        dataclasses.replace(row, behaviour_logprobs=np.where(row.weights > 0, next(found), 0.0))
+        if row.is_recomputed
+        else row
+        for row in rows
+    ]
 
 
 def reference_logprobs(

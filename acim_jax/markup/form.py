@@ -22,8 +22,10 @@ class Markup:
     text_prefixes, code_prefixes: natural-language beginnings of a response that lead to a decision
         (arXiv:2502.00691, guided exploration). No prefix may begin another one.
     text_hint, code_hint: what is written behind a question to elicit a decision, where the model's
-        own openings are looked for and demonstrations are made (never in training). `{open}` and
-        `{close}` stand for the code fence.
+        own openings are looked for, demonstrations are made, and with explore.guide `hint`.
+        `{open}` and `{close}` stand for the code fence.
+    reflection: what gives up a failed attempt, before one by the other decision, in the answers
+        that explore.reflections makes.
     code_open, code_close: the fence around a program, which has the form `body`.
     output_open, output_close: the fence that we write around an interpreter output. Special tokens
         in it are recognised, so it may end the model's turn and open another.
@@ -46,6 +48,7 @@ class Markup:
     code_hint: str = (
         "Solve it by a program that prints the answer, written between {open} and {close}."
     )
+    reflection: str = "\n\nThis does not seem right. Let me try it in another way.\n\n"
     code_open: str = "```python\n"
     code_close: str = "\n```"
     body: Body = "plain"

@@ -30,6 +30,7 @@ def of_learning(curation: CurationCounts, fit: FitMetrics) -> Metrics:
     """Of curation and the M-step."""
     return {
         Metric.KEPT: float(curation.kept),
+        Metric.REFLECTIONS: float(curation.reflections),
         Metric.OVERLONG: float(curation.overlong),
         **names.by_member(names.DROPPED_BY_REASON, DropReason, curation.dropped),
         **names.of_fields("train", fit),

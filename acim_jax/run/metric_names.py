@@ -31,6 +31,7 @@ class Metric(enum.StrEnum):
     GRADER_TIMEOUTS = "explore/grader_timeouts"  # count
     OVERLONG = "explore/overlong"  # count: rollouts whose reward their length lowered
     KEPT = "curate/kept"  # count
+    REFLECTIONS = "curate/reflections"  # count: answers made of two rollouts, beside the kept
 
     POLICY_LOSS = "train/policy_loss"
     DECISION_LOSS = "train/decision_loss"
@@ -43,6 +44,7 @@ class Metric(enum.StrEnum):
     REFERENCE_KL = "train/reference_kl"  # nats per target token
     ENTROPY = "train/entropy"  # nats per target token with a bonus
     TARGET_TOKENS = "train/target_tokens"  # count
+    RECOMPUTED_FRACTION = "train/recomputed_fraction"  # of the rows: log μ is the trainer's
     STALE_FRACTION = "train/stale_fraction"  # of the rows: sampled by earlier iterations
     DRAWN_TOKENS = "train/drawn_tokens"  # expected count, with and without an advantage
     STEPS = "train/steps"  # count

@@ -4,6 +4,7 @@ Which bucket widths an iteration needs depends on what was sampled; without this
 first occurs in iteration 7 would be compiled there.
 """
 
+import dataclasses
 import logging
 import time
 
@@ -60,6 +61,8 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
     gradients = step.zeros(state.params, layout=learner.layout)
     for width in config.buckets:
         rows = [packing.blank_row(config, width)]
+        if run.recomputes:
+            rows = [dataclasses.replace(rows[0], is_recomputed=True)]
         rescoring.rescored(rows, state.params, learner, config, temperature=1.0)
         if run.explore.reward_kl > 0:
             rescoring.reference_logprobs(rows, learner, config, temperature=1.0)
@@ -88,5 +91,5 @@ def _compile_training(state: TrainState, resources: Resources) -> int:
     jax.block_until_ready(
         step.apply(spare, gradients, np.float32(0.0), optimiser=learner.optimiser)
     )
-    rescores = (config.correction != "none") + run.has_reference
+    rescores = (config.correction != "none") + run.has_reference + run.recomputes
     return len(config.buckets) * (1 + replays + rescores) + decides + 2

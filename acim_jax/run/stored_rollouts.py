@@ -44,6 +44,7 @@ def exploration(this: OpenRun, iteration: int) -> em.Exploration:
     policy = PolicyEstimate(
         np.array([line["policy"] for line in lines]), np.array([line["mass"] for line in lines])
     )
+    episodes = em.in_own_prompts(chosen, episodes, resources)
     return em.judged(chosen, episodes, policy, RolloutStats(), config.explore)
 
 

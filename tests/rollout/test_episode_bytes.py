@@ -50,6 +50,7 @@ EPISODES = st.fixed_dictionaries(
         "reward": NUMBERS,
         "graded": TEXTS,
         "answered_first": st.booleans(),
+        "transplanted": st.booleans(),
         "reference_kl": NUMBERS,
     }
 )

@@ -14,6 +14,7 @@ def test_counts_have_a_name_for_every_member_counted_or_not():
     assert metric_names.by_member("curate/dropped/", DropReason, {DropReason.TOO_LONG: 3}) == {
         "curate/dropped/all_agree": 0.0,
         "curate/dropped/not_drawn": 0.0,
+        "curate/dropped/other_context": 0.0,
         "curate/dropped/no_signal": 0.0,
         "curate/dropped/too_long": 3.0,
         "curate/dropped/prompt": 0.0,

@@ -203,6 +203,36 @@ def test_problems_that_agree_are_replaced_by_the_next_ones(start):
     assert results[1].history.rollouts == made
 
 
+def test_answers_made_of_two_rollouts_are_learned_beside_the_others(start):
+    explore = dataclasses.replace(EM.explore, reflections=2)
+    improve = dataclasses.replace(EM.improve, buckets=(56, 128), minibatches=1)
+    results, compiled, _ = run(dataclasses.replace(EM, explore=explore, improve=improve), start, 2)
+    assert compiled[1] == 0
+    for result in results:
+        counts, row = result.curation, iteration_metrics.of_iteration(result)
+        own, made = result.examples[: counts.kept], result.examples[counts.kept :]
+        assert 0 < row["curate/reflections"] == len(made) <= 12
+        assert all(e.episode.transplanted and e.advantage == 1.0 for e in made)
+        assert not any(e.episode.transplanted for e in own)
+        assert result.fit.recomputed_fraction == len(made) / len(result.examples)
+        # The gate is of the sampler's own rows, and every ratio begins at 1.
+        assert result.fit.mismatch is not None and result.fit.mismatch < 1e-5
+        assert result.fit.ratio_mean == pytest.approx(1.0, abs=1e-5)
+
+
+def test_rollouts_behind_a_hint_are_trained_on_without_it(start):
+    explore = dataclasses.replace(EM.explore, guide="hint")
+    sampling = dataclasses.replace(EM.sampling, max_length=88, prefill_buckets=(16, 48))
+    improve = dataclasses.replace(EM.improve, buckets=(32, 88), minibatches=1)
+    config = dataclasses.replace(EM, explore=explore, sampling=sampling, improve=improve)
+    (first, _), compiled, _ = run(config, start, 2)
+    assert compiled[1] == 0
+    prompts = {tuple(e.segments[0].token_ids.tolist()) for e in first.exploration.episodes}
+    assert len(prompts) == 6, "a problem's prompt is one, whatever the hint was"
+    assert first.examples and first.fit.recomputed_fraction == 1.0 and first.fit.mismatch is None
+    assert first.fit.ratio_mean == pytest.approx(1.0, abs=1e-5)
+
+
 def test_one_iteration_is_a_function_of_its_state(start):
     """Made again it gives the same numbers and the same weights, bit by bit."""
     once, again = (run(EM, start, 1)[0][0] for _ in range(2))
