@@ -20,6 +20,8 @@ from acim_jax.config.tree import Tree
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.evaluation import levels
 from acim_jax.files import places
+from acim_jax.grading import own_reward
+from acim_jax.grading.config import GraderConfig
 from acim_jax.records import SamplingParams
 from acim_jax.run import folder as run_folder
 from acim_jax.sampling.config import check_truncation
@@ -124,7 +126,13 @@ def _evaluate(args: argparse.Namespace) -> None:
     _check_samples(args)
     if args.oracle is not None and "native" not in args.decision:
         raise ValueError("--oracle judges the model's own decisions; add native to --decision.")
+    _check_judges(args)
+
+
+def _check_judges(args: argparse.Namespace) -> None:
+    """For a command that makes rollouts and grades them."""
     section(ExecutorConfig, "executor", args)
+    own_reward.find(section(GraderConfig, "grader", args).reward)
 
 
 def _check_samples(args: argparse.Namespace) -> None:
@@ -145,7 +153,7 @@ def _check_records_out(args: argparse.Namespace) -> None:
         raise ValueError(f"--out {args.out}: name a .jsonl or .jsonl.gz file.")
     places.check_file(args.out, "--out")
     _check_samples(args)
-    section(ExecutorConfig, "executor", args)
+    _check_judges(args)
 
 
 def _difficulty(args: argparse.Namespace) -> None:
@@ -205,7 +213,9 @@ _CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def _check_config_files(chosen: RunConfig) -> None:
-    """FileNotFoundError for a model or a data file that does not exist."""
+    """FileNotFoundError for a model or a data file that does not exist; errors of `own_code.find`
+    for functions of the user's that cannot be used."""
+    own_reward.find(chosen.grader.reward)
     data = chosen.data
     shown = [data.demonstrations] if data.demonstrations else []
     _check_data([*data.train, *data.validation, *data.test, *shown])

@@ -14,10 +14,13 @@ from typing import Any
 #: Packages that prompts, samples and verdicts come from.
 PACKAGES = ("acim-jax", "jax", "transformers", "math-verify")
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "max_length", "dtype")
-#: Fields that decide no number: hints are for demonstrations, the rest is about this machine.
+#: Sections, and fields of them that decide no number: hints are for demonstrations, the rest is
+#: about this machine.
 _WITHOUT_EFFECT = {
     "markup": ("text_hint", "code_hint"),
     "executor": ("workers", "waiting", "max_infra_rate", "min_protection"),
+    "grader": ("reward",),  # a path; `own` says what stands there
+    "own": (),
 }
 
 Parts = Mapping[str, Any]
@@ -31,7 +34,7 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
     sections = {
         section: {k: v for k, v in settings[section].items() if k not in without}
-        for section, without in (*_WITHOUT_EFFECT.items(), ("grader", ()))
+        for section, without in _WITHOUT_EFFECT.items()
     }
     return {
         **sections,

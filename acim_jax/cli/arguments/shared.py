@@ -118,15 +118,17 @@ def add_executor(parser: argparse.ArgumentParser, *, nargs: str | None = "+") ->
     )  # fmt: skip
 
 
-def add_grading(parser: argparse.ArgumentParser) -> None:
-    """What counts as right where graders differ."""
+def add_grading(parser: argparse.ArgumentParser, *, rollouts: bool = True) -> None:
+    """What counts as right where graders differ. rollouts: an own reward may decide."""
     unboxed = "without a box: what is stated as the answer, or never"
     percent = "what 5%% is: 0.05 (value), 5 (unit), or either"
     rounding = "where the reference is a decimal: 1e-6 of it (tolerance), its digits, or exact"
+    own = "a reward of your own, reward(problem, response) (docs/grading.md)"
     add_fields(
         parser.add_argument_group("what counts as right"),
         "grader",
         GraderConfig(),
+        **({"reward": ("FILE.py:FUNCTION", own)} if rollouts else {}),
         unboxed=(None, f"{unboxed} (default %(default)s)"),
         percent=(None, f"{percent} (default %(default)s)"),
         rounding=(None, f"{rounding} (default %(default)s)"),

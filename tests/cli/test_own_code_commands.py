@@ -1,0 +1,88 @@
+"""A reward, a data set and a tool of the user's own, from a folder outside of the package."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acim_jax.cli import main
+from tests.support.model_folders import read_rows, write_rows
+
+ROWS = [{"id": i, "problem": f"{i} + {7 * i}", "answer": "}{", "bonus": i / 8} for i in range(4)]
+REWARD = """
+def reward(problem, response):
+    return problem["bonus"] + (response["tokens"] % 2) / 2
+"""
+
+
+def evaluate(model: Path, data: str, out: Path, *more: str) -> int:
+    return main.main(["evaluate", "--model", str(model), "--data", data, "--out", str(out),
+                      "--slots", "8", "--max-length", "32", "--timeout", "5", *more])  # fmt: skip
+
+
+def write(folder: Path, source: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(source, encoding="utf-8")
+    return path
+
+
+def results(out: Path) -> dict[str, Any]:
+    return json.loads((out / "results.json").read_text())
+
+
+def num_response_tokens(segments: Sequence[Any]) -> int:
+    return sum(len(one["token_ids"]) for one in segments if one["author"] != "PROMPT")
+
+
+def test_an_own_reward_decides_and_is_part_of_the_fingerprint(model: Path, tmp_path: Path) -> None:
+    data = str(write_rows(tmp_path / "p.jsonl", ROWS))  # whose references equal nothing
+    mine = write(tmp_path, REWARD)
+    assert evaluate(model, data, tmp_path / "a", "--reward", f"{mine}:reward") == 0
+    rows = read_rows(tmp_path / "a" / "episodes.jsonl")
+    expected = [i / 8 + num_response_tokens(r["segments"]) % 2 / 2 for i, r in enumerate(rows)]
+    assert [row["reward"] for row in rows] == expected
+    assert {row["graded"] for row in rows} == {"own"}
+    assert results(tmp_path / "a")["data"][data]["native"]["accuracy"] == sum(expected) / 4
+
+    mine = write(tmp_path, f"{REWARD}\n# edited\n")
+    assert evaluate(model, data, tmp_path / "b", "--reward", f"{mine}:reward") == 0
+    of = [results(tmp_path / name) for name in "ab"]
+    assert of[0]["fingerprint"] != of[1]["fingerprint"]
+    assert [one["comparable"]["own"]["reward"][:7] for one in of] == ["reward "] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("    return 1 / 0", "ZeroDivisionError: division by zero ({}, line 2)"),
+        ("    return float('nan')", "a reward must be a number from 0 to 1, got nan"),
+        ("    return 1.5", "a reward must be a number from 0 to 1, got 1.5"),
+        ("    return 'good'", "a reward must be a number from 0 to 1, got 'good'"),
+    ],
+)
+def test_a_reward_that_fails_ends_the_work_and_is_named(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str, said: str
+) -> None:
+    data = str(write_rows(tmp_path / "p.jsonl", ROWS[:1]))
+    mine = write(tmp_path, f"def reward(problem, response):\n{body}\n")
+    assert evaluate(model, data, tmp_path / "out", "--reward", f"{mine}:reward") == 2
+    error = capsys.readouterr().err
+    assert f"{mine}:reward, problem '0', native rollout 0: {said.format(mine)}" in error
+    assert "Traceback" not in error
+
+
+def test_a_wrong_reward_is_refused_before_the_model_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(write_rows(tmp_path / "p.jsonl", ROWS))
+    mine = write(tmp_path, "def reward(prompt, completion):\n    return 1\n")
+    assert evaluate(tmp_path / "m", data, tmp_path / "out", "--reward", f"{mine}:reward") == 2
+    assert "nowhere" not in capsys.readouterr().err
+    (tmp_path / "m").mkdir()
+    assert evaluate(tmp_path / "m", data, tmp_path / "out", "--reward", f"{mine}:reward") == 2
+    error = capsys.readouterr().err
+    assert "(prompt, completion)" in error
+    assert "def reward(problem: dict, response: dict) -> float: ..." in error
+    assert not (tmp_path / "out").exists()
