@@ -60,7 +60,9 @@ ROOMS: dict[str, Room] = {
     ),
     "environment": Room("executes programs in confined processes", "records section", jax=False),
     "data": Room(
-        "problems, demonstrations, generated families", "records section files markup", jax=False
+        "problems, demonstrations, generated families",
+        "records own_code section files markup",
+        jax=False,
     ),
     "grading": Room(
         "answers, unit tests, rewards",

@@ -17,6 +17,7 @@ from acim_jax.config import run as runs
 from acim_jax.config import schema, tree
 from acim_jax.config.run import RunConfig
 from acim_jax.config.tree import Tree
+from acim_jax.data import own_data
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.evaluation import levels
 from acim_jax.files import places
@@ -217,13 +218,18 @@ def _check_config_files(chosen: RunConfig) -> None:
     for functions of the user's that cannot be used."""
     own_reward.find(chosen.grader.reward)
     data = chosen.data
-    shown = [data.demonstrations] if data.demonstrations else []
-    _check_data([*data.train, *data.validation, *data.test, *shown])
+    for field in ("train", "validation", "test"):
+        _check_data(getattr(data, field), f"data.{field}")
+    if data.demonstrations:
+        _check_data([data.demonstrations], "data.demonstrations")
     model_names.check(chosen.model.path)
 
 
-def _check_data(sources: Sequence[str]) -> None:
-    """FileNotFoundError for a problem file that does not exist."""
+def _check_data(sources: Sequence[str], setting: str = "--data") -> None:
+    """FileNotFoundError for a problem file that does not exist; ValueError or FileNotFoundError,
+    naming the setting, for an own function that cannot be called."""
     for source in sources:
+        if own_data.is_one(source):
+            own_data.find(source, setting)
         if source.endswith(_DATA_FILES) and not Path(source).is_file():
             raise FileNotFoundError(f"{source}: no such file")

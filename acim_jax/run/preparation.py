@@ -8,7 +8,7 @@ from acim_jax import own_code
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
-from acim_jax.data import generated, problems
+from acim_jax.data import generated, own_data, problems
 from acim_jax.grading import golds, own_reward
 from acim_jax.markup import prefix_rows
 from acim_jax.model import lora
@@ -45,14 +45,10 @@ class Prepared:
     @property
     def data_files(self) -> list[Path]:
         data = self.config.data
-        names = {*data.train, *data.validation, *data.test, data.demonstrations}
-        own = [own_code.split(spec)[0] for spec in self.own_functions]
-        return sorted({*own, *(Path(name) for name in names if name and Path(name).is_file())})
-
-    @property
-    def own_functions(self) -> list[str]:
-        """Functions of the user's, as they are named."""
-        return [spec for spec in (self.config.grader.reward,) if spec]
+        names = {*data.train, *data.validation, *data.test, data.demonstrations or ""}
+        own = {self.config.grader.reward, *filter(own_data.is_one, names)} - {""}
+        files = {own_code.split(spec)[0] for spec in own}
+        return sorted(files | {Path(name) for name in names if Path(name).is_file()})
 
 
 def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:

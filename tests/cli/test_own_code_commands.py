@@ -86,3 +86,34 @@ def test_a_wrong_reward_is_refused_before_the_model_is_read(
     assert "(prompt, completion)" in error
     assert "def reward(problem: dict, response: dict) -> float: ..." in error
     assert not (tmp_path / "out").exists()
+
+
+DATA = """
+def problems(split):
+    for n in range(1000):
+        yield {"problem": f"{split}: {n} + 1?", "answer": n + 1}
+"""
+
+
+def test_an_own_data_set_is_evaluated_on(model: Path, tmp_path: Path) -> None:
+    data = f"{write(tmp_path, DATA)}:problems"
+    assert evaluate(model, data, tmp_path / "out", "--limit", "3") == 0
+    rows = read_rows(tmp_path / "out" / "episodes.jsonl")
+    assert [(row["file"], row["problem_id"]) for row in rows] == [(data, id) for id in "123"]
+    prompts = [row["segments"][0]["text"] for row in rows]
+    assert ["test: 1 + 1?" in prompt for prompt in prompts] == [False, True, False]
+
+
+def test_a_wrong_data_set_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m").mkdir()
+    data = f"{write(tmp_path, 'def problems(): return []')}:problems"
+    assert evaluate(tmp_path / "m", data, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert f"--data: {data} has the signature ()" in error
+    assert "def problems(split: str) -> Iterable[dict]: ..." in error
+    config = tmp_path / "config.yaml"
+    config.write_text(f"data: {{train: ['{data}']}}\n", encoding="utf-8")
+    assert main.main(["train", str(config), "--out", str(tmp_path / "run")]) == 2
+    assert f"data.train: {data} has the signature ()" in capsys.readouterr().err

@@ -156,7 +156,10 @@ def add_markup(parser: argparse.ArgumentParser, *, nargs: str | None = "+") -> N
 
 def add_problems(parser: argparse.ArgumentParser) -> None:
     """--data, --limit and --map: the problems of `input_records.problems`."""
-    data = ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME (with --limit)"
+    data = (
+        ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME (with --limit), or "
+        "FILE.py:FUNCTION, problems(split) of your own (docs/problems.md)"
+    )
     add_several(parser, "--data", "F", data, required=True)
     add(parser, "--limit", int, "N", "the first N problems of each file")
     names = "names of fields in the files, e.g. problem=question"
