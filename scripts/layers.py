@@ -58,7 +58,9 @@ ROOMS: dict[str, Room] = {
         "records",
         jax=False,
     ),
-    "environment": Room("executes programs in confined processes", "records section", jax=False),
+    "environment": Room(
+        "executes programs in confined processes", "records own_code section", jax=False
+    ),
     "data": Room(
         "problems, demonstrations, generated families",
         "records own_code section files markup",

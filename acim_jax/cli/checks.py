@@ -18,6 +18,7 @@ from acim_jax.config import schema, tree
 from acim_jax.config.run import RunConfig
 from acim_jax.config.tree import Tree
 from acim_jax.data import own_data
+from acim_jax.environment import tools
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.evaluation import levels
 from acim_jax.files import places
@@ -132,7 +133,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _check_judges(args: argparse.Namespace) -> None:
     """For a command that makes rollouts and grades them."""
-    section(ExecutorConfig, "executor", args)
+    tools.files(section(ExecutorConfig, "executor", args).tools)
     own_reward.find(section(GraderConfig, "grader", args).reward)
 
 
@@ -183,7 +184,7 @@ def _ask(args: argparse.Namespace) -> None:
         raise ValueError("QUESTION is empty.")
     check_text(args.question, "QUESTION")
     sampling_params(args)
-    section(ExecutorConfig, "executor", args)
+    tools.files(section(ExecutorConfig, "executor", args).tools)
 
 
 def _input_output(args: argparse.Namespace) -> None:
@@ -217,6 +218,7 @@ def _check_config_files(chosen: RunConfig) -> None:
     """FileNotFoundError for a model or a data file that does not exist; errors of `own_code.find`
     for functions of the user's that cannot be used."""
     own_reward.find(chosen.grader.reward)
+    tools.files(chosen.executor.tools)
     data = chosen.data
     for field in ("train", "validation", "test"):
         _check_data(getattr(data, field), f"data.{field}")

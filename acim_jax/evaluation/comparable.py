@@ -18,8 +18,9 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "max_length", "dtype")
 #: about this machine.
 _WITHOUT_EFFECT = {
     "markup": ("text_hint", "code_hint"),
-    "executor": ("workers", "waiting", "max_infra_rate", "min_protection"),
-    "grader": ("reward",),  # a path; `own` says what stands there
+    # Of tools and reward the paths; `own` says what stands there.
+    "executor": ("workers", "waiting", "max_infra_rate", "min_protection", "tools"),
+    "grader": ("reward",),
     "own": (),
 }
 

@@ -87,7 +87,10 @@ def settings_of(
         "dtype": sampler.model.dtype,
         "executor": limits,
         "grader": dataclasses.asdict(grader),
-        "own": {"reward": own_code.digest(grader.reward)} if grader.reward else {},
+        "own": {
+            "reward": own_code.digest(grader.reward) if grader.reward else None,
+            "tools": sorted(map(own_code.digest, executor.tools)),
+        },
     }
 
 

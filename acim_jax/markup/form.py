@@ -18,6 +18,7 @@ class Markup:
         `Problem: … Solution:`.
     system, user: with `chat`, the messages; `{problem}` is replaced in `user`. Without `system` no
         system message is given, and many chat templates then insert their own.
+        In template, system and user, `{tools}` is replaced by the list of tools (`with_tools`).
     tools: with `chat`, the chat template is told of the function `python(code)`.
     text_prefixes, code_prefixes: natural-language beginnings of a response that lead to a decision
         (arXiv:2502.00691, guided exploration). No prefix may begin another one.
@@ -121,19 +122,48 @@ class Markup:
         return next((prefix for prefix in prefixes if response.startswith(prefix)), "")
 
 
+_PLAIN = "Problem: {problem}\nSolution: "
+_TOOLS = "{tools}"
+
+
+def with_tools(markup: Markup, listed: str) -> Markup:
+    """The markup whose prompts hold `listed`, what programs can call: in place of `{tools}`, else
+    behind the system message, else before the problem. Without tools it is the same."""
+    if not listed:
+        return markup
+    texts = {
+        "template": _PLAIN if markup.template == "plain" else markup.template,
+        "system": markup.system or "",
+        "user": markup.user,
+    }
+    told = {n: text.replace(_TOOLS, listed) for n, text in texts.items() if _TOOLS in text}
+    if not told and markup.system is not None:
+        told = {"system": f"{markup.system}\n\n{listed}"}
+    elif not told and markup.template == "plain":
+        told = {"template": f"{listed}\n\n{_PLAIN}"}
+    elif not told:
+        name = "user" if markup.template == "chat" else "template"
+        told = {name: texts[name].replace("{problem}", f"{listed}\n\n{{problem}}", 1)}
+    return dataclasses.replace(markup, **told)
+
+
 def prompt_text(question: str, markup: Markup) -> str:
     """The prompt as text, for the `plain` and custom templates (`chat` needs the tokenizer)."""
-    if markup.template == "plain":
-        return f"Problem: {question}\nSolution: "
-    return markup.template.replace("{problem}", question)
+    template = _PLAIN if markup.template == "plain" else markup.template
+    return _filled(template, question)
 
 
 def messages(question: str, markup: Markup) -> list[dict[str, str]]:
     """The messages of the template `chat`, ready for the tokenizer's chat template."""
-    user = {"role": "user", "content": markup.user.replace("{problem}", question)}
+    user = {"role": "user", "content": _filled(markup.user, question)}
     if markup.system is None:
         return [user]
-    return [{"role": "system", "content": markup.system}, user]
+    return [{"role": "system", "content": markup.system.replace(_TOOLS, "")}, user]
+
+
+def _filled(template: str, question: str) -> str:
+    """The place of tools is empty where there are none."""
+    return template.replace(_TOOLS, "").replace("{problem}", question)
 
 
 #: The function that `Markup.tools` offers, in the JSON form that chat templates take.

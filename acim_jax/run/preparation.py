@@ -9,8 +9,9 @@ from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
 from acim_jax.data import generated, own_data, problems
+from acim_jax.environment import tools
 from acim_jax.grading import golds, own_reward
-from acim_jax.markup import prefix_rows
+from acim_jax.markup import form, prefix_rows
 from acim_jax.model import lora
 from acim_jax.records import Problem
 from acim_jax.run import demonstrations, trackers
@@ -46,7 +47,8 @@ class Prepared:
     def data_files(self) -> list[Path]:
         data = self.config.data
         names = {*data.train, *data.validation, *data.test, data.demonstrations or ""}
-        own = {self.config.grader.reward, *filter(own_data.is_one, names)} - {""}
+        named = {self.config.grader.reward, *self.config.executor.tools}
+        own = {*named, *filter(own_data.is_one, names)} - {""}
         files = {own_code.split(spec)[0] for spec in own}
         return sorted(files | {Path(name) for name in names if Path(name).is_file()})
 
@@ -63,6 +65,8 @@ def prepare(config: RunConfig) -> Prepared:
     trackers.check(config.run.trackers)
     own_reward.find(config.grader.reward)
     model = model_folder.open_model(config.model)
+    markup = form.with_tools(model.markup, tools.listed(config.executor.tools))
+    model = dataclasses.replace(model, markup=markup)
     data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
     if not config.grader.reward:  # an own reward may read its references otherwise
         data = golds.usable(data)

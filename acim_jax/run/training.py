@@ -11,7 +11,7 @@ import time
 
 import jax
 
-from acim_jax import bad_input, em
+from acim_jax import bad_input, em, own_code
 from acim_jax.checkpoint import lora_base, store
 from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
@@ -140,7 +140,8 @@ def _iterate(
     prepared, config = this.prepared, this.prepared.config
     started = time.perf_counter()
     rollouts = prepared.rollouts_per_iteration
-    belongs_to = {"iteration": iteration, "config": run_config.plain(config)}
+    tools = [own_code.digest(spec) for spec in config.executor.tools]
+    belongs_to = {"iteration": iteration, "config": run_config.plain(config), "tools": tools}
     with (
         this.display.rollouts(f"iteration {iteration}", rollouts) as on_rollouts,
         journal.opened(this.folder.journal(jax.process_index()), belongs_to) as kept,

@@ -117,3 +117,57 @@ def test_a_wrong_data_set_is_refused_before_any_work(
     config.write_text(f"data: {{train: ['{data}']}}\n", encoding="utf-8")
     assert main.main(["train", str(config), "--out", str(tmp_path / "run")]) == 2
     assert f"data.train: {data} has the signature ()" in capsys.readouterr().err
+
+
+TOOL = '''
+def km(city: str) -> float:
+    """How far it is."""
+    return {"Rom": 12.5}[city]
+'''
+#: Any e ends a program (`tiny_models.CHATTY`); what a random model writes until then is a comment.
+CALL = "code_prefixes=[\"Code: tprint(km('Rom'))#\"]"
+
+
+def test_programs_call_an_own_tool(tmp_path: Path) -> None:
+    programs = [{"id": 1, "code": "km('Rom') * 2"}, {"id": 2, "code": "km('Ur')"}]
+    write_rows(tmp_path / "in.jsonl", programs)
+    more = ["--tools", f"{write(tmp_path, TOOL)}:km"]
+    out = tmp_path / "out.jsonl"
+    assert main.main(["execute", "--input", str(tmp_path / "in.jsonl"), "--output", str(out),
+                      "--workers", "1", *more]) == 0  # fmt: skip
+    first, second = read_rows(out)
+    assert (first["status"], first["stdout"]) == ("ok", "25.0\n")
+    assert (second["status"], second["stderr"].splitlines()[-1]) == ("error", "KeyError: 'Ur'")
+
+
+def test_a_model_is_told_of_a_tool_and_its_programs_call_it(model: Path, tmp_path: Path) -> None:
+    """A forced prefix begins each program with a call, the model goes on with its own."""
+    data = str(write_rows(tmp_path / "p.jsonl", [{"id": 1, "problem": "79?", "answer": 1}]))
+    more = ["--decision", "code", "--samples", "8", "--temperature", "1", "--markup", CALL,
+            "--max-length", "160"]  # fmt: skip
+    tool = f"{write(tmp_path, TOOL)}:km"
+    assert evaluate(model, data, tmp_path / "a", *more, "--tools", tool) == 0
+    assert evaluate(model, data, tmp_path / "b", *more) == 0
+    with_tool, without = (read_rows(tmp_path / name / "episodes.jsonl") for name in "ab")
+    stub = 'def km(city: str) -> float:\n    """How far it is."""\n'
+    assert all(stub in row["segments"][0]["text"] for row in with_tool)
+    assert not any(stub in row["segments"][0]["text"] for row in without)
+    printed = [one["stdout"] for row in with_tool for one in row["executions"][:1]]
+    failed = [one["stderr"] for row in without for one in row["executions"][:1]]
+    assert printed.count("12.5\n") > 1
+    assert sum("name 'km' is not defined" in text for text in failed) > 1
+    a, b = (results(tmp_path / name)["comparable"]["own"]["tools"] for name in "ab")
+    assert (a[0][:3], len(a), b) == ("km ", 1, [])
+
+
+def test_a_wrong_tool_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool = f"{write(tmp_path, 'def km(city): return 1')}:km"
+    assert main.main(["ask", "--model", "tiny", "--tools", tool, "1 + 1?"]) == 2
+    said = f"executor.tools: {tool} has the signature (city), where city has no type; needed is"
+    assert said in capsys.readouterr().err
+    config = tmp_path / "config.yaml"
+    config.write_text(f"executor: {{tools: ['{tool}']}}\n", encoding="utf-8")
+    assert main.main(["train", str(config), "--out", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err

@@ -116,6 +116,8 @@ def add_executor(parser: argparse.ArgumentParser, *, nargs: str | None = "+") ->
         group, "--modules", "a,b", modules,
         nargs=nargs, dest="executor.modules", default=defaults.modules,
     )  # fmt: skip
+    tools = "functions of your own that programs may call (docs/executor.md)"
+    add_several(group, "--tools", "FILE.py:FUNCTION", tools, nargs=nargs, dest="executor.tools")
 
 
 def add_grading(parser: argparse.ArgumentParser, *, rollouts: bool = True) -> None:

@@ -1,0 +1,72 @@
+"""Tools: functions of the user's own that programs may call (docs/executor.md).
+
+Their files are read and parsed here, never run: the fork servers run them (`preload.py`), and the
+functions are called by programs, in their processes and with their rights.
+"""
+
+import ast
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from acim_jax import own_code
+from acim_jax.environment.protocol import ToolFile
+
+_EXPECTED = 'def lookup(city: str) -> float:\n      """What it gives, for the model."""'
+
+
+def files(specs: Sequence[str]) -> tuple[ToolFile, ...]:
+    """The files that hold the tools `specs`, ready to be sent to a server.
+
+    FileNotFoundError or ValueError, naming the setting, for a tool that is not there, and for one
+    that is no plain function with annotated parameters and a docstring: the model knows no more.
+    """
+    names: dict[Path, list[str]] = {}
+    for spec in specs:
+        file, _ = _definition(spec)
+        names.setdefault(file, []).append(spec.rpartition(":")[2])
+    return tuple(
+        ToolFile(file.name, importlib.util.decode_source(file.read_bytes()), tuple(functions))
+        for file, functions in names.items()
+    )
+
+
+def listed(specs: Sequence[str]) -> str:
+    """What a prompt says of the tools: signatures and docstrings; empty without tools."""
+    if not specs:
+        return ""
+    stubs: list[str] = []
+    for spec in specs:
+        _, definition = _definition(spec)
+        definition.body, definition.decorator_list = definition.body[:1], []
+        stubs.append(ast.unparse(definition))
+    return "\n\n".join(["Programs can call these functions, without importing them:", *stubs])
+
+
+def _definition(spec: str) -> tuple[Path, ast.FunctionDef]:
+    try:
+        file, name = own_code.split(spec)
+    except (ValueError, OSError) as error:
+        raise type(error)(f"executor.tools: {error}") from error
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"executor.tools: {own_code.raised(error, file)}") from error
+    found = [one for one in tree.body if getattr(one, "name", None) == name]
+    node = found[-1] if found else None
+    if (wrong := _wrong(node)) or not isinstance(node, ast.FunctionDef):
+        raise ValueError(f"executor.tools: {spec} {wrong}; needed is\n  {_EXPECTED}")
+    return file, node
+
+
+def _wrong(node: ast.stmt | None) -> str:
+    """Why a definition is no tool; empty for one that is."""
+    if not isinstance(node, ast.FunctionDef):
+        return "is no plain function at the top of its file"
+    arguments = node.args
+    if arguments.vararg or arguments.kwarg:
+        return "takes any number of arguments"
+    for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+        if one.annotation is None:
+            return f"has the signature ({ast.unparse(arguments)}), where {one.arg} has no type"
+    return "" if ast.get_docstring(node) else "has no docstring"
