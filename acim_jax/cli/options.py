@@ -47,9 +47,8 @@ def open_model(args: argparse.Namespace) -> ModelFolder:
     """
     model = _in_dtype(model_folder.open_model(ModelSource(args.model)), args.dtype)
     chosen = overridden(model.markup, args.markup) if getattr(args, "markup", None) else None
-    markup = form.with_tools(
-        chosen or model.markup, tools.listed(getattr(args, "executor.tools", ()))
-    )
+    specs = getattr(args, "executor.tools", ())
+    markup = form.with_tools(chosen or model.markup, tools.listed(specs), tools.schemas(specs))
     if chosen is None and not model.has_markup:
         log.warning(
             "%s has no acim.yaml: the prompt is %s, code stands between %r and %r",

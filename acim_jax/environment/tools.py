@@ -6,12 +6,18 @@ functions are called by programs, in their processes and with their rights.
 
 import ast
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from acim_jax import own_code
 from acim_jax.environment.protocol import ToolFile
 
+_JSON_TYPES = {
+    "str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array",
+    "dict": "object",
+}  # fmt: skip
 _EXPECTED = 'def lookup(city: str) -> float:\n      """What it gives, for the model."""'
 
 
@@ -43,6 +49,41 @@ def listed(specs: Sequence[str]) -> str:
     return "\n\n".join(["Programs can call these functions, without importing them:", *stubs])
 
 
+def schemas(specs: Sequence[str]) -> tuple[str, ...]:
+    """Each tool as JSON, in the form that chat templates take; parameters of other types than
+    JSON's have none."""
+    return tuple(json.dumps(_schema(_definition(spec)[1])) for spec in specs)
+
+
+def _schema(definition: ast.FunctionDef) -> dict[str, Any]:
+    arguments = definition.args
+    named = [*arguments.args, *arguments.kwonlyargs]
+    optional = {one.arg for one in arguments.args[len(arguments.args) - len(arguments.defaults) :]}
+    optional |= {
+        one.arg for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if default is not None
+    }  # fmt: skip
+    return {
+        "type": "function",
+        "function": {
+            "name": definition.name,
+            "description": ast.get_docstring(definition),
+            "parameters": {
+                "type": "object",
+                "properties": {one.arg: _type(one.annotation) for one in named},
+                "required": [one.arg for one in named if one.arg not in optional],
+            },
+        },
+    }
+
+
+def _type(annotation: ast.expr | None) -> dict[str, str]:
+    if isinstance(annotation, ast.Subscript):  # list[str]
+        annotation = annotation.value
+    name = annotation.id if isinstance(annotation, ast.Name) else ""
+    return {"type": _JSON_TYPES[name]} if name in _JSON_TYPES else {}
+
+
 def _definition(spec: str) -> tuple[Path, ast.FunctionDef]:
     try:
         file, name = own_code.split(spec)
@@ -64,9 +105,9 @@ def _wrong(node: ast.stmt | None) -> str:
     if not isinstance(node, ast.FunctionDef):
         return "is no plain function at the top of its file"
     arguments = node.args
-    if arguments.vararg or arguments.kwarg:
-        return "takes any number of arguments"
-    for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+    if arguments.vararg or arguments.kwarg or arguments.posonlyargs:
+        return "has parameters without a name to call them by"
+    for one in (*arguments.args, *arguments.kwonlyargs):
         if one.annotation is None:
             return f"has the signature ({ast.unparse(arguments)}), where {one.arg} has no type"
     return "" if ast.get_docstring(node) else "has no docstring"

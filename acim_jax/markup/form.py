@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Literal
 
 #: What stands between the code fences.
@@ -35,6 +36,9 @@ class Markup:
         well run again before it, with their output discarded.
     stop: texts that end a response, beside the tokenizer's own end tokens. The tokens that spell
         them belong to the model and stay.
+    functions: the tools, each in the JSON form that chat templates take (`with_tools`): listed
+        there beside `python` where `tools` is set, and called by their name with the body `json`.
+        Not a setting: no file holds it.
     """
 
     template: str = "plain"
@@ -57,6 +61,7 @@ class Markup:
     error_lines: bool = True
     stateful: bool = False
     stop: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_prompt()
@@ -126,10 +131,14 @@ _PLAIN = "Problem: {problem}\nSolution: "
 _TOOLS = "{tools}"
 
 
-def with_tools(markup: Markup, listed: str) -> Markup:
-    """The markup whose prompts hold `listed`, what programs can call: in place of `{tools}`, else
-    behind the system message, else before the problem. Without tools it is the same."""
-    if not listed:
+def with_tools(markup: Markup, listed: str, functions: Sequence[str]) -> Markup:
+    """The markup whose prompts tell of tools. Without tools it is the same.
+
+    listed, functions: all of them as text, and each as JSON. The text stands in place of `{tools}`;
+    without that place it is left out where a chat template lists the functions, else stands behind
+    the system message, else before the problem.
+    """
+    if not functions:
         return markup
     texts = {
         "template": _PLAIN if markup.template == "plain" else markup.template,
@@ -137,14 +146,16 @@ def with_tools(markup: Markup, listed: str) -> Markup:
         "user": markup.user,
     }
     told = {n: text.replace(_TOOLS, listed) for n, text in texts.items() if _TOOLS in text}
-    if not told and markup.system is not None:
+    if told or markup.tools:
+        pass
+    elif markup.system is not None:
         told = {"system": f"{markup.system}\n\n{listed}"}
-    elif not told and markup.template == "plain":
+    elif markup.template == "plain":
         told = {"template": f"{listed}\n\n{_PLAIN}"}
-    elif not told:
+    else:
         name = "user" if markup.template == "chat" else "template"
         told = {name: texts[name].replace("{problem}", f"{listed}\n\n{{problem}}", 1)}
-    return dataclasses.replace(markup, **told)
+    return dataclasses.replace(markup, functions=tuple(functions), **told)
 
 
 def prompt_text(question: str, markup: Markup) -> str:

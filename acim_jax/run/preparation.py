@@ -65,7 +65,8 @@ def prepare(config: RunConfig) -> Prepared:
     trackers.check(config.run.trackers)
     own_reward.find(config.grader.reward)
     model = model_folder.open_model(config.model)
-    markup = form.with_tools(model.markup, tools.listed(config.executor.tools))
+    specs = config.executor.tools
+    markup = form.with_tools(model.markup, tools.listed(specs), tools.schemas(specs))
     model = dataclasses.replace(model, markup=markup)
     data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
     if not config.grader.reward:  # an own reward may read its references otherwise

@@ -1,5 +1,6 @@
 """A reward, a data set and a tool of the user's own, from a folder outside of the package."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from acim_jax.cli import main
+from acim_jax.files import jsonl
 from tests.support.model_folders import read_rows, write_rows
 
 ROWS = [{"id": i, "problem": f"{i} + {7 * i}", "answer": "}{", "bonus": i / 8} for i in range(4)]
@@ -171,3 +173,40 @@ def test_a_wrong_tool_is_refused_before_any_work(
     config.write_text(f"executor: {{tools: ['{tool}']}}\n", encoding="utf-8")
     assert main.main(["train", str(config), "--out", str(tmp_path / "run")]) == 2
     assert said in capsys.readouterr().err
+
+
+RUN = """
+method: rl
+model: {{path: {model}, markup: {{max_turns: 1}}}}
+data: {{train: ['{mine}:problems'], num_train: 3, validation: ['{mine}:problems'],
+  num_validation: 2, test: ['{mine}:problems'], num_test: 2}}
+grader: {{reward: '{mine}:reward'}}
+executor: {{workers: 1, modules: [], tools: ['{mine}:km']}}
+warmup: {{steps: 0}}
+explore: {{problems: 2, guided_rollouts: 0, native_rollouts: 4}}
+improve: {{microbatch_rows: 8, buckets: [128]}}
+sampling: {{slots: 8, max_length: 128, prefill_rows: 8, prefill_buckets: [96]}}
+mesh: {{data: 8}}
+evaluation: {{start_problems: 0, final_problems: 0}}
+run: {{iterations: 1, trackers: []}}
+"""
+
+
+def test_a_run_trains_on_all_three_and_notes_their_file(model: Path, tmp_path: Path) -> None:
+    reward = REWARD.replace('problem["bonus"]', '(split_of(problem) == "train") / 2')
+    mine = write(tmp_path, f"{DATA}{reward}{TOOL}\ndef split_of(p):\n    return p['problem'][:5]\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(RUN.format(model=model, mine=mine), encoding="utf-8")
+    run = tmp_path / "run"
+    assert main.main(["train", str(config), "--out", str(run)]) == 0
+    (file,) = (run / "episodes").glob("*.jsonl*")
+    rows = [row for _, row in jsonl.read(file)]
+    assert len(rows) == 2 * 4
+    for row in rows:
+        assert row["reward"] == 0.5 + num_response_tokens(row["segments"]) % 2 / 2
+        assert "def km(city: str) -> float:" in row["segments"][0]["text"]
+        assert row["question"].startswith("train: ")
+    (metrics,) = read_rows(run / "metrics.jsonl")[1:]
+    assert metrics["explore/reward"] == pytest.approx(sum(row["reward"] for row in rows) / 8)
+    digest = hashlib.sha256(mine.read_bytes()).hexdigest()
+    assert json.loads((run / "manifest.json").read_text())["data"] == {str(mine): digest}

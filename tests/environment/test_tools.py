@@ -1,6 +1,7 @@
 """Tools: a user's functions that programs call, and how the prompt tells of them."""
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from acim_jax.environment import tools
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.environment.sandbox.protection import LAYERS
-from acim_jax.markup import Markup, form
+from acim_jax.markup import Markup, fences, form
 from acim_jax.markup.outputs import render_output
+from acim_jax.markup.templates import TEMPLATES
 from acim_jax.records import ExecutionResult, Status
 
 SOURCE = '''
@@ -98,6 +100,16 @@ def test_a_tool_has_the_rights_of_the_program(config: ExecutorConfig, tmp_path: 
         assert opened.submit(call).result().stdout == "'a secret!'\n"
 
 
+def test_a_json_call_of_a_tool_is_a_program(opened: Executor, config: ExecutorConfig) -> None:
+    hermes = form.with_tools(TEMPLATES["hermes"], "T", tools.schemas(config.tools))
+    call = '{"name": "distance", "arguments": {"city": "Rome", "unit": "m"}}'
+    response = f"Ask.\n<tool_call>\n{call}\n</tool_call>"
+    (program,) = fences.programs(response, hermes)
+    assert opened.submit(program).result().stdout == "12500.0\n"
+    assert fences.programs(response.replace("distance", "nearness"), hermes) == []
+    assert fences.programs(response, TEMPLATES["hermes"]) == []
+
+
 def test_limits_hold_in_a_tool(file: Path) -> None:
     endless = file.with_name("endless.py")
     endless.write_text('def wait() -> None:\n    """Waits."""\n    while True: pass\n')
@@ -129,7 +141,7 @@ def test_a_file_that_does_not_load_there_is_refused_when_it_is_opened(
     ("source", "said"),
     [
         ('def f(n):\n    """F."""', "has the signature (n), where n has no type"),
-        ('def f(*n: int):\n    """F."""', "takes any number of arguments"),
+        ('def f(*n: int):\n    """F."""', "has parameters without a name to call them by"),
         ("def f(n: int):\n    return n", "has no docstring"),
         ('async def f(n: int):\n    """F."""', "is no plain function"),
         ("class f:\n    pass", "is no plain function"),
@@ -173,7 +185,33 @@ def asked() -> list:
 
 def test_the_prompt_lists_signatures_and_docstrings(file: Path) -> None:
     assert tools.listed([f"{file}:distance", f"{file}:asked"]) == LISTED
-    assert tools.listed([]) == ""
+    assert (tools.listed([]), tools.schemas([])) == ("", ())
+
+
+def test_the_schema_is_that_of_the_annotations(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "def f(names: list[str], limit: int = 3, *, exact: bool, at: 'date') -> str:\n"
+        '    """Finds."""\n'
+    )
+    (schema,) = map(json.loads, tools.schemas([f"{path}:f"]))
+    assert schema == {
+        "type": "function",
+        "function": {
+            "name": "f",
+            "description": "Finds.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "names": {"type": "array"},
+                    "limit": {"type": "integer"},
+                    "exact": {"type": "boolean"},
+                    "at": {},
+                },
+                "required": ["names", "exact", "at"],
+            },
+        },
+    }
 
 
 @pytest.mark.parametrize(
@@ -185,8 +223,8 @@ def test_the_prompt_lists_signatures_and_docstrings(file: Path) -> None:
     ],
 )
 def test_where_the_list_stands(markup: Markup, expected: str) -> None:
-    assert form.prompt_text("Q", form.with_tools(markup, "T")) == expected
-    without = form.prompt_text("Q", form.with_tools(markup, ""))
+    assert form.prompt_text("Q", form.with_tools(markup, "T", ["{}"])) == expected
+    without = form.prompt_text("Q", form.with_tools(markup, "", []))
     assert without == expected.replace("T\n\n", "").replace("T", "")
 
 
@@ -197,6 +235,7 @@ def test_where_the_list_stands_in_messages() -> None:
         (dataclasses.replace(chat, system="S"), ["S\n\nT", "Q?"]),
         (dataclasses.replace(chat, system="S", user="{problem} {tools}"), ["S", "Q T"]),
         (dataclasses.replace(chat, system="S {tools}!"), ["S T!", "Q?"]),
+        (dataclasses.replace(chat, tools=True), ["Q?"]),  # the chat template lists them
     ):
-        told = form.messages("Q", form.with_tools(markup, "T"))
+        told = form.messages("Q", form.with_tools(markup, "T", ["{}"]))
         assert [message["content"] for message in told] == expected
