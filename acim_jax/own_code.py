@@ -19,6 +19,10 @@ from typing import Any, NamedTuple
 _FORM = re.compile(r"(.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 
 
+#: By the name of a function, as the user wrote it.
+_digests: dict[str, str] = {}
+
+
 class Role(NamedTuple):
     """What a function is wanted for. setting: names it in refusals. parameters: those that it is
     called with, by name. expected: such a function, as it is shown."""
@@ -60,21 +64,32 @@ def split(spec: str) -> tuple[Path, str]:
     return Path(found.origin), name
 
 
-def digest(spec: str) -> str:
-    """The function's name and 12 hex digits of its file's content; not of what the file imports."""
+def read(spec: str) -> tuple[Path, bytes]:
+    """The source file and its content, which `digest` is of from now on; errors as of `split`."""
     file, name = split(spec)
-    return f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
+    content = file.read_bytes()
+    _digests[spec] = f"{name} {hashlib.sha256(content).hexdigest()[:12]}"
+    return file, content
+
+
+def digest(spec: str) -> str:
+    """The function's name and 12 hex digits of its file's content, not of what that imports: as it
+    was when this process last read it, whatever becomes of the file while a run works."""
+    if spec not in _digests:
+        read(spec)
+    return _digests[spec]
 
 
 def find(spec: str, role: Role) -> Callable[..., Any]:
     """The function, loaded. ValueError or FileNotFoundError, beginning with the role's setting,
     where there is none, its file does not load, or it cannot be called as the role does."""
     try:
-        file, name = split(spec)
+        file, content = read(spec)
     except (ValueError, OSError) as error:
         raise type(error)(f"{role.setting}: {error}") from error
+    name = spec.rpartition(":")[2]
     try:
-        module = _load(spec, file)
+        module = _load(spec, file, content)
     except (Exception, SystemExit) as error:
         raise ValueError(f"{role.setting}: {spec} does not load: {raised(error, file)}") from error
     function = getattr(module, name, None)
@@ -112,12 +127,11 @@ def _signature(function: Callable[..., Any]) -> str:
         return "unknown"
 
 
-def _load(spec: str, file: Path) -> types.ModuleType:
+def _load(spec: str, file: Path, content: bytes) -> types.ModuleType:
     """The module of a function. A file with the same content is loaded once per process."""
     place = spec.rpartition(":")[0]
     if not place.endswith(".py"):
         return importlib.import_module(place)
-    content = file.read_bytes()
     name = f"own_{hashlib.sha256(str(file.resolve()).encode() + content).hexdigest()[:16]}"
     if name not in sys.modules:
         module = types.ModuleType(name)

@@ -37,6 +37,8 @@ def test_a_file_that_was_edited_is_loaded_again_and_has_another_digest(tmp_path:
         digests.append(own_code.digest(spec))
     assert len({*digests}) == 2
     assert all(digest.startswith("reward ") for digest in digests)
+    (tmp_path / "mine.py").unlink()  # while a run works: it has its code
+    assert own_code.digest(spec) == digests[1]
 
 
 @pytest.mark.parametrize(

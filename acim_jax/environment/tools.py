@@ -27,14 +27,13 @@ def files(specs: Sequence[str]) -> tuple[ToolFile, ...]:
     FileNotFoundError or ValueError, naming the setting, for a tool that is not there, and for one
     that is no plain function with annotated parameters and a docstring: the model knows no more.
     """
+    sources: dict[Path, str] = {}
     names: dict[Path, list[str]] = {}
     for spec in specs:
-        file, _ = _definition(spec)
-        names.setdefault(file, []).append(spec.rpartition(":")[2])
-    return tuple(
-        ToolFile(file.name, importlib.util.decode_source(file.read_bytes()), tuple(functions))
-        for file, functions in names.items()
-    )
+        definition, file, content = _definition(spec)
+        sources[file] = importlib.util.decode_source(content)
+        names.setdefault(file, []).append(definition.name)
+    return tuple(ToolFile(file.name, sources[file], tuple(names[file])) for file in sources)
 
 
 def listed(specs: Sequence[str]) -> str:
@@ -43,7 +42,7 @@ def listed(specs: Sequence[str]) -> str:
         return ""
     stubs: list[str] = []
     for spec in specs:
-        _, definition = _definition(spec)
+        definition = _definition(spec)[0]
         definition.body, definition.decorator_list = definition.body[:1], []
         stubs.append(ast.unparse(definition))
     return "\n\n".join(["Programs can call these functions, without importing them:", *stubs])
@@ -52,7 +51,7 @@ def listed(specs: Sequence[str]) -> str:
 def schemas(specs: Sequence[str]) -> tuple[str, ...]:
     """Each tool as JSON, in the form that chat templates take; parameters of other types than
     JSON's have none."""
-    return tuple(json.dumps(_schema(_definition(spec)[1])) for spec in specs)
+    return tuple(json.dumps(_schema(_definition(spec)[0])) for spec in specs)
 
 
 def _schema(definition: ast.FunctionDef) -> dict[str, Any]:
@@ -84,20 +83,22 @@ def _type(annotation: ast.expr | None) -> dict[str, str]:
     return {"type": _JSON_TYPES[name]} if name in _JSON_TYPES else {}
 
 
-def _definition(spec: str) -> tuple[Path, ast.FunctionDef]:
+def _definition(spec: str) -> tuple[ast.FunctionDef, Path, bytes]:
+    """A tool's definition, its file, and what that holds."""
     try:
-        file, name = own_code.split(spec)
+        file, content = own_code.read(spec)
     except (ValueError, OSError) as error:
         raise type(error)(f"executor.tools: {error}") from error
     try:
-        tree = ast.parse(file.read_bytes(), str(file))
+        tree = ast.parse(content, str(file))
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"executor.tools: {own_code.raised(error, file)}") from error
+    name = spec.rpartition(":")[2]
     found = [one for one in tree.body if getattr(one, "name", None) == name]
     node = found[-1] if found else None
     if (wrong := _wrong(node)) or not isinstance(node, ast.FunctionDef):
         raise ValueError(f"executor.tools: {spec} {wrong}; needed is\n  {_EXPECTED}")
-    return file, node
+    return node, file, content
 
 
 def _wrong(node: ast.stmt | None) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from acim_jax import own_code
@@ -22,9 +23,10 @@ _ROLE = Role(
 
 
 class OwnReward(NamedTuple):
-    """spec: as the user named the function."""
+    """spec: as the user named the function. file: that holds it."""
 
     spec: str
+    file: Path
     function: Callable[..., Any]
 
     def of(self, episode: Episode, problem: Problem, written: str) -> Episode:
@@ -38,7 +40,7 @@ class OwnReward(NamedTuple):
         try:
             value = self.function(problem=problem_records.of_problem(problem), response=response)
         except Exception as error:
-            what = own_code.raised(error, own_code.split(self.spec)[0])
+            what = own_code.raised(error, self.file)
             raise BadInput(f"grader.reward: {where}: {what}") from error
         if not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
             raise BadInput(
@@ -49,7 +51,10 @@ class OwnReward(NamedTuple):
 
 def find(spec: str) -> OwnReward | None:
     """The function that the setting names, None for an empty one; errors as of `own_code.find`."""
-    return OwnReward(spec, own_code.find(spec, _ROLE)) if spec else None
+    if not spec:
+        return None
+    function = own_code.find(spec, _ROLE)
+    return OwnReward(spec, own_code.split(spec)[0], function)
 
 
 def response_record(episode: Episode, written: str) -> dict[str, Any]:

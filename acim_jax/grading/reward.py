@@ -25,9 +25,9 @@ def score(
 
     reward is 1 or 0 for math problems; for code problems the share of passed tests, or whether all
     passed, as the grader's config says. An own reward (`own_reward.py`) is told of it, and stands
-    in its place. An episode that ended, or could not be graded, by a failure
-    of ours has reward 0 and `Stop.INFRA`: the caller drops it. executor: runs the programs of code
-    problems. Raises `ValueError` for an unknown problem.
+    in its place. An episode that ended, or could not be graded, by a failure of ours has reward 0
+    and `Stop.INFRA`: the caller drops it. executor: runs the programs of code problems. Raises
+    `ValueError` for an unknown problem.
     """
     missing = {episode.problem_id for episode in episodes} - problems.keys()
     if missing:
