@@ -1,5 +1,6 @@
 """Data sets of the user's own: functions that give the records of a split (docs/problems.md)."""
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from acim_jax import own_code
@@ -19,7 +20,13 @@ def is_one(source: str) -> bool:
 def find(source: str, setting: str) -> Function:
     """The function; errors as of `own_code.find`."""
     expected = "def problems(split: str) -> Iterable[dict]: ...  # train, validation or test"
-    return own_code.find(source, Role(setting, ("split",), expected))
+    try:
+        return own_code.find(source, Role(setting, ("split",), expected))
+    except ValueError as error:
+        place = source.partition(":")[0]
+        if difflib.get_close_matches(place, [generated.PREFIX.rstrip(":")], cutoff=0.85):
+            raise ValueError(f"{error} Or did you mean {generated.PREFIX}NAME?") from error
+        raise
 
 
 def records(source: str, split: str) -> Iterator[Record]:

@@ -290,6 +290,11 @@ def test_an_own_function_that_fails_is_named(tmp_path: Path, body: str, said: st
     assert said.format(tmp_path) in str(refused.value)
 
 
+def test_a_prefix_that_is_misspelt_is_no_module() -> None:
+    with pytest.raises(ValueError, match=r"no module 'generatd'; .* did you mean generated:NAME\?"):
+        problems.load("generatd:numbers", limit=1)
+
+
 def test_a_file_without_the_name_of_its_function_is_refused(tmp_path: Path) -> None:
     source = own(tmp_path, "    return []").removesuffix(":problems")
     with pytest.raises(ValueError, match=r"or FILE\.py:FUNCTION"):
