@@ -207,7 +207,7 @@ class Episode:
     text: str = ""  # the response (everything after the prompt), decoded once, for people
     answer: str | None = None
     reward: float = 0.0
-    graded: str = ""  # what decided the reward: a method of `acim grade`, or `tests`
+    graded: str = ""  # what decided the reward: a method of `acim grade`, `tests`, or `own`
     answered_first: bool = False  # the final answer stood there before a program was begun
     transplanted: bool = False  # not in the context it was sampled in: it has no log-probs
     reference_kl: float = 0.0  # Σ log μ − log π_ref of its MODEL tokens, where the reward has it

@@ -49,6 +49,7 @@ _SECTIONS = (
 ROOMS: dict[str, Room] = {
     "bad_input": Room("the error that means: what the user gave is wrong", jax=False),
     "records": Room("the records that carry all data between rooms", jax=False),
+    "own_code": Room("functions of the user's own, by file or module and name", jax=False),
     "section": Room("how every section of a config is declared", jax=False),
     "rng": Room("randomness from identity"),
     "files": Room("atomic writes, JSON Lines, atomic folders", jax=False),
@@ -57,12 +58,18 @@ ROOMS: dict[str, Room] = {
         "records",
         jax=False,
     ),
-    "environment": Room("executes programs in confined processes", "records section", jax=False),
-    "grading": Room(
-        "answers, unit tests, rewards", "records section markup environment", jax=False
+    "environment": Room(
+        "executes programs in confined processes", "records own_code section", jax=False
     ),
     "data": Room(
-        "problems, demonstrations, generated families", "records section files markup", jax=False
+        "problems, demonstrations, generated families",
+        "records own_code section files markup",
+        jax=False,
+    ),
+    "grading": Room(
+        "answers, unit tests, rewards",
+        "bad_input records section own_code markup environment data",
+        jax=False,
     ),
     "sharding": Room("logical axes, rules, mesh, placement", "section"),
     "model": Room(
@@ -90,8 +97,8 @@ ROOMS: dict[str, Room] = {
     ),
     "evaluation": Room(
         "from rollouts to results.json; statistics over seeds",
-        "bad_input records section rng files markup environment grading data sharding model "
-        "explore rollout",
+        "bad_input records own_code section rng files markup environment grading data sharding "
+        "model explore rollout",
         without_jax="comparable episode_records levels over_seeds results_folder selection tables",
     ),
     "config": Room(
@@ -109,8 +116,8 @@ ROOMS: dict[str, Room] = {
     ),
     "run": Room(
         "a run from warm-up to final evaluation, experiments, run folders",
-        "bad_input records files markup environment grading data sharding model checkpoint explore "
-        "improve rollout evaluation config em planning",
+        "bad_input records own_code files markup environment grading data sharding model "
+        "checkpoint explore improve rollout evaluation config em planning",
         without_jax="folder manifest metrics metric_names",
     ),
     "report": Room(

@@ -30,6 +30,6 @@ def read_markup(folder: Path) -> Markup | None:
 
 def write_markup(folder: Path, markup: Markup) -> None:
     """Writes the folder's `acim.yaml`."""
-    fields = pydantic.TypeAdapter(Markup).dump_python(markup, mode="json")
+    fields = pydantic.TypeAdapter(Markup).dump_python(markup, mode="json", exclude={"functions"})
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     (folder / NAME).write_text(text, encoding="utf-8")

@@ -17,9 +17,13 @@ from acim_jax.config import run as runs
 from acim_jax.config import schema, tree
 from acim_jax.config.run import RunConfig
 from acim_jax.config.tree import Tree
+from acim_jax.data import own_data
+from acim_jax.environment import tools
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.evaluation import levels
 from acim_jax.files import places
+from acim_jax.grading import own_reward
+from acim_jax.grading.config import GraderConfig
 from acim_jax.records import SamplingParams
 from acim_jax.run import folder as run_folder
 from acim_jax.sampling.config import check_truncation
@@ -143,7 +147,13 @@ def _evaluate(args: argparse.Namespace) -> None:
     _check_samples(args)
     if args.oracle is not None and "native" not in args.decision:
         raise ValueError("--oracle judges the model's own decisions; add native to --decision.")
-    section(ExecutorConfig, "executor", args)
+    _check_judges(args)
+
+
+def _check_judges(args: argparse.Namespace) -> None:
+    """For a command that makes rollouts and grades them."""
+    tools.files(section(ExecutorConfig, "executor", args).tools)
+    own_reward.find(section(GraderConfig, "grader", args).reward)
 
 
 def _check_samples(args: argparse.Namespace) -> None:
@@ -164,7 +174,7 @@ def _check_records_out(args: argparse.Namespace) -> None:
         raise ValueError(f"--out {args.out}: name a .jsonl or .jsonl.gz file.")
     places.check_file(args.out, "--out")
     _check_samples(args)
-    section(ExecutorConfig, "executor", args)
+    _check_judges(args)
 
 
 def _difficulty(args: argparse.Namespace) -> None:
@@ -193,7 +203,7 @@ def _ask(args: argparse.Namespace) -> None:
         raise ValueError("QUESTION is empty.")
     check_text(args.question, "QUESTION")
     sampling_params(args)
-    section(ExecutorConfig, "executor", args)
+    tools.files(section(ExecutorConfig, "executor", args).tools)
 
 
 def _input_output(args: argparse.Namespace) -> None:
@@ -224,15 +234,23 @@ _CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def _check_config_files(chosen: RunConfig) -> None:
-    """FileNotFoundError for a model or a data file that does not exist."""
+    """FileNotFoundError for a model or a data file that does not exist; errors of `own_code.find`
+    for functions of the user's that cannot be used."""
+    own_reward.find(chosen.grader.reward)
+    tools.files(chosen.executor.tools)
     data = chosen.data
-    shown = [data.demonstrations] if data.demonstrations else []
-    _check_data([*data.train, *data.validation, *data.test, *shown])
+    for field in ("train", "validation", "test"):
+        _check_data(getattr(data, field), f"data.{field}")
+    if data.demonstrations:
+        _check_data([data.demonstrations], "data.demonstrations")
     model_names.check(chosen.model.path)
 
 
-def _check_data(sources: Sequence[str]) -> None:
-    """FileNotFoundError for a problem file that does not exist."""
+def _check_data(sources: Sequence[str], setting: str = "--data") -> None:
+    """FileNotFoundError for a problem file that does not exist; ValueError or FileNotFoundError,
+    naming the setting, for an own function that cannot be called."""
     for source in sources:
+        if own_data.is_one(source):
+            own_data.find(source, setting)
         if source.endswith(_DATA_FILES) and not Path(source).is_file():
             raise FileNotFoundError(f"{source}: no such file")

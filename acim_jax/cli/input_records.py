@@ -66,4 +66,5 @@ def problems(args: argparse.Namespace, *, split: str = "test") -> dict[str, list
         )
         for problem in data[source]:
             checks.check_text(problem.question, f"{source}: problem {problem.id!r}")
-    return golds.usable(data)
+    # An own reward may read its references otherwise.
+    return data if getattr(args, "grader.reward", "") else golds.usable(data)

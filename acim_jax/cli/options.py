@@ -13,6 +13,7 @@ import jax
 from acim_jax.checkpoint import fingerprint, model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.cli import checks
+from acim_jax.environment import tools
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.executor import Executor
 from acim_jax.evaluation import pipeline, results_folder
@@ -20,7 +21,7 @@ from acim_jax.evaluation.pipeline import Settings, Task
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.grading.config import GraderConfig
 from acim_jax.grading.grader import Grader
-from acim_jax.markup import Markup, templates
+from acim_jax.markup import Markup, form, templates
 from acim_jax.markup.form import Body
 from acim_jax.model import transformer
 from acim_jax.model.config import Dtype, ModelSource
@@ -39,15 +40,16 @@ _LENGTH_MULTIPLE = 32
 
 
 def open_model(args: argparse.Namespace) -> ModelFolder:
-    """The model of --model, with --dtype and --markup where the command has them.
+    """The model of --model, with --dtype, --markup and --tools where the command has them.
 
     Raises FileNotFoundError or ValueError. Says on standard error which written form is used for a
     model that states none, and on a CPU that a narrow dtype is left for float32.
     """
     model = _in_dtype(model_folder.open_model(ModelSource(args.model)), args.dtype)
-    if getattr(args, "markup", None):
-        return dataclasses.replace(model, markup=overridden(model.markup, args.markup))
-    if not model.has_markup:
+    chosen = overridden(model.markup, args.markup) if getattr(args, "markup", None) else None
+    specs = getattr(args, "executor.tools", ())
+    markup = form.with_tools(chosen or model.markup, tools.listed(specs), tools.schemas(specs))
+    if chosen is None and not model.has_markup:
         log.warning(
             "%s has no acim.yaml: the prompt is %s, code stands between %r and %r",
             model.name,
@@ -55,7 +57,7 @@ def open_model(args: argparse.Namespace) -> ModelFolder:
             model.markup.code_open,
             model.markup.code_close,
         )
-    return model
+    return dataclasses.replace(model, markup=markup)
 
 
 def _in_dtype(model: ModelFolder, asked: Dtype | None) -> ModelFolder:

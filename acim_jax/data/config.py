@@ -14,7 +14,7 @@ class DataConfig:
 
     train: tuple[str, ...] = ("generated:arithmetic",)
     """Sources of training problems: a file, a known data set, a `datasets` hub name,
-    `generated:NAME` or `reasoning-gym:NAME`."""
+    `generated:NAME`, `reasoning-gym:NAME`, or a function of your own, `FILE.py:FUNCTION`."""
     validation: tuple[str, ...] = ("generated:arithmetic",)
     """Sources of validation problems."""
     test: tuple[str, ...] = ("generated:arithmetic",)
@@ -32,7 +32,7 @@ class DataConfig:
     """Our name of a problem's field -> its name in the files."""
     demonstrations: str | None = None
     """Source of worked responses, for the warm-up and for replay: a file (`acim demonstrate` makes
-    one), or `generated:arithmetic`."""
+    one), `generated:arithmetic`, or a function of your own."""
 
     def __post_init__(self) -> None:
         if not self.train:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from acim_jax.data import generated, messages
+from acim_jax.data import generated, messages, own_data
 from acim_jax.data.problem_records import Fields, Record, check_text
 from acim_jax.files import jsonl
 from acim_jax.markup import Markup, fences, outputs
@@ -20,8 +20,9 @@ from acim_jax.records import DECISIONS, Author, Demonstration
 def load(
     source: str, *, markup: Markup, limit: int | None = None, seed: int = 0
 ) -> list[Demonstration]:
-    """At most `limit` demonstrations of `source`: a file, in an order drawn by seed, or
-    `generated:arithmetic` with a `limit`. All records are checked before any is returned.
+    """At most `limit` demonstrations of `source`: a file, or the split `train` of an own function
+    (`own_data`), in an order drawn by seed, or `generated:arithmetic` with a `limit`. All records
+    are checked before any is returned.
 
     FileNotFoundError for a missing file, ValueError naming file, line and field for a bad record.
     """
@@ -30,7 +31,9 @@ def load(
         return list(generated.demonstrations(count, seed=seed, markup=markup))
     loaded: list[Demonstration] = []
     lines: dict[str, int] = {}
-    for number, record in jsonl.read(Path(source)):
+    is_own = own_data.is_one(source)
+    read = enumerate(own_data.records(source, "train"), 1) if is_own else jsonl.read(Path(source))
+    for number, record in read:
         where = f"{source}:{number}"
         check_text(record, where)
         demonstration = _from_record(record, where, markup)

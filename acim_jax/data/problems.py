@@ -1,13 +1,14 @@
-"""Problems from files, hubs and generators, all checked before any of them is returned."""
+"""Problems from files, hubs, generators and own functions, all checked before any is returned."""
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from acim_jax.data import generated, known, problem_records, reasoning_gym
+from acim_jax.data import generated, known, own_data, problem_records, reasoning_gym
 from acim_jax.data.config import DataConfig
 from acim_jax.data.problem_records import Record
 from acim_jax.files import jsonl
@@ -45,7 +46,8 @@ def load(
 
     source: a `.jsonl`, `.jsonl.gz` or `.parquet` file; a data set known by name
     (`known.DATA_SETS`) or a `datasets` hub name, with its `split`; `generated:NAME` or
-    `reasoning-gym:NAME`, which need `limit` and draw by `split` and `seed`. mapping: our field name
+    `reasoning-gym:NAME`, which need `limit` and draw by `split` and `seed`; a function of the
+    user's own (`own_data`), which is given the split. mapping: our field name
     -> the name in the records; without it, records in the form of a known data set are recognised.
     Unknown fields go to `extra`. FileNotFoundError for a missing file and for a hub that does not
     answer; ValueError naming source, line and field for a bad record.
@@ -61,7 +63,10 @@ def load(
     problem_records.check_mapping(mapping or {})
     problems: list[Problem] = []
     places: dict[str, str] = {}
-    for where, record in _records(source, split, recognise=not mapping):
+    records = _records(source, split, recognise=not mapping)
+    if own_data.is_one(source):  # which may have no end
+        records = itertools.islice(records, limit)
+    for where, record in records:
         problem = problem_records.to_problem(record, where, mapping or {})
         if (first := places.setdefault(problem.id, where)) != where:
             raise ValueError(f"{where}: id {problem.id!r} was used at {first}.")
@@ -88,10 +93,12 @@ def _records(source: str, split: str, *, recognise: bool) -> Iterator[tuple[str,
         read: Iterable[tuple[int, Record]] = jsonl.read(path)
     elif path.suffix == ".parquet":
         read = enumerate(_parquet_records(path), start=1)
-    elif path.exists() or path.suffix in (".json", ".csv", ".gz", ".txt", ".yaml"):
+    elif own_data.is_one(source):
+        read = enumerate(own_data.records(source, split), start=1)
+    elif path.exists() or path.suffix in (".json", ".csv", ".gz", ".txt", ".yaml", ".py"):
         raise ValueError(
             f"{source}: problems come as .jsonl, .jsonl.gz, .parquet, a datasets hub name, "
-            f"{generated.PREFIX}NAME or {reasoning_gym.PREFIX}NAME."
+            f"{generated.PREFIX}NAME, {reasoning_gym.PREFIX}NAME or FILE.py:FUNCTION."
         )
     else:
         read = enumerate(known.hub_records(source, split), start=1)

@@ -1,9 +1,11 @@
 """The `executor` section of a run."""
 
+import builtins
 from typing import Annotated
 
 from annotated_types import Ge, Lt
 
+from acim_jax import own_code
 from acim_jax.environment.sandbox import protection
 from acim_jax.section import AtLeastOne, Positive, section
 
@@ -29,6 +31,9 @@ class ExecutorConfig:
     modules: tuple[str, ...] = ("numpy", "sympy", "mpmath")
     """Third-party modules that programs may import. Others are refused even if installed, so that
     results do not depend on the installation."""
+    tools: tuple[str, ...] = ()
+    """Functions of your own that programs may call, each `FILE.py:FUNCTION` or
+    `package.module:FUNCTION` (docs/executor.md). The prompt lists them."""
     waiting: AtLeastOne = 1024
     """Programs that may queue for a server; submitting another blocks until one is taken."""
     max_infra_rate: Annotated[float, Ge(0), Lt(1)] = 0.05
@@ -45,3 +50,9 @@ class ExecutorConfig:
                     f"modules must be top-level module names, got {name!r}; write `sympy`, not a "
                     "path, a version or a submodule."
                 )
+        names = [spec.rpartition(":")[2] for spec in self.tools]
+        for spec, name in zip(self.tools, names, strict=True):
+            own_code.check_form("tools", spec)
+            if hasattr(builtins, name) or names.count(name) > 1:
+                other = "a built-in name of Python" if hasattr(builtins, name) else "another tool"
+                raise ValueError(f"tools: {spec} has the name of {other}; rename it.")

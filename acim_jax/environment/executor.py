@@ -24,10 +24,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from acim_jax.environment import tools
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.confined import ConfinedFunction, Ending
 from acim_jax.environment.protocol import Job
 from acim_jax.environment.sandbox import kernel, protection
+from acim_jax.environment.server import ToolFailure
 from acim_jax.records import ExecutionResult, Status
 
 #: A longer program is refused before it runs.
@@ -48,14 +50,35 @@ _INSTEAD: Mapping[protection.Layer, str] = {
 
 
 class Executor(ConfinedFunction):
-    """Fork servers that run programs; `ConfinedFunction` says what it raises when it is opened."""
+    """Fork servers that run programs; `ConfinedFunction` says what it raises when it is opened.
+
+    With tools it waits until they are loaded, and raises as `tools.files` does, and `ValueError`
+    for a file that does not load.
+    """
 
     def __init__(
         self, config: ExecutorConfig | None = None, *, leave_out: Sequence[protection.Layer] = ()
     ) -> None:
         config = config or ExecutorConfig()
-        job = Job("acim_jax.environment.program:run", config.modules)
+        files = tools.files(config.tools)
+        job = Job("acim_jax.environment.program:run", config.modules, tools=files)
         super().__init__(job, config, leave_out=leave_out)
+        if files:
+            self._wait_for_tools()
+
+    def _wait_for_tools(self) -> None:
+        try:
+            self.submit("").result()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, ToolFailure):
+                may = ", ".join(self.config.modules) or "no others"
+                raise ValueError(
+                    f"executor.tools: {error}. It may import the standard library and "
+                    f"executor.modules ({may}); it has no network and no files of yours."
+                ) from error
+            raise
+        self.take_measurements()
 
     def submit(
         self,
@@ -90,11 +113,14 @@ class Executor(ConfinedFunction):
 
 
 def probe(config: ExecutorConfig) -> dict[str, Any]:
-    """`Executor.capabilities` of an executor with this config, without loading its modules.
+    """`Executor.capabilities` of an executor with this config, without loading its modules, unless
+    there are tools, which are loaded to see that they can be.
 
-    Raises `ValueError` if the host offers less than `min_protection`, and `ExecutorFailure`.
+    Raises `ValueError` if the host offers less than `min_protection` or a tool does not load, and
+    `ExecutorFailure`.
     """
-    with Executor(dataclasses.replace(config, workers=1, modules=())) as running:
+    modules = config.modules if config.tools else ()
+    with Executor(dataclasses.replace(config, workers=1, modules=modules)) as running:
         return _capabilities(config, running.missing)
 
 

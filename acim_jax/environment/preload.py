@@ -1,15 +1,20 @@
 """What a fork server loads before its first child, and what its children may import."""
 
+import builtins
 import gc
 import importlib
 import importlib.machinery
 import importlib.metadata
+import linecache
 import os
 import site
 import sys
+import types
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from acim_jax import own_code
 from acim_jax.environment.protocol import Job
 
 _PACKAGE = "acim_jax"
@@ -35,6 +40,10 @@ _WARM_UP = {
 }
 
 _ANY_DISTRIBUTION = importlib.metadata.DistributionFinder.Context()
+
+
+class ToolError(Exception):
+    """A file of tools does not load; the message is for its author."""
 
 
 class ModuleList(importlib.metadata.DistributionFinder):
@@ -71,7 +80,7 @@ def load(job: Job, folders: Sequence[str]) -> tuple[Callable[..., int], list[str
     modules to take away from children: this package's.
 
     folders: hold the job's modules. Everything is imported under the list of modules that the
-    children will see.
+    children will see. Raises `ToolError`.
     """
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     sys.path[:] = [entry for entry in sys.path if entry != root]
@@ -85,6 +94,8 @@ def load(job: Job, folders: Sequence[str]) -> tuple[Callable[..., int], list[str
     for name, source in _WARM_UP.items():
         if name in finder.allowed:
             exec(source, {})
+    for name, source, functions in job.tools:
+        _add_tools(name, source, functions)
     function = _named(job.function)
     if job.warm_up:
         _named(job.warm_up)()
@@ -94,6 +105,22 @@ def load(job: Job, folders: Sequence[str]) -> tuple[Callable[..., int], list[str
     if _PACKAGE in job.modules:
         return function, []
     return function, [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]
+
+
+def _add_tools(name: str, source: str, functions: Sequence[str]) -> None:
+    """Runs a file of tools. Its functions become built-in names, as `exit` is one, so that every
+    module of a program has them and may still use the names otherwise."""
+    file = f"<{name}>"
+    module = types.ModuleType(file)
+    sys.modules[file] = module  # dataclasses look their module up
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    try:
+        exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)
+    except (Exception, SystemExit) as error:
+        what = own_code.raised(error, Path(file))
+        raise ToolError(f"{name} does not load in the executor: {what}") from error
+    for function in functions:
+        setattr(builtins, function, module.__dict__[function])
 
 
 def _named(function: str) -> Callable[..., Any]:

@@ -9,9 +9,17 @@ import os
 import select
 import struct
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 _HEADER = struct.Struct("!I")
+
+
+class ToolFile(NamedTuple):
+    """A file of tools: its name in tracebacks, its source, and the functions that programs see."""
+
+    name: str
+    source: str
+    functions: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +31,13 @@ class Job:
     modules: top-level modules that the server loads. Children may import these and the standard
     library, nothing else: this package is hidden from them, too.
     warm_up: `module:name`, called once in the server, so that children inherit filled caches.
+    tools: files that the server runs once; children have their functions as built-in names.
     """
 
     function: str
     modules: tuple[str, ...] = ()
     warm_up: str = ""
+    tools: tuple[ToolFile, ...] = ()
 
 
 def send(fd: int, message: dict[str, Any]) -> None:

@@ -38,6 +38,10 @@ class ExecutorFailure(RuntimeError):
     """Servers cannot start, fail too often, or are closed: a fault of ours, of no program."""
 
 
+class ToolFailure(ExecutorFailure):
+    """A file of tools does not load: its author's fault."""
+
+
 class Server:
     """A fork server that starts at once, in the background. setup: what `worker.main` expects.
 
@@ -125,6 +129,8 @@ class Server:
             self._stderr.seek(0)
             text = self._stderr.read().decode("utf-8", "replace")
             raise ExecutorFailure(f"executor server ended while it started:\n{text}")
+        if "tool" in reply:
+            raise ToolFailure(reply["tool"])
         if "error" in reply:
             raise ExecutorFailure(f"executor server could not start:\n{reply['error']}")
         return reply

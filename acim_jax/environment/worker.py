@@ -45,6 +45,9 @@ def _prepare_and_serve(setup: dict[str, Any], requests: int, replies: int) -> No
         entered = confinement.enter(most, setup["scratch"], setup["folders"], setup["leave_out"])
         protocol.send(replies, {"pid": entered.server, "missing": dict(entered.missing)})
         function, hidden = preload.load(Job(**setup["job"]), setup["folders"])
+    except preload.ToolError as error:
+        protocol.send(replies, {"tool": str(error)})
+        return
     except Exception:
         protocol.send(replies, {"error": traceback.format_exc()})
         return

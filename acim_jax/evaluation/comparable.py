@@ -14,10 +14,19 @@ from typing import Any
 #: Packages that prompts, samples and verdicts come from.
 PACKAGES = ("acim-jax", "jax", "transformers", "math-verify")
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "max_length", "dtype")
-#: Fields that decide no number: hints are for demonstrations, the rest is about this machine.
+#: Sections, and fields of them that decide no number: hints are for demonstrations, the rest is
+#: about this machine.
 _WITHOUT_EFFECT = {
+<<<<<<< HEAD
     "markup": ("text_hint", "code_hint", "reflection"),
     "executor": ("workers", "waiting", "max_infra_rate", "min_protection"),
+=======
+    "markup": ("text_hint", "code_hint"),
+    # Of tools and reward the paths; `own` says what stands there.
+    "executor": ("workers", "waiting", "max_infra_rate", "min_protection", "tools"),
+    "grader": ("reward",),
+    "own": (),
+>>>>>>> own
 }
 
 Parts = Mapping[str, Any]
@@ -31,7 +40,7 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
     sections = {
         section: {k: v for k, v in settings[section].items() if k not in without}
-        for section, without in (*_WITHOUT_EFFECT.items(), ("grader", ()))
+        for section, without in _WITHOUT_EFFECT.items()
     }
     return {
         **sections,

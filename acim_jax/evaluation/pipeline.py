@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from acim_jax import bad_input
+from acim_jax import bad_input, own_code
 from acim_jax.data import problems as problem_files
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.evaluation import (
@@ -87,6 +87,10 @@ def settings_of(
         "dtype": sampler.model.dtype,
         "executor": limits,
         "grader": dataclasses.asdict(grader),
+        "own": {
+            "reward": own_code.digest(grader.reward) if grader.reward else None,
+            "tools": sorted(map(own_code.digest, executor.tools)),
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from acim_jax import own_code
 from acim_jax.section import Positive, section
 
 Unboxed = Literal["stated", "never"]
@@ -26,3 +27,10 @@ class GraderConfig:
     round to its `digits`, or must be `exact`."""
     code_reward: Literal["share", "all"] = "share"
     """The `share` of the unit tests passed, or 1 for `all` of them and else 0."""
+    reward: str = ""
+    """`FILE.py:FUNCTION` or `package.module:FUNCTION`: a reward of your own, from 0 to 1
+    (docs/grading.md); empty for the built-in one."""
+
+    def __post_init__(self) -> None:
+        if self.reward:
+            own_code.check_form("reward", self.reward)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from acim_jax.environment.config import ExecutorConfig
 from acim_jax.environment.confined import ConfinedFunction, Ending
 from acim_jax.environment.protocol import Job
-from acim_jax.grading import answers, extraction, symbolic_job
+from acim_jax.grading import answers, extraction, own_reward, symbolic_job
 from acim_jax.grading.answers import Grade
 from acim_jax.grading.config import GraderConfig
 from acim_jax.records import Status
@@ -37,11 +37,12 @@ class Grader:
     """Grades answers, and holds the judges of unit tests. Close it, or use it in a `with`.
 
     limits: the executor's config; judges keep all of it but the time limits. Servers start when
-    they are first needed.
+    they are first needed. Raises as `own_code.find` for an own reward that cannot be used.
     """
 
     def __init__(self, config: GraderConfig | None = None, limits: ExecutorConfig | None = None):
         self.config = config or GraderConfig()
+        self.own_reward = own_reward.find(self.config.reward)
         self._limits = dataclasses.replace(
             limits or ExecutorConfig(),
             timeout_s=self.config.timeout_s,

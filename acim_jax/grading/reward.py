@@ -24,9 +24,10 @@ def score(
     """The episodes, in order, with `answer`, `reward` and `graded` filled in.
 
     reward is 1 or 0 for math problems; for code problems the share of passed tests, or whether all
-    passed, as the grader's config says. An episode that ended, or could not be graded, by a failure
-    of ours has reward 0 and `Stop.INFRA`: the caller drops it. executor: runs the programs of code
-    problems. Raises `ValueError` for an unknown problem.
+    passed, as the grader's config says. An own reward (`own_reward.py`) is told of it, and stands
+    in its place. An episode that ended, or could not be graded, by a failure of ours has reward 0
+    and `Stop.INFRA`: the caller drops it. executor: runs the programs of code problems. Raises
+    `ValueError` for an unknown problem.
     """
     missing = {episode.problem_id for episode in episodes} - problems.keys()
     if missing:
@@ -52,16 +53,16 @@ def score(
     for i, episode in enumerate(episodes):
         answer, reward, graded = verdicts.get(i, (None, 0.0, ""))
         stop = episode.stop if i in verdicts else Stop.INFRA
-        scored.append(
-            dataclasses.replace(
-                episode,
-                stop=stop,
-                answer=answer,
-                reward=reward,
-                graded=graded,
-                answered_first=_answered_first(episode, answer, grader, markup),
-            )
+        one = dataclasses.replace(
+            episode,
+            stop=stop,
+            answer=answer,
+            reward=reward,
+            graded=graded,
+            answered_first=_answered_first(episode, answer, grader, markup),
         )
+        own = grader.own_reward if i in verdicts else None
+        scored.append(one if own is None else own.of(one, asked[i], texts[i]))
     return scored
 
 

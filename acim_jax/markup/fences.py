@@ -9,7 +9,7 @@ it; what that token holds beyond the fence is the model's own text. Any newline 
 import json
 import re
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 from acim_jax.markup.form import Markup
 
@@ -105,19 +105,24 @@ def _program(content: str, markup: Markup) -> str | None:
             inner = _INNER_FENCE.fullmatch(content)
             return inner.group(1) if inner else content
         case "json":
-            return _called(content)
+            return _called(content, markup)
 
 
-def _called(content: str) -> str | None:
-    """The code of `{"name": "python", "arguments": {"code": …}}`, and of nothing else."""
+def _called(content: str, markup: Markup) -> str | None:
+    """The code of `{"name": "python", "arguments": {"code": …}}`, a program that calls the tool
+    which a call of that form names, and nothing else."""
     try:
         call: object = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(call, dict) or cast(dict[str, object], call).get("name") != "python":
-        return None
-    arguments = cast(dict[str, object], call).get("arguments")
-    if not isinstance(arguments, dict):
-        return None
-    code = cast(dict[str, object], arguments).get("code")
-    return code if isinstance(code, str) else None
+    match call:
+        case {"name": "python", "arguments": {"code": str(code)}}:
+            return code
+        case {"name": str(name), "arguments": dict()} if name in _names(markup):
+            return f"{name}(**{cast(Any, call)['arguments']!r})"
+        case _:
+            return None
+
+
+def _names(markup: Markup) -> list[str]:
+    return [json.loads(function)["function"]["name"] for function in markup.functions]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Literal
 
 #: What stands between the code fences.
@@ -18,6 +19,7 @@ class Markup:
         `Problem: … Solution:`.
     system, user: with `chat`, the messages; `{problem}` is replaced in `user`. Without `system` no
         system message is given, and many chat templates then insert their own.
+        In template, system and user, `{tools}` is replaced by the list of tools (`with_tools`).
     tools: with `chat`, the chat template is told of the function `python(code)`.
     text_prefixes, code_prefixes: natural-language beginnings of a response that lead to a decision
         (arXiv:2502.00691, guided exploration). No prefix may begin another one.
@@ -36,6 +38,9 @@ class Markup:
         well run again before it, with their output discarded.
     stop: texts that end a response, beside the tokenizer's own end tokens. The tokens that spell
         them belong to the model and stay.
+    functions: the tools, each in the JSON form that chat templates take (`with_tools`): listed
+        there beside `python` where `tools` is set, and called by their name with the body `json`.
+        Not a setting: no file holds it.
     """
 
     template: str = "plain"
@@ -59,6 +64,7 @@ class Markup:
     error_lines: bool = True
     stateful: bool = False
     stop: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_prompt()
@@ -124,19 +130,54 @@ class Markup:
         return next((prefix for prefix in prefixes if response.startswith(prefix)), "")
 
 
+_PLAIN = "Problem: {problem}\nSolution: "
+_TOOLS = "{tools}"
+
+
+def with_tools(markup: Markup, listed: str, functions: Sequence[str]) -> Markup:
+    """The markup whose prompts tell of tools. Without tools it is the same.
+
+    listed, functions: all of them as text, and each as JSON. The text stands in place of `{tools}`;
+    without that place it is left out where a chat template lists the functions, else stands behind
+    the system message, else before the problem.
+    """
+    if not functions:
+        return markup
+    texts = {
+        "template": _PLAIN if markup.template == "plain" else markup.template,
+        "system": markup.system or "",
+        "user": markup.user,
+    }
+    told = {n: text.replace(_TOOLS, listed) for n, text in texts.items() if _TOOLS in text}
+    if told or markup.tools:
+        pass
+    elif markup.system is not None:
+        told = {"system": f"{markup.system}\n\n{listed}"}
+    elif markup.template == "plain":
+        told = {"template": f"{listed}\n\n{_PLAIN}"}
+    else:
+        name = "user" if markup.template == "chat" else "template"
+        told = {name: texts[name].replace("{problem}", f"{listed}\n\n{{problem}}", 1)}
+    return dataclasses.replace(markup, functions=tuple(functions), **told)
+
+
 def prompt_text(question: str, markup: Markup) -> str:
     """The prompt as text, for the `plain` and custom templates (`chat` needs the tokenizer)."""
-    if markup.template == "plain":
-        return f"Problem: {question}\nSolution: "
-    return markup.template.replace("{problem}", question)
+    template = _PLAIN if markup.template == "plain" else markup.template
+    return _filled(template, question)
 
 
 def messages(question: str, markup: Markup) -> list[dict[str, str]]:
     """The messages of the template `chat`, ready for the tokenizer's chat template."""
-    user = {"role": "user", "content": markup.user.replace("{problem}", question)}
+    user = {"role": "user", "content": _filled(markup.user, question)}
     if markup.system is None:
         return [user]
-    return [{"role": "system", "content": markup.system}, user]
+    return [{"role": "system", "content": markup.system.replace(_TOOLS, "")}, user]
+
+
+def _filled(template: str, question: str) -> str:
+    """The place of tools is empty where there are none."""
+    return template.replace(_TOOLS, "").replace("{problem}", question)
 
 
 #: The function that `Markup.tools` offers, in the JSON form that chat templates take.

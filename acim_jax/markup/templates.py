@@ -80,7 +80,7 @@ def from_fields(fields: Mapping[str, object], where: str, base: Markup | None = 
     beginning with `where`, for an unknown name or field (with the nearest known one) and for a
     value that a field cannot have.
     """
-    known = [field.name for field in dataclasses.fields(Markup)]
+    known = [field.name for field in dataclasses.fields(Markup) if field.name != "functions"]
     for field in fields:
         if field not in known and field != "name":
             raise ValueError(

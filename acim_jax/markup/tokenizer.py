@@ -6,6 +6,7 @@ program contains: there they are ordinary characters.
 
 import dataclasses
 import functools
+import json
 import os
 import re
 from pathlib import Path
@@ -200,7 +201,8 @@ class Tokenizer:
         prompt = self._applied(messages, None)
         if not markup.tools:
             return prompt
-        with_tools = self._applied(messages, [form.PYTHON_TOOL])
+        functions = [form.PYTHON_TOOL, *map(json.loads, markup.functions)]
+        with_tools = self._applied(messages, functions)
         if with_tools == prompt:
             raise ValueError(
                 "markup.tools is true, but the tokenizer's chat template says nothing of tools; "

@@ -91,7 +91,7 @@ def resume(
 ) -> Iterator[RunFolder]:
     """The run folder at `path`, locked while the `with` lasts, for going on with its run.
 
-    What changed since it started (versions, data files, hardware, its config) stands in `changes`
+    What changed since it started (versions, files, hardware, its config) stands in `changes`
     and is added to the manifest. Raises `FileNotFoundError` without a folder, `ValueError` if it
     holds no complete run or is in use.
     """

@@ -23,7 +23,8 @@ PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a run was made with. data: sha256 per data file. devices: as jax names them.
+    """What a run was made with. data: sha256 per file of data and of the user's own code. devices:
+    as jax names them.
 
     executor: what protects the machine from the programs (`Executor.capabilities`). config: the
     run's, as in its config.yaml; None in manifests that are older than this field.
@@ -77,9 +78,9 @@ def differences(old: Manifest, new: Manifest) -> tuple[str, ...]:
             found.append(f"package {name} was {before or 'absent'}, is {after or 'absent'}")
     for name, digest in old.data.items():
         if name not in new.data:
-            found.append(f"data file {name} is gone")
+            found.append(f"file {name} is gone")
         elif new.data[name] != digest:
-            found.append(f"data file {name} changed (sha256 {digest[:8]} to {new.data[name][:8]})")
+            found.append(f"file {name} changed (sha256 {digest[:8]} to {new.data[name][:8]})")
     if old.devices != new.devices:
         found.append(f"devices were {', '.join(old.devices)}, are {', '.join(new.devices)}")
     before, after = (one.executor.get("protection") for one in (old, new))

@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from acim_jax import own_code
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
-from acim_jax.data import generated, problems
-from acim_jax.grading import golds
-from acim_jax.markup import prefix_rows
+from acim_jax.data import generated, own_data, problems
+from acim_jax.environment import tools
+from acim_jax.grading import golds, own_reward
+from acim_jax.markup import form, prefix_rows
 from acim_jax.model import lora
 from acim_jax.records import Problem
 from acim_jax.run import demonstrations, trackers
@@ -44,8 +46,11 @@ class Prepared:
     @property
     def data_files(self) -> list[Path]:
         data = self.config.data
-        names = {*data.train, *data.validation, *data.test, data.demonstrations}
-        return sorted(Path(name) for name in names if name and Path(name).is_file())
+        names = {*data.train, *data.validation, *data.test, data.demonstrations or ""}
+        named = {self.config.grader.reward, *self.config.executor.tools}
+        own = {*named, *filter(own_data.is_one, names)} - {""}
+        files = {own_code.split(spec)[0] for spec in own}
+        return sorted(files | {Path(name) for name in names if Path(name).is_file()})
 
 
 def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:
@@ -58,9 +63,15 @@ def spread(problems: Sequence[Problem], count: int | None) -> list[Problem]:
 def prepare(config: RunConfig) -> Prepared:
     """Reads and checks everything a run needs; raises ValueError or FileNotFoundError."""
     trackers.check(config.run.trackers)
+    own_reward.find(config.grader.reward)
     model = model_folder.open_model(config.model)
+    specs = config.executor.tools
+    markup = form.with_tools(model.markup, tools.listed(specs), tools.schemas(specs))
+    model = dataclasses.replace(model, markup=markup)
     data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
-    train, validation, test = golds.usable(data).values()
+    if not config.grader.reward:  # an own reward may read its references otherwise
+        data = golds.usable(data)
+    train, validation, test = data.values()
     shown = demonstrations.check(config, model)
     prepared = Prepared(config, model, train, validation, test, shown)
     if config.lora is not None:

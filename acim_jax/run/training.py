@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import jax
 
-from acim_jax import bad_input, em
+from acim_jax import bad_input, em, own_code
 from acim_jax.checkpoint import lora_base, store
 from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
@@ -163,7 +163,8 @@ def _iterate(
     process = jax.process_index()
     started = time.perf_counter()
     rollouts = prepared.rollouts_per_iteration
-    belongs_to = {"iteration": iteration, "config": run_config.plain(config)}
+    tools = [own_code.digest(spec) for spec in config.executor.tools]
+    belongs_to = {"iteration": iteration, "config": run_config.plain(config), "tools": tools}
     with (
         this.display.rollouts(f"iteration {iteration}", rollouts) as on_rollouts,
         journal.opened(this.folder.rollouts(iteration, process), belongs_to) as kept,

@@ -1,5 +1,6 @@
 """acim.yaml, written and read, and refused with file and field."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ def test_round_trip_keeps_every_character(tmp_path: Path):
         max_turns=4,
         stop=("<|end|>",),
     )
-    acim_yaml.write_markup(tmp_path, markup)
+    # What a run says of its tools is no part of it.
+    acim_yaml.write_markup(tmp_path, dataclasses.replace(markup, functions=("{}",)))
     assert acim_yaml.read_markup(tmp_path) == markup
 
 

@@ -246,3 +246,56 @@ def test_real_files_load(name: str, count: int, kind: str) -> None:
     loaded = problems.load(str(REAL / name))
     assert len({p.id for p in loaded}) == count
     assert {p.kind for p in loaded} == {kind}
+
+
+def own(folder: Path, body: str) -> str:
+    path = folder / "mine.py"
+    path.write_text(f"def problems(split):\n{body}\n", encoding="utf-8")
+    return f"{path}:problems"
+
+
+def test_a_function_of_the_users_own_gives_the_records_of_a_split(tmp_path: Path) -> None:
+    endless = own(
+        tmp_path,
+        "    n = 0\n    while True:\n        n += 1\n"
+        "        yield {'question': f'{split} {n}?', 'answer': n, 'mine': n}",
+    )
+    mapping = {"problem": "question"}
+    assert problems.load(endless, split="validation", limit=2, mapping=mapping) == [
+        Problem("1", "validation 1?", "1", extra={"mine": 1}),
+        Problem("2", "validation 2?", "2", extra={"mine": 2}),
+    ]
+    both = DataConfig(train=(endless, "generated:arithmetic"), num_train=3, mapping=mapping)
+    assert [p.question for p in problems.load_split(both, "train")][:3] == [
+        "train 1?", "train 2?", "train 3?",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("    return [{'id': 1, 'problem': 'a?', 'answer': '1'}, {'id': 2}]",
+         "mine.py:problems:2: the field 'problem' is missing"),
+        ("    yield {'id': 1, 'problem': 'a?', 'answer': '1'}\n    yield 'text'",
+         "mine.py:problems: TypeError: record 2 is a str; needed is a dict of fields, after 1 rec"),
+        ("    yield {'id': 1, 'problem': 'a?', 'answer': '1'}\n    {}['gold']",
+         "KeyError: 'gold' ({}/mine.py, line 3), after 1 records"),
+        ("    pass", "mine.py:problems: TypeError: 'NoneType' object is not iterable"),
+        ("    return []", "mine.py:problems holds no problems"),
+    ],
+)  # fmt: skip
+def test_an_own_function_that_fails_is_named(tmp_path: Path, body: str, said: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        problems.load(own(tmp_path, body))
+    assert said.format(tmp_path) in str(refused.value)
+
+
+def test_a_prefix_that_is_misspelt_is_no_module() -> None:
+    with pytest.raises(ValueError, match=r"no module 'generatd'; .* did you mean generated:NAME\?"):
+        problems.load("generatd:numbers", limit=1)
+
+
+def test_a_file_without_the_name_of_its_function_is_refused(tmp_path: Path) -> None:
+    source = own(tmp_path, "    return []").removesuffix(":problems")
+    with pytest.raises(ValueError, match=r"or FILE\.py:FUNCTION"):
+        problems.load(source)

@@ -15,7 +15,8 @@ SETTINGS: dict[str, Any] = {
     "markup": {"template": "plain", "max_turns": 2, "stop": (), "text_hint": "a", "code_hint": ""},
     "executor": {"timeout_s": 5.0, "modules": ("numpy",), "waiting": 9, "max_infra_rate": 0.1,
                  "min_protection": "limits"},
-    "grader": {"percent": "either", "timeout_s": 5.0},
+    "grader": {"percent": "either", "timeout_s": 5.0, "reward": "a/r.py:f"},
+    "own": {"reward": "f 12ab"},
 }  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def digest(settings: dict[str, Any]) -> str:
         ("model", "b"), ("weights", "d"), ("seed", 1), ("samples", 1), ("slots", 16),
         ("executor.waiting", 1), ("markup.text_hint", "b"),
         ("data", {"C:\\y.jsonl": "22", "x.jsonl.gz": "11"}),
-        ("grader", {"timeout_s": 5.0, "percent": "either"}),
+        ("grader", {"timeout_s": 5.0, "reward": "b.r:f", "percent": "either"}),
     ],
 )  # fmt: skip
 def test_order_paths_models_and_machines_change_nothing(path: str, value: object) -> None:
@@ -51,6 +52,7 @@ def test_order_paths_models_and_machines_change_nothing(path: str, value: object
     [
         ("markup.max_turns", 3, "markup.max_turns"),
         ("grader.percent", "unit", "grader.percent"),
+        ("own.reward", "f 34cd", "own.reward"),
         ("executor.modules", ("numpy", "sympy"), "executor.modules"),
         ("temperature", 0.0, "sampling.temperature"),
         ("data", {"/home/a/x.jsonl": "11"}, "data"),

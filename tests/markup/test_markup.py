@@ -9,7 +9,7 @@ import yaml
 
 from acim_jax.checkpoint import acim_yaml
 from acim_jax.cli import options
-from acim_jax.markup import Markup, fences, outputs, templates
+from acim_jax.markup import Markup, fences, form, outputs, templates
 from acim_jax.markup.templates import TEMPLATES
 from acim_jax.records import ExecutionResult, Status
 from tests.support import bpe
@@ -58,6 +58,10 @@ def test_hermes_offers_the_function_to_the_chat_template(tok, tmp_path: Path):
     assert offered["function"]["name"] == "python"
     assert offered["function"]["parameters"]["required"] == ["code"]
     assert rest.endswith(f"<|im_start|>user\n1+1?<|im_end|>\n{ASSISTANT}")
+    tools = form.with_tools(TEMPLATES["hermes"], "T", ['{"function": {"name": "f"}}'])
+    begin, _, _ = tok.decode(tok.prompt_ids("1+1?", tools)).partition("<|im_end|>\n")
+    offered = yaml.safe_load(begin.removeprefix("<|im_start|>system\n"))
+    assert [one["function"]["name"] for one in offered] == ["python", "f"]
     deaf = bpe.make(tmp_path, [], chat="{{ messages[0].content }}")
     with pytest.raises(ValueError, match=r"markup\.tools is true, but .* says nothing of tools"):
         deaf.prompt_ids("1+1?", TEMPLATES["hermes"])

@@ -50,8 +50,8 @@ def test_create_then_resume_names_what_changed(tmp_path: Path) -> None:
     now = manifests.package_versions()["jax"]
     assert changes == (
         f"package jax was 0.0.1, is {now}",
-        f"data file {edited} changed (sha256 ba7816bf to a52d159f)",
-        f"data file {gone} is gone",
+        f"file {edited} changed (sha256 ba7816bf to a52d159f)",
+        f"file {gone} is gone",
         "devices were TFRT_CPU_0, are TFRT_CPU_0, TFRT_CPU_1",
         "the executor's protection was isolated, is filtered",
     )

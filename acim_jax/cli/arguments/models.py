@@ -67,7 +67,7 @@ def prefixes(parser: argparse.ArgumentParser) -> None:
       acim prefixes --model models/mine --data train.jsonl --write     # into models/mine/acim.yaml
     """
     shared.add_model(parser)
-    data = ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME"
+    data = ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME, FILE.py:FUNCTION"
     shared.add_several(parser, "--data", "F", data, required=True)
     for option, metavar, default, text in (
         ("--limit", "N", 16, "the first N problems of each file"),

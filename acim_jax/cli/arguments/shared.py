@@ -116,17 +116,21 @@ def add_executor(parser: argparse.ArgumentParser, *, nargs: str | None = "+") ->
         group, "--modules", "a,b", modules,
         nargs=nargs, dest="executor.modules", default=defaults.modules,
     )  # fmt: skip
+    tools = "functions of your own that programs may call (docs/executor.md)"
+    add_several(group, "--tools", "FILE.py:FUNCTION", tools, nargs=nargs, dest="executor.tools")
 
 
-def add_grading(parser: argparse.ArgumentParser) -> None:
-    """What counts as right where graders differ."""
+def add_grading(parser: argparse.ArgumentParser, *, rollouts: bool = True) -> None:
+    """What counts as right where graders differ. rollouts: an own reward may decide."""
     unboxed = "without a box: what is stated as the answer, or never"
     percent = "what 5%% is: 0.05 (value), 5 (unit), or either"
     rounding = "where the reference is a decimal: 1e-6 of it (tolerance), its digits, or exact"
+    own = "a reward of your own, reward(problem, response) (docs/grading.md)"
     add_fields(
         parser.add_argument_group("what counts as right"),
         "grader",
         GraderConfig(),
+        **({"reward": ("FILE.py:FUNCTION", own)} if rollouts else {}),
         unboxed=(None, f"{unboxed} (default %(default)s)"),
         percent=(None, f"{percent} (default %(default)s)"),
         rounding=(None, f"{rounding} (default %(default)s)"),
@@ -154,7 +158,10 @@ def add_markup(parser: argparse.ArgumentParser, *, nargs: str | None = "+") -> N
 
 def add_problems(parser: argparse.ArgumentParser) -> None:
     """--data, --limit and --map: the problems of `input_records.problems`."""
-    data = ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME (with --limit)"
+    data = (
+        ".jsonl, .jsonl.gz, .parquet, a datasets hub name, generated:NAME (with --limit), or "
+        "FILE.py:FUNCTION, problems(split) of your own (docs/problems.md)"
+    )
     add_several(parser, "--data", "F", data, required=True)
     add(parser, "--limit", int, "N", "the first N problems of each file")
     names = "names of fields in the files, e.g. problem=question"

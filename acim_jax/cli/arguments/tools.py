@@ -47,7 +47,7 @@ def grade(parser: argparse.ArgumentParser) -> None:
     shared.add_input_output(parser, "responses", "grades")
     seconds = ("S", "seconds per symbolic comparison")
     shared.add_fields(parser, "grader", GraderConfig(), timeout_s=seconds)
-    shared.add_grading(parser)
+    shared.add_grading(parser, rollouts=False)
 
 
 def doctor(parser: argparse.ArgumentParser) -> None:
