@@ -165,7 +165,7 @@ def explore(
     """The E-step: guided and native rollouts, their rewards, Q̂(x,c), π̂(c|x) and s*(c|x)."""
     config, seed, sampler = resources.config, resources.config.seed, resources.sampler
     chosen = curriculum.select(
-        problems, history, config.explore.problems, seed=seed, iteration=iteration
+        problems, history, config.explore.problems, config.explore, seed=seed, iteration=iteration
     )
     by_id = {problem.id: problem for problem in chosen}
     episodes, stats = processes.converse(

@@ -7,13 +7,15 @@ from pathlib import Path
 from acim_jax import em
 from acim_jax.checkpoint import fingerprint
 from acim_jax.em import Resources
-from acim_jax.evaluation import curve, pipeline, run_evaluation
+from acim_jax.evaluation import curve, pipeline, run_evaluation, tables
 from acim_jax.evaluation.curve import Reference
 from acim_jax.evaluation.rollouts import Solver
+from acim_jax.explore import curriculum
 from acim_jax.improve.state import TrainState
-from acim_jax.records import Problem
+from acim_jax.records import Episode, Problem
 from acim_jax.run import metric_names
 from acim_jax.run.iteration_metrics import Metrics
+from acim_jax.run.metric_names import DomainMetric
 from acim_jax.run.open_run import OpenRun
 
 
@@ -55,8 +57,20 @@ def curve_metrics(state: TrainState, run: OpenRun) -> Metrics:
     policy = em.policy(state, problems, run.resources)
     with run.display.rollouts("evaluate", len(problems)) as progress:
         solver = _solver(state, run.resources)
-        point = curve.point(solver, problems, _start(run), policy, seed=seed, progress=progress)
-    return metric_names.of_fields("eval", point)
+        episodes = curve.episodes(solver, problems, seed=seed, progress=progress)
+    point = curve.point(episodes, problems, _start(run), policy)
+    return metric_names.of_fields("eval", point) | _of_domains(episodes, problems, run)
+
+
+def _of_domains(episodes: Sequence[Episode], problems: Sequence[Problem], run: OpenRun) -> Metrics:
+    """The accuracy of each domain of the mix, null where no problem of the curve belongs to it."""
+    explore = run.resources.config.explore
+    pairs = list(zip(episodes, problems, strict=True))
+    found: Metrics = {}
+    for name in explore.mix:
+        rewards = [e.reward for e, problem in pairs if curriculum.domain(problem, explore) == name]
+        found |= metric_names.of_domain(name, {DomainMetric.ACCURACY: tables.mean(rewards)})
+    return found
 
 
 def starting_metrics(run: OpenRun) -> Metrics:

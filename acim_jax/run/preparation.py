@@ -8,6 +8,7 @@ from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
 from acim_jax.data import generated, problems
+from acim_jax.explore import curriculum
 from acim_jax.grading import golds
 from acim_jax.markup import prefix_rows
 from acim_jax.model import lora
@@ -61,6 +62,7 @@ def prepare(config: RunConfig) -> Prepared:
     model = model_folder.open_model(config.model)
     data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
     train, validation, test = golds.usable(data).values()
+    curriculum.check_mix(train, config.explore)
     shown = demonstrations.check(config, model)
     prepared = Prepared(config, model, train, validation, test, shown)
     if config.lora is not None:

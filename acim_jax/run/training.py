@@ -157,7 +157,7 @@ def _iterate(
         )
     metrics: Metrics = {
         Metric.ROLLOUTS: iteration * rollouts,
-        **iteration_metrics.of_iteration(result),
+        **iteration_metrics.of_iteration(result, config.explore),
     }
     if iteration % config.evaluation.every == 0 or iteration == config.run.iterations:
         evaluating = time.perf_counter()
