@@ -92,7 +92,7 @@ ROOMS: dict[str, Room] = {
         "from rollouts to results.json; statistics over seeds",
         "bad_input records section rng files markup environment grading data sharding model "
         "explore rollout",
-        without_jax="comparable episode_records levels over_seeds results_folder selection tables",
+        without_jax="comparable episode_records over_seeds results_folder selection tables",
     ),
     "config": Room(
         "the whole config of a run or an experiment: read, checked, written, described",

@@ -17,8 +17,8 @@ from acim_jax.config import run as runs
 from acim_jax.config import schema, tree
 from acim_jax.config.run import RunConfig
 from acim_jax.config.tree import Tree
+from acim_jax.data import levels
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.evaluation import levels
 from acim_jax.files import places
 from acim_jax.records import SamplingParams
 from acim_jax.run import folder as run_folder

@@ -1,13 +1,16 @@
 """A run's input, read and checked before anything is written."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
-from acim_jax.data import generated, problems
+from acim_jax.data import generated, levels, problems
+from acim_jax.data.config import DataConfig
+from acim_jax.evaluation import difficulty
 from acim_jax.explore import curriculum
 from acim_jax.grading import golds
 from acim_jax.markup import prefix_rows
@@ -15,6 +18,8 @@ from acim_jax.model import lora
 from acim_jax.records import Problem
 from acim_jax.run import demonstrations, trackers
 from acim_jax.sharding import mesh
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,6 +66,7 @@ def prepare(config: RunConfig) -> Prepared:
     trackers.check(config.run.trackers)
     model = model_folder.open_model(config.model)
     data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
+    data["train"] = _chosen(config.data, data["train"])
     train, validation, test = golds.usable(data).values()
     curriculum.check_mix(train, config.explore)
     shown = demonstrations.check(config, model)
@@ -70,6 +76,20 @@ def prepare(config: RunConfig) -> Prepared:
     _check_lengths(prepared)
     check_rows(config)
     return prepared
+
+
+def _chosen(config: DataConfig, train: Sequence[Problem]) -> list[Problem]:
+    """The training problems that `data.where` leaves."""
+    if not config.where:
+        return [*train]
+    conditions = levels.conditions(config.where, "data.where")
+    chosen = difficulty.choose(
+        train, conditions, keep_unsolved=config.keep_unsolved, seed=config.seed
+    )
+    log.info("data.where takes %d of %d training problems", len(chosen.problems), len(train))
+    if chosen.unsolved:
+        log.info("%d that %s never solves are discarded", chosen.unsolved, chosen.strongest)
+    return chosen.problems
 
 
 def _check_lengths(prepared: Prepared) -> None:
