@@ -107,7 +107,7 @@ def em_iteration(
     state, metrics = fit.improve(
         state, data, resources.learner, config.improve, seed=config.seed, iteration=iteration, lr=lr
     )
-    history = history.updated(curriculum.mean_rewards(exploration.episodes))
+    history = history.updated(exploration.episodes)
     return Iteration(
         state,
         history,

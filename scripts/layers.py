@@ -111,7 +111,7 @@ ROOMS: dict[str, Room] = {
         "a run from warm-up to final evaluation, experiments, run folders",
         "bad_input records files markup environment grading data sharding model checkpoint explore "
         "improve rollout evaluation config em planning",
-        without_jax="folder manifest metrics metric_names",
+        without_jax="folder manifest metrics metric_names stages",
     ),
     "report": Room(
         "the HTML page: data, figures, sections, templates",

@@ -97,7 +97,7 @@ def choose(
     Those that the strongest scoring model never solves are discarded (arXiv:2504.00829) unless
     `keep_unsolved`. ValueError for a column or levels that no problem has, and where none is left.
     """
-    columns = {problem.id: problem.extra for problem in problems}
+    columns = {problem.id: _fields(problem) for problem in problems}
     there = dict.fromkeys(name for of_problem in columns.values() for name in of_problem)
     names = [n.removeprefix(PASS_RATE) for n in there if n.startswith(PASS_RATE)]
     wanted = levels.columns_of(conditions) | {levels.FIELD for one in conditions if one.levels}
@@ -111,7 +111,7 @@ def choose(
     found: list[Problem] = []
     never = 0
     for problem in problems:
-        numbers = _numbers(problem.extra, {})
+        numbers = _numbers(columns[problem.id], {})
         draw = float(rng.host(seed, "where", problem.id).random())
         has = problem.extra.get(levels.FIELD)
         own = cast(list[object], has) if isinstance(has, list) else []
@@ -128,6 +128,11 @@ def choose(
             + ". Change data.where, or set data.keep_unsolved."
         )
     return Chosen(found, strongest, never)
+
+
+def _fields(problem: Problem) -> Mapping[str, object]:
+    """The fields that are not ours, and `level` where it is a whole number."""
+    return {**problem.extra} | ({"level": int(problem.level)} if problem.level.isdecimal() else {})
 
 
 def _numbers(columns: Mapping[str, object], roles: Mapping[str, str]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from acim_jax import rng
 from acim_jax.explore.config import ExploreConfig
@@ -11,28 +12,31 @@ from acim_jax.records import Episode, Problem, group_by
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """The curriculum's state: how often each problem was explored, and its last mean reward.
+    """The curriculum's state: how often each problem was explored, its last mean reward, and the
+    rollouts made of all.
 
     Small and JSON-like: it travels in the checkpoint's metadata.
     """
 
     seen: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     reward: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
+    rollouts: int = 0
 
-    def updated(self, rewards: Mapping[str, float]) -> "History":
-        """After an iteration that explored these problems, with their mean rewards."""
+    def updated(self, episodes: Sequence[Episode]) -> "History":
+        """After an iteration that made these rollouts."""
+        rewards = mean_rewards(episodes)
         seen = dict(self.seen)
         for problem_id in rewards:
             seen[problem_id] = seen.get(problem_id, 0) + 1
-        return History(seen, {**self.reward, **rewards})
+        return History(seen, {**self.reward, **rewards}, self.rollouts + len(episodes))
 
-    def to_json(self) -> dict[str, dict[str, int] | dict[str, float]]:
-        return {"seen": dict(self.seen), "reward": dict(self.reward)}
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Mapping[str, int | float]]) -> "History":
+    def from_json(cls, content: Mapping[str, Any]) -> "History":
         seen = {key: int(count) for key, count in content["seen"].items()}
-        return cls(seen, dict(content["reward"]))
+        return cls(seen, dict(content["reward"]), int(content["rollouts"]))
 
 
 def select(

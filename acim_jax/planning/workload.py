@@ -40,6 +40,7 @@ class Training:
 
     scored: the problems for which π̂(c|x) is computed at once. decisions: those of an optimiser
     step's decision batch, None where the loss has no such term. warmup: None where there is none.
+    reference: whether the weights that the objective's KL is to are held for another stage.
     """
 
     improve: ImproveConfig
@@ -47,6 +48,7 @@ class Training:
     decisions: PrefixTable | None = None
     warmup: WarmupConfig | None = None
     lora: LoraConfig | None = None
+    reference: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +65,19 @@ class Workload:
 
 
 def of_run(
-    config: RunConfig, model: ModelConfig, *, prefixes: int, columns: int, width: int, shards: int
+    config: RunConfig,
+    model: ModelConfig,
+    *,
+    prefixes: int,
+    columns: int,
+    width: int,
+    shards: int,
+    reference: bool = False,
 ) -> Workload:
     """The shapes of a run's compiled functions.
 
     prefixes: of all decisions, on `columns` columns. width: columns of prompts. shards: parts of
-    the batch axes.
+    the batch axes. reference: whether another stage needs the reference's weights.
     """
     explore, improve = config.explore, config.improve
 
@@ -82,6 +91,7 @@ def of_run(
         decisions=table(-(-explore.problems // improve.minibatches)) if decides else None,
         warmup=config.warmup if config.warmup.steps else None,
         lora=config.lora,
+        reference=reference,
     )
     return Workload(model, config.sampling, training)
 
@@ -155,7 +165,9 @@ def frozen(workload: Workload, at: Place) -> lora.Frozen | None:
 def reference(workload: Workload, at: Place) -> transformer.Params | None:
     """Weights that the objective's KL is to, beside those that are trained (`improve.Learner`)."""
     chosen = workload.training
-    if chosen is None or chosen.lora is not None or chosen.improve.kl_weight == 0:
+    if chosen is None or chosen.lora is not None:
+        return None
+    if chosen.improve.kl_weight == 0 and not chosen.reference:
         return None
     return model_params(workload, at)
 

@@ -1,6 +1,7 @@
 """What stands on the page, section by section: which plots, over what, and how to read them."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -184,10 +185,21 @@ def _curves(
             if (curve := over_seeds.curve([run.metrics for run in runs], key, Metric.ROLLOUTS))
         ]
         lines_at = references if key == Metric.ACCURACY else {}
-        shown = figures.curves(lines, lines_at, shares=shares)
+        borders = _borders([run for _, _, runs in arms for run in runs])
+        shown = figures.curves(lines, lines_at, borders=borders, shares=shares)
         missing = f"no run has {key} in its metrics.jsonl"
         panels.append(Panel(title, shown, missing, height=350))
     return panels
+
+
+def _borders(runs: Sequence[Run]) -> dict[float, str]:
+    """Where stages begin, by the rollouts made before."""
+    return {
+        before[Metric.ROLLOUTS]: f"stage {now[Metric.STAGE]:.0f}"
+        for run in runs
+        for before, now in itertools.pairwise(run.metrics)
+        if now.get(Metric.STAGE, 1) > before.get(Metric.STAGE, 1)
+    }
 
 
 def _domains(arms: Sequence[Arm]) -> Mapping[str, Sequence[Panel]]:
@@ -210,7 +222,8 @@ def _domains(arms: Sequence[Arm]) -> Mapping[str, Sequence[Panel]]:
                 ))
             ]  # fmt: skip
             missing = f"no run has {measure} by domain"
-            panels.append(Panel(title, figures.curves(lines, {}), missing, height=350))
+            shown = figures.curves(lines, {}, borders=_borders(runs))
+            panels.append(Panel(title, shown, missing, height=350))
         if names:
             views[label] = panels
     return views

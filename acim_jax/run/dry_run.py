@@ -1,6 +1,6 @@
 """What a run would take, computed from its configuration: nothing is allocated or compiled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from acim_jax.planning import workload as workloads
 from acim_jax.planning.device_memory import human
 from acim_jax.planning.memory import Exploring, Improving
 from acim_jax.planning.workload import Place, Workload
-from acim_jax.records import DECISIONS
+from acim_jax.records import DECISIONS, Problem
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run.preparation import Prepared
 from acim_jax.sharding import mesh
@@ -42,10 +42,22 @@ def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
 
 
 def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
-    """Bytes per device of both phases, on the mesh of this process's devices."""
+    """Bytes per device of both phases, on the mesh of this process's devices; of stages, of those
+    that take the most."""
+    keeps_reference = any(one.config.improve.kl_weight > 0 for one in prepared.stages)
+    # Evaluations sample with the run's own settings.
+    parts = [prepared, *prepared.parts]
+    found = [_needed(part, prepared.problems, keeps_reference) for part in parts]
+    exploring, improving = zip(*found, strict=True)
+    return max(exploring, key=lambda one: one.total), max(improving, key=lambda one: one.total)
+
+
+def _needed(
+    prepared: Prepared, problems: Sequence[Problem], keeps_reference: bool
+) -> tuple[Exploring, Improving]:
     config, model = prepared.config, prepared.model
     train, sample = mesh.layouts(config.mesh)
-    width = prefix_rows.width(model.tokenizer, model.markup, prepared.problems)
+    width = prefix_rows.width(model.tokenizer, model.markup, problems)
     empty = PrefixEncoder(model.tokenizer, model.markup, width).rows([], 1)
     shapes = workloads.of_run(
         config,
@@ -54,6 +66,7 @@ def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
         columns=empty.prefixes.shape[1],
         width=width,
         shards=1 if train is None else train.shards("batch"),
+        reference=keeps_reference,
     )
     at = Place(train, sample)
     scores = memory.holds_scores(model.config, jax.default_backend())
@@ -101,6 +114,7 @@ def table(prepared: Prepared, times: Mapping[str, float]) -> rich.table.Table:
         ("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"),
         ("mesh", " × ".join(f"{axis} {size}" for axis, size in axes.items()) or "one device"),
         ("problems", ", ".join(sizes)),
+        *_stages(prepared),
         ("demonstrations", prepared.demonstrations),
         ("rollouts", f"{prepared.rollouts_per_iteration} × {config.run.iterations} iterations"),
         ("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"),
@@ -112,6 +126,20 @@ def table(prepared: Prepared, times: Mapping[str, float]) -> rich.table.Table:
     for name, value in lines:
         result.add_row(name, value)
     return result
+
+
+def _stages(prepared: Prepared) -> list[tuple[str, str]]:
+    """Each stage: its problems, lengths and rollouts."""
+    named = zip(prepared.config.stages, prepared.parts, strict=True)
+    return [
+        (
+            f"stage {stage.name}",
+            f"{len(own.train)} problems, {own.config.sampling.max_length} tokens, "
+            f"{own.rollouts_per_iteration} rollouts an iteration, "
+            + (f"at most {stage.iterations} iterations" if stage.iterations else "then the rest"),
+        )
+        for stage, own in named
+    ]
 
 
 def _times(times: Mapping[str, float]) -> list[tuple[str, str]]:

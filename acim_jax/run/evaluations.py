@@ -11,6 +11,7 @@ from acim_jax.evaluation import curve, pipeline, run_evaluation, tables
 from acim_jax.evaluation.curve import Reference
 from acim_jax.evaluation.rollouts import Solver
 from acim_jax.explore import curriculum
+from acim_jax.explore.config import ExploreConfig
 from acim_jax.improve.state import TrainState
 from acim_jax.records import Episode, Problem
 from acim_jax.run import metric_names
@@ -51,20 +52,21 @@ def full(
     run_evaluation.run(solver, task, folder, settings, policies=policies, bar=bar)
 
 
-def curve_metrics(state: TrainState, run: OpenRun) -> Metrics:
-    """A point of the learning curve."""
+def curve_metrics(state: TrainState, run: OpenRun, explore: ExploreConfig) -> Metrics:
+    """A point of the learning curve. explore: whose mix tells domains apart."""
     problems, seed = run.prepared.curve, run.resources.config.seed
     policy = em.policy(state, problems, run.resources)
     with run.display.rollouts("evaluate", len(problems)) as progress:
         solver = _solver(state, run.resources)
         episodes = curve.episodes(solver, problems, seed=seed, progress=progress)
     point = curve.point(episodes, problems, _start(run), policy)
-    return metric_names.of_fields("eval", point) | _of_domains(episodes, problems, run)
+    return metric_names.of_fields("eval", point) | _of_domains(episodes, problems, explore)
 
 
-def _of_domains(episodes: Sequence[Episode], problems: Sequence[Problem], run: OpenRun) -> Metrics:
+def _of_domains(
+    episodes: Sequence[Episode], problems: Sequence[Problem], explore: ExploreConfig
+) -> Metrics:
     """The accuracy of each domain of the mix, null where no problem of the curve belongs to it."""
-    explore = run.resources.config.explore
     pairs = list(zip(episodes, problems, strict=True))
     found: Metrics = {}
     for name in explore.mix:

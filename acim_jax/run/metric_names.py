@@ -14,6 +14,7 @@ class Metric(enum.StrEnum):
     unless said otherwise."""
 
     ROLLOUTS = "rollouts"  # training rollouts since the start
+    STAGE = "stage"  # of a run with stages, counted from 1
 
     REWARD = "explore/reward"
     CODE_RATE = "explore/code_rate"

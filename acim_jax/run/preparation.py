@@ -7,8 +7,9 @@ from pathlib import Path
 
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
+from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
-from acim_jax.data import generated, levels, problems
+from acim_jax.data import levels, problems
 from acim_jax.data.config import DataConfig
 from acim_jax.evaluation import difficulty
 from acim_jax.explore import curriculum
@@ -16,7 +17,7 @@ from acim_jax.grading import golds
 from acim_jax.markup import prefix_rows
 from acim_jax.model import lora
 from acim_jax.records import Problem
-from acim_jax.run import demonstrations, trackers
+from acim_jax.run import demonstrations, stages, trackers
 from acim_jax.sharding import mesh
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """A run's input. curve: the validation problems of the training curve. demonstrations: how many
-    show which decision, in words; those of a generator show both in turn, without an end."""
+    """The input of a run, or of one of its stages. curve: the validation problems of the training
+    curve. demonstrations: how many show which decision, in words; those of a generator show both in
+    turn, without an end. parts: of a run with stages, each of them; the run's own training problems
+    are those of the first."""
 
     config: RunConfig
     model: ModelFolder
@@ -33,6 +36,12 @@ class Prepared:
     validation: list[Problem]
     test: list[Problem]
     demonstrations: str
+    parts: tuple["Prepared", ...] = ()
+
+    @property
+    def stages(self) -> tuple["Prepared", ...]:
+        """The run itself, where its config names none."""
+        return self.parts or (self,)
 
     @property
     def curve(self) -> list[Problem]:
@@ -40,7 +49,8 @@ class Prepared:
 
     @property
     def problems(self) -> list[Problem]:
-        return [*self.train, *self.validation, *self.test]
+        train = [problem for stage in self.stages for problem in stage.train]
+        return [*train, *self.validation, *self.test]
 
     @property
     def rollouts_per_iteration(self) -> int:
@@ -50,7 +60,8 @@ class Prepared:
     @property
     def data_files(self) -> list[Path]:
         data = self.config.data
-        names = {*data.train, *data.validation, *data.test, data.demonstrations}
+        train = {name for stage in self.stages for name in stage.config.data.train}
+        names = {*train, *data.validation, *data.test, data.demonstrations}
         return sorted(Path(name) for name in names if name and Path(name).is_file())
 
 
@@ -65,23 +76,33 @@ def prepare(config: RunConfig) -> Prepared:
     """Reads and checks everything a run needs; raises ValueError or FileNotFoundError."""
     trackers.check(config.run.trackers)
     model = model_folder.open_model(config.model)
-    data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
-    data["train"] = _chosen(config.data, data["train"])
-    train, validation, test = golds.usable(data).values()
-    curriculum.check_mix(train, config.explore)
+    stages.check(config)
+    chosen = run_config.of_stages(config)
+    names = [f"train, stage {stage.name}" for stage in config.stages] or ["train"]
+    data = {name: _train(one.data) for name, one in zip(names, chosen, strict=True)}
+    held_out = {split: problems.load_split(config.data, split) for split in ("validation", "test")}
+    *trains, validation, test = golds.usable(data | held_out).values()
     shown = demonstrations.check(config, model)
-    prepared = Prepared(config, model, train, validation, test, shown)
     if config.lora is not None:
         lora.check(config.lora, model.config)
-    _check_lengths(prepared)
-    check_rows(config)
-    return prepared
+    parts: list[Prepared] = []
+    for own, train in zip(chosen, trains, strict=True):
+        curriculum.check_mix(train, own.explore)
+        if own.stages != config.stages:  # of the run itself that was done above
+            demonstrations.check(own, model)
+        parts.append(Prepared(own, model, train, validation, test, shown))
+        _check_lengths(parts[-1])
+        check_rows(own)
+    if not config.stages:
+        return parts[0]
+    return dataclasses.replace(parts[0], config=config, parts=tuple(parts))
 
 
-def _chosen(config: DataConfig, train: Sequence[Problem]) -> list[Problem]:
-    """The training problems that `data.where` leaves."""
+def _train(config: DataConfig) -> list[Problem]:
+    """The training problems, those that `data.where` leaves."""
+    train = problems.load_split(config, "train")
     if not config.where:
-        return [*train]
+        return train
     conditions = levels.conditions(config.where, "data.where")
     chosen = difficulty.choose(
         train, conditions, keep_unsolved=config.keep_unsolved, seed=config.seed

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from acim_jax import bad_input
 from acim_jax.checkpoint import store
+from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
 from acim_jax.improve.learner import Learner
 from acim_jax.model import lora
@@ -40,4 +41,5 @@ def restored(learner: Learner, config: RunConfig, checkpoints: Path) -> Learner:
 
 
 def _is_needed(config: RunConfig) -> bool:
-    return config.improve.kl_weight > 0 and config.lora is None and config.method != "sft"
+    weights = [stage.improve.kl_weight for stage in run_config.of_stages(config)]
+    return max(weights) > 0 and config.lora is None and config.method != "sft"

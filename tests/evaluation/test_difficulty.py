@@ -127,7 +127,10 @@ def test_what_is_no_level_is_refused(written: object, said: str) -> None:
 
 #: As `acim difficulty --unsolved keep` writes them: two of math, two of code, one unsolved.
 LEVELLED = [
-    Problem(name, "?", "1", kind=kind, extra={"levels": has, "pass_rate/7b": rate, "steps": steps})
+    Problem(
+        name, "?", "1", kind=kind, level=str(steps % 4),
+        extra={"levels": has, "pass_rate/7b": rate, "steps": steps},
+    )
     for name, kind, has, rate, steps in (
         ("m1", "math", [1, 2], 0.5, 4), ("m2", "math", [2], 1.0, 9), ("m3", "math", [3], 0.0, 9),
         ("c1", "code", [1], 0.25, 4), ("c3", "code", ["hard", 3], 0.75, 2),
@@ -143,6 +146,7 @@ LEVELLED = [
         ([{"kind": "math", "levels": 1}, {"kind": "code", "levels": 3}], "m1 c3"),
         ([{"levels": 3}], "c3"),
         ([{"7b": "(0, 1)", "steps": 4}], "m1 c1"),
+        ([{"level": "[1, 2]"}], "m2 c3"),
         ([{"pass_rate/7b": "[0.75, 1]", "share": {"code": 0}}], "m2"),
     ],
 )

@@ -1,6 +1,7 @@
 """Every problem is met once before any is met twice."""
 
 import collections
+import json
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_all_are_met_before_any_is_met_again():
         assert len({p.id for p in chosen}) == 4
         met.update(p.id for p in chosen)
         assert max(met[p.id] for p in PROBLEMS) - min(met[p.id] for p in PROBLEMS) <= 1
-        history = history.updated({p.id: iteration / 10 for p in chosen})
+        history = history.updated([make_episode(p.id, "native", iteration / 10) for p in chosen])
         orders.append([p.id for p in chosen])
     assert len({tuple(order) for order in orders}) > 5, "the order is drawn afresh"
     assert dict(history.seen) == dict(met)
@@ -43,9 +44,11 @@ def test_selection_repeats_and_depends_on_seed_and_iteration():
 
 
 def test_history_survives_json():
-    history = History().updated({"a": 0.5, "b": 1.0}).updated({"b": 0.25})
-    assert History.from_json(history.to_json()) == history
+    first = [make_episode("a", "text", 0.5), make_episode("b", "text", 1.0)]
+    history = History().updated(first).updated([make_episode("b", "code", 0.25)])
+    assert History.from_json(json.loads(json.dumps(history.to_json()))) == history
     assert history.seen == {"a": 1, "b": 2} and history.reward == {"a": 0.5, "b": 0.25}
+    assert history.rollouts == 3
 
 
 def test_mean_rewards_are_over_all_rollouts():
@@ -66,7 +69,7 @@ def test_a_mix_holds_in_every_iteration_and_over_all():
         chosen = curriculum.select(BOTH, history, 4, MIXED, seed=0, iteration=iteration)
         counts.append(sum(problem.kind == "math" for problem in chosen))
         met.update(problem.id for problem in chosen)
-        history = history.updated({problem.id: 0.5 for problem in chosen})
+        history = history.updated([make_episode(p.id, "native", 0.5) for p in chosen])
     assert counts == [3, 2, 3, 3, 3, 2]
     of_math = [met[problem.id] for problem in BOTH if problem.kind == "math"]
     assert sorted(of_math) == [2, 2, 3, 3, 3, 3], "all of a domain before any of it again"
