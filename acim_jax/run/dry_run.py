@@ -8,6 +8,7 @@ import jax
 import rich.table
 
 from acim_jax.checkpoint import hf_config, model_folder
+from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
 from acim_jax.markup import prefix_rows, templates
 from acim_jax.markup.prefix_rows import PrefixEncoder
@@ -21,6 +22,11 @@ from acim_jax.records import DECISIONS, Problem
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run.preparation import Prepared
 from acim_jax.sharding import mesh
+
+
+def parts(config: RunConfig) -> list[RunConfig]:
+    """The run, whose settings evaluations have, and its stages if it has any."""
+    return [config, *run_config.of_stages(config)] if config.stages else [config]
 
 
 def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
@@ -45,9 +51,8 @@ def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
     """Bytes per device of both phases, on the mesh of this process's devices; of stages, of those
     that take the most."""
     keeps_reference = any(one.config.improve.kl_weight > 0 for one in prepared.stages)
-    # Evaluations sample with the run's own settings.
-    parts = [prepared, *prepared.parts]
-    found = [_needed(part, prepared.problems, keeps_reference) for part in parts]
+    of_parts = [prepared, *prepared.parts]
+    found = [_needed(part, prepared.problems, keeps_reference) for part in of_parts]
     exploring, improving = zip(*found, strict=True)
     return max(exploring, key=lambda one: one.total), max(improving, key=lambda one: one.total)
 
