@@ -121,7 +121,7 @@ def table(prepared: Prepared, times: Mapping[str, float]) -> rich.table.Table:
         ("problems", ", ".join(sizes)),
         *_stages(prepared),
         ("demonstrations", prepared.demonstrations),
-        ("rollouts", f"{prepared.rollouts_per_iteration} × {config.run.iterations} iterations"),
+        ("iterations", f"{config.run.iterations}"),
         ("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"),
         *_memory(prepared),
         ("functions to compile, about", str(7 + functions)),
@@ -134,7 +134,9 @@ def table(prepared: Prepared, times: Mapping[str, float]) -> rich.table.Table:
 
 
 def _stages(prepared: Prepared) -> list[tuple[str, str]]:
-    """Each stage: its problems, lengths and rollouts."""
+    """The rollouts of an iteration; of each stage, its problems and lengths too."""
+    if not prepared.parts:
+        return [("rollouts", f"{prepared.rollouts_per_iteration} an iteration")]
     named = zip(prepared.config.stages, prepared.parts, strict=True)
     return [
         (

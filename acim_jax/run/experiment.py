@@ -10,12 +10,14 @@ from typing import Any
 
 from acim_jax.bad_input import BadInput, reading
 from acim_jax.config import experiment as config
+from acim_jax.config import stage
 from acim_jax.config.experiment import ExperimentConfig
 from acim_jax.config.run import RunConfig
 from acim_jax.evaluation import over_seeds
 from acim_jax.files import atomic, places
 from acim_jax.run import folder as run_folder
-from acim_jax.run import launch, manifest, preparation
+from acim_jax.run import launch, manifest, metrics, preparation
+from acim_jax.run.metric_names import Metric
 from acim_jax.run.open_run import Display
 
 log = logging.getLogger(__name__)
@@ -44,16 +46,23 @@ def plan(experiment: ExperimentConfig, out: Path) -> list[PlannedRun]:
             "evaluation.final_problems is 0: an experiment compares its arms by their evaluations "
             "at the end; give a number of test problems, or null for all."
         )
-    for run in configs:
+    trained_on = {field: getattr(first.data, field) for field in stage.DATA}
+    for one in configs:
+        run = dataclasses.replace(one, data=dataclasses.replace(one.data, **trained_on))
         for section in ("model", "lora", "warmup", "data"):
             if getattr(run, section) != getattr(first, section):
                 raise BadInput(
                     f"arms must share `{section}`: they start from one warmed-up checkpoint and "
-                    "are judged on the same problems; put it into `base`."
+                    "are judged on the same problems; put it into `base`. They may be trained on "
+                    f"others ({', '.join(stage.DATA)} of data)."
                 )
     warmup = out / "warmup"
     shared = dataclasses.replace(
-        first, method="sft", seed=first.seed, run=dataclasses.replace(first.run, iterations=0)
+        first,
+        method="sft",
+        seed=first.seed,
+        run=dataclasses.replace(first.run, iterations=0),
+        stages=(),
     )
     planned = [PlannedRun(None, shared, warmup)]
     start = dataclasses.replace(first.model, path=str(warmup), init="pretrained")
@@ -130,7 +139,7 @@ def summarise(
         per_seed = [over_seeds.final_measures(one.folder / final, clear) for one in runs]
         arms[name] = {
             "label": arm.label,
-            "rollouts": _rollouts(runs[0].config),
+            "rollouts": metrics.read(runs[0].folder / "metrics.jsonl")[-1][Metric.ROLLOUTS],
             "seeds": list(experiment.seeds),
             **over_seeds.arm_record(over_seeds.spreads(per_seed)),
         }
@@ -141,7 +150,3 @@ def summarise(
         "hardware": dict(manifest.hardware()),
         "config": {"name": experiment.name, "seeds": list(experiment.seeds)},
     }
-
-
-def _rollouts(run: RunConfig) -> int:
-    return run.run.iterations * run.explore.problems * run.explore.rollouts_per_problem

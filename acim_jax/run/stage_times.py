@@ -78,7 +78,11 @@ def combined(found: Sequence[Mapping[str, float]], config: RunConfig) -> dict[st
         for name, one in zip(names, found, strict=True)
         for part in _ITERATION
     }
-    shared = {part: seconds for part, seconds in found[0].items() if part not in _ITERATION}
+    shared = {
+        part: seconds
+        for part, seconds in found[0].items()
+        if part not in (*_ITERATION, "the whole run")
+    }
     return {**shared, **by_stage, "the whole run": whole}
 
 

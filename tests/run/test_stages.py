@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from acim_jax.bad_input import BadInput
+from acim_jax.config import experiment
 from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig, RunSettings
 from acim_jax.config.stage import PlateauConfig, StageConfig
@@ -17,7 +18,7 @@ from acim_jax.improve import step
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.improve.learner import Learner
 from acim_jax.model import transformer
-from acim_jax.run import config_changes, preparation, stages
+from acim_jax.run import config_changes, dry_run, preparation, stages
 from acim_jax.run.stages import Position
 from tests.support import tiny_models
 
@@ -195,6 +196,31 @@ def test_stages_that_cannot_begin_are_refused_at_the_start_of_the_run(
     config = run_config.load(_written(file, FILE.replace(old, new)))
     with pytest.raises(ValueError, match=said):
         preparation.prepare(config)
+
+
+def test_memory_is_planned_for_the_widest_stage(file: Path) -> None:
+    """The second stage has 64 times the run's rows (8 slots, 4 spare), and so many times its pages,
+    but for one; the first one's reference of the KL, as large as the weights, is held on."""
+    one = FILE + "mesh: {data: 1, fsdp: 1, tensor: 1}\n"
+    wide = one.replace("drop_truncated: true}", "drop_truncated: true}\n    sampling: {slots: 512}")
+    found = [
+        dry_run.needed(preparation.prepare(run_config.load(_written(file, text))))
+        for text in (one.replace("kl_weight: 0.001", "kl_weight: 0"), wide)
+    ]
+    (plain, without), (exploring, improving) = found
+    assert exploring.pages / plain.pages == pytest.approx(64, rel=0.02)
+    assert without.base == 0
+    assert improving.base == improving.weights > 0
+
+
+def test_stages_of_an_experiments_arm_are_checked(tmp_path: Path) -> None:
+    stages_of = "[{name: x, iterations: 1, improve: {lr: fast}}, {name: y}]"
+    file = tmp_path / "pair.yaml"
+    file.write_text(
+        f"arms:\n  a: {{}}\n  b:\n    run: {{iterations: 3}}\n    stages: {stages_of}\n"
+    )
+    with pytest.raises(BadInput, match=r"yaml:5: arms.b.stages\[0\].improve.lr: expected a number"):
+        experiment.load(file)
 
 
 def test_stages_cannot_be_edited_within_a_run(file: Path) -> None:
