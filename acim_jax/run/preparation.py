@@ -88,14 +88,16 @@ def prepare(config: RunConfig) -> Prepared:
     parts: list[Prepared] = []
     for own, train in zip(chosen, trains, strict=True):
         curriculum.check_mix(train, own.explore)
-        if own.stages != config.stages:  # of the run itself that was done above
-            demonstrations.check(own, model)
         parts.append(Prepared(own, model, train, validation, test, shown))
-        _check_lengths(parts[-1])
-        check_rows(own)
-    if not config.stages:
-        return parts[0]
-    return dataclasses.replace(parts[0], config=config, parts=tuple(parts))
+    whole = parts[0]
+    if config.stages:
+        whole = dataclasses.replace(whole, config=config, parts=tuple(parts))
+        for own in chosen:
+            demonstrations.check(own, model)
+    for one in (whole, *whole.parts):
+        _check_lengths(one)
+        check_rows(one.config)
+    return whole
 
 
 def _train(config: DataConfig) -> list[Problem]:
