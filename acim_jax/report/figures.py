@@ -49,8 +49,8 @@ def figure(
 def curves(
     arms: Sequence[tuple[str, str, Curve]],
     references: Mapping[str, float],
+    borders: Mapping[float, str],
     *,
-    borders: Mapping[float, str] = {},
     shares: bool = True,
 ) -> Figure:
     """(label, colour, curve) of every arm over rollouts, and horizontal lines by name. borders:

@@ -186,7 +186,7 @@ def _curves(
         ]
         lines_at = references if key == Metric.ACCURACY else {}
         borders = _borders([run for _, _, runs in arms for run in runs])
-        shown = figures.curves(lines, lines_at, borders=borders, shares=shares)
+        shown = figures.curves(lines, lines_at, borders, shares=shares)
         missing = f"no run has {key} in its metrics.jsonl"
         panels.append(Panel(title, shown, missing, height=350))
     return panels
@@ -222,7 +222,7 @@ def _domains(arms: Sequence[Arm]) -> Mapping[str, Sequence[Panel]]:
                 ))
             ]  # fmt: skip
             missing = f"no run has {measure} by domain"
-            shown = figures.curves(lines, {}, borders=_borders(runs))
+            shown = figures.curves(lines, {}, _borders(runs))
             panels.append(Panel(title, shown, missing, height=350))
         if names:
             views[label] = panels
