@@ -222,7 +222,7 @@ def explore(
     config = resources.config
     wanted, rounds = config.explore.problems, 1 + config.explore.refill_rounds
     order = curriculum.select(
-        problems, history, wanted * rounds, seed=config.seed, iteration=iteration
+        problems, history, wanted * rounds, config.explore, seed=config.seed, iteration=iteration
     )
     make = _rollouts(state, resources, iteration, on_rollouts, journal)
     chosen, num_agreeing = list[Problem](), 0

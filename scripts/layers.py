@@ -99,7 +99,7 @@ ROOMS: dict[str, Room] = {
         "from rollouts to results.json; statistics over seeds",
         "bad_input records own_code section rng files markup environment grading data sharding "
         "model explore rollout",
-        without_jax="comparable episode_records levels over_seeds results_folder selection tables",
+        without_jax="comparable episode_records over_seeds results_folder selection tables",
     ),
     "config": Room(
         "the whole config of a run or an experiment: read, checked, written, described",
@@ -118,7 +118,7 @@ ROOMS: dict[str, Room] = {
         "a run from warm-up to final evaluation, experiments, run folders",
         "bad_input records own_code files markup environment grading data sharding model "
         "checkpoint explore improve rollout evaluation config em planning",
-        without_jax="folder manifest metrics metric_names",
+        without_jax="folder manifest metrics metric_names stages",
     ),
     "report": Room(
         "the HTML page: data, figures, sections, templates",

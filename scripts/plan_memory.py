@@ -81,10 +81,12 @@ def plan(args: argparse.Namespace, hardware: str, count: int) -> dict[str, Any]:
         train, sample = mesh.layouts_of(mesh.make(chosen.mesh, devices))
         device = devices[0]
     at = Place(train, sample, device)
-    workload = dry_run.planned(chosen, args.model, shards=train.shards("batch") if train else 1)
+    shards = train.shards("batch") if train else 1
+    workload, *more = (dry_run.planned(o, args.model, shards=shards) for o in dry_run.parts(chosen))
     found: dict[str, Any] = {}
     for phase in (memory.exploring, memory.improving):
-        estimate = phase(workload, at, scores=False)
+        estimates = (phase(one, at, scores=False) for one in (workload, *more))
+        estimate = max(estimates, key=lambda one: one.total)
         found[phase.__name__] = {**estimate._asdict(), "total": estimate.total}
     if args.compile is None:
         return found

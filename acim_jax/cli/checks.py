@@ -17,10 +17,9 @@ from acim_jax.config import run as runs
 from acim_jax.config import schema, tree
 from acim_jax.config.run import RunConfig
 from acim_jax.config.tree import Tree
-from acim_jax.data import own_data
+from acim_jax.data import levels, own_data
 from acim_jax.environment import tools
 from acim_jax.environment.config import ExecutorConfig
-from acim_jax.evaluation import levels
 from acim_jax.files import places
 from acim_jax.grading import own_reward
 from acim_jax.grading.config import GraderConfig

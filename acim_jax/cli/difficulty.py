@@ -11,11 +11,11 @@ from typing import Any
 
 from acim_jax import bad_input
 from acim_jax.cli import checks, console, input_records, options
-from acim_jax.data import problem_records
-from acim_jax.evaluation import difficulty, levels, pipeline
+from acim_jax.data import levels, problem_records
+from acim_jax.data.levels import PASS_RATE, Levels
+from acim_jax.evaluation import difficulty, pipeline
 from acim_jax.evaluation.difficulty import Columns, Labelled
 from acim_jax.evaluation.episode_records import Judgements
-from acim_jax.evaluation.levels import PASS_RATE, Levels
 from acim_jax.evaluation.pipeline import Task
 from acim_jax.files import jsonl
 from acim_jax.records import Guide, Problem

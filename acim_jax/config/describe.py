@@ -35,10 +35,19 @@ class Field(NamedTuple):
 
 
 def _kinds() -> dict[str, kinds.Kind]:
-    """Every section by name; the top's name is empty."""
-    top = kinds.of(RunConfig)
-    inner = {name: kinds.without_null(kind) for name, kind in top["properties"].items()}
-    return {"": top, **{name: kind for name, kind in inner.items() if kinds.is_section(kind)}}
+    """Every section by name; the top's name is empty. Of a list of sections, theirs."""
+    found: dict[str, kinds.Kind] = {}
+
+    def add(name: str, kind: kinds.Kind) -> None:
+        kind = kinds.without_null(kind)
+        kind = kind.get("items", kind)
+        if kinds.is_section(kind):
+            found[name] = kind
+            for field, inner in kind["properties"].items():
+                add(f"{name}.{field}" if name else field, inner)
+
+    add("", kinds.of(RunConfig))
+    return found
 
 
 def sections() -> dict[str, str]:

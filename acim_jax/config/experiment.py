@@ -68,7 +68,7 @@ def load(path: Path, seeds: int | None = None, overrides: Overrides = ()) -> Exp
     refusals: dict[tuple[str, str], Refusal] = {}
     for name, own in (fields["arms"].children or {}).items():
         label, merged = _merged(name, base, run.override(own, ()), path.parent, overrides)
-        config, refused = schema.validate(RunConfig, merged, f"arms.{name}")
+        config, refused = run.validate(merged, f"arms.{name}")
         for refusal in refused:  # what is wrong in `base` is so in every arm
             refusals.setdefault((refusal.where, refusal.message), refusal)
         if config is not None:

@@ -89,7 +89,7 @@ def words(kind: Kind, *, article: bool = False, plural: bool = False, bounds: bo
         case "array":
             text = f"list of {len(kind['prefixItems'])} values"
         case "object":
-            text = "mapping of fields" if is_section(kind) else "mapping"
+            text = "mapping" + ("s" if plural else "") + (" of fields" if is_section(kind) else "")
         case scalar:
             text = _NAMES[kind.get("format", scalar)] + ("s" if plural else "")
     limits = [f"{sign} {kind[name]:g}" for name, sign in _BOUNDS.items() if bounds and name in kind]

@@ -12,7 +12,10 @@ from typing import Literal, cast
 
 from acim_jax.bad_input import BadInput
 from acim_jax.config import schema
+from acim_jax.config import stage as stage_config
 from acim_jax.config import tree as config_tree
+from acim_jax.config.schema import Refusal
+from acim_jax.config.stage import StageConfig
 from acim_jax.config.tree import Tree
 from acim_jax.data.config import DataConfig
 from acim_jax.environment.config import ExecutorConfig
@@ -71,6 +74,8 @@ class RunConfig:
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     run: RunSettings = dataclasses.field(default_factory=RunSettings)
+    stages: tuple[StageConfig, ...] = ()
+    """Stages of the iterations, one after another. Empty is one stage without a name."""
 
     def __post_init__(self) -> None:
         if self.method == "rl" and self.explore.guided_rollouts:
@@ -91,6 +96,7 @@ class RunConfig:
         if self.method != "sft":
             self._check_rollouts()
         self._check_demonstrations()
+        self._check_stages()
         self._check_advantages()
         if self.lora is not None and self.model.init == "random":
             raise ValueError(
@@ -119,6 +125,32 @@ class RunConfig:
     def kept_rollouts(self) -> int:
         """Iterations whose rollouts stay on disk."""
         return max(self.run.keep_rollouts, self.improve.max_staleness)
+
+    def _check_stages(self) -> None:
+        if not self.stages:
+            return
+        if self.method == "sft":
+            raise ValueError("stages: method sft is the warm-up only, which has no stages.")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stages must have distinct names, got {', '.join(names)}.")
+        *earlier, last = self.stages
+        if endless := [stage.name for stage in earlier if stage.iterations is None]:
+            raise ValueError(
+                f"stages: {endless[0]} must say after how many iterations, at the latest, the next "
+                "stage begins."
+            )
+        if last.iterations or last.plateau:
+            raise ValueError(
+                f"stages: {last.name} is the last stage, which goes on to run.iterations: leave "
+                "its iterations and plateau out."
+            )
+        before = sum(stage.iterations or 0 for stage in earlier)
+        if before >= self.run.iterations:
+            raise ValueError(
+                f"stages: those before {last.name} take up to {before} iterations, but "
+                f"run.iterations is {self.run.iterations}: the last stage would never begin."
+            )
 
     def _check_demonstrations(self) -> None:
         for field, value, uses in (
@@ -195,7 +227,47 @@ def load(path: Path, overrides: Overrides = ()) -> RunConfig:
     tree = config_tree.load_file(path)
     if "arms" in (tree.children or {}):
         raise BadInput(f"{path}: this is an experiment, it has `arms`: acim experiment {path}")
-    return schema.build(RunConfig, override(tree, overrides))
+    config, refusals = validate(override(tree, overrides))
+    if config is None:
+        raise schema.refused(refusals)
+    return config
+
+
+def validate(tree: Tree, path: str = "") -> tuple[RunConfig | None, list[Refusal]]:
+    """The config in `tree`, or None and what is wrong with it or with one of its stages."""
+    config, refusals = schema.validate(RunConfig, tree, path)
+    prefix = f"{path}." if path else ""
+    for number, stage in enumerate(_staged(tree) if config is not None else ()):
+        refusals += schema.validate(RunConfig, stage, f"{prefix}stages[{number}]")[1]
+    return (None if refusals else config), refusals
+
+
+def of_stages(config: RunConfig) -> list[RunConfig]:
+    """The config of each stage: the run's, with the stage's own on top. Without stages the run's.
+
+    Raises `BadInput` where one is none; `load` has seen to that.
+    """
+    if not config.stages:
+        return [config]
+    tree = config_tree.parse_text(dump(config), "config")
+    return [schema.build(RunConfig, stage, f"stages[{n}]") for n, stage in enumerate(_staged(tree))]
+
+
+def _staged(tree: Tree) -> list[Tree]:
+    """What the stages make of a run's tree."""
+    fields = dict(tree.children or {})
+    stages = fields.pop("stages", Tree([], tree.where))
+    base = Tree(fields, tree.where)
+    return [
+        config_tree.merge(
+            base,
+            Tree(
+                {k: v for k, v in (one.children or {}).items() if k in stage_config.SECTIONS},
+                one.where,
+            ),
+        )
+        for one in stages.elements or ()
+    ]
 
 
 def dump(config: RunConfig) -> str:

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
-from acim_jax.data import generated, problem_records, reasoning_gym
+from acim_jax.data import generated, levels, problem_records, reasoning_gym
 from acim_jax.section import AtLeastOne, section
 
 
@@ -30,6 +30,12 @@ class DataConfig:
     problems."""
     mapping: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     """Our name of a problem's field -> its name in the files."""
+    where: tuple[Mapping[str, Any], ...] = ()
+    """Conditions on the fields of training problems, of which one must hold, such as
+    [{levels: 2}], [{kind: math, levels: 1}, {kind: code, levels: 3}] or
+    [{pass_rate/7b: "(0, 1)", share: 0.5}] (docs/problems.md). Empty takes all."""
+    keep_unsolved: bool = False
+    """Whether `where` keeps training problems that the strongest scoring model never solves."""
     demonstrations: str | None = None
     """Source of worked responses, for the warm-up and for replay: a file (`acim demonstrate` makes
     one), `generated:arithmetic`, or a function of your own."""
@@ -38,6 +44,7 @@ class DataConfig:
         if not self.train:
             raise ValueError("train needs at least one source.")
         problem_records.check_mapping(self.mapping)
+        levels.conditions(self.where, "where")
         for split in generated.SPLITS:
             number = cast(int | None, getattr(self, f"num_{split}"))
             for source in cast(tuple[str, ...], getattr(self, split)):

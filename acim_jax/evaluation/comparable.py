@@ -17,16 +17,11 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "max_length", "dtype")
 #: Sections, and fields of them that decide no number: hints are for demonstrations, the rest is
 #: about this machine.
 _WITHOUT_EFFECT = {
-<<<<<<< HEAD
     "markup": ("text_hint", "code_hint", "reflection"),
-    "executor": ("workers", "waiting", "max_infra_rate", "min_protection"),
-=======
-    "markup": ("text_hint", "code_hint"),
     # Of tools and reward the paths; `own` says what stands there.
     "executor": ("workers", "waiting", "max_infra_rate", "min_protection", "tools"),
     "grader": ("reward",),
     "own": (),
->>>>>>> own
 }
 
 Parts = Mapping[str, Any]

@@ -13,7 +13,7 @@ from acim_jax.evaluation.rollouts import Solver
 from acim_jax.evaluation.run_evaluation import VALIDATION_PROBLEMS
 from acim_jax.evaluation.selection import Record
 from acim_jax.explore.decisions import PolicyEstimate
-from acim_jax.records import DECISIONS, DecisionName, Problem, SamplingParams
+from acim_jax.records import DECISIONS, DecisionName, Episode, Problem, SamplingParams
 from acim_jax.rollout.progress import SILENT, Progress
 
 
@@ -71,20 +71,22 @@ def starting_lines(problems: Sequence[Problem], reference: Reference) -> Startin
     return StartingLines(*(float(np.mean(rewards)) for rewards in (*always, oracle)))
 
 
+def episodes(
+    solver: Solver, problems: Sequence[Problem], *, seed: int, progress: Progress = SILENT
+) -> list[Episode]:
+    """A native greedy run of each problem, in their order."""
+    wanted = rollouts.requests(problems, ("native",), solver.sampler.markup, 1)
+    return rollouts.run(solver, wanted, sampling=SamplingParams(0.0), seed=seed, progress=progress)
+
+
 def point(
-    solver: Solver,
+    episodes: Sequence[Episode],
     problems: Sequence[Problem],
     reference: Reference | None,
     policy: PolicyEstimate,
-    *,
-    seed: int,
-    progress: Progress = SILENT,
 ) -> CurvePoint:
     """policy: pi-hat of the same problems under the same weights. Without a reference there is
     nothing to judge decisions by."""
-    wanted = rollouts.requests(problems, ("native",), solver.sampler.markup, 1)
-    greedy = SamplingParams(0.0)
-    episodes = rollouts.run(solver, wanted, sampling=greedy, seed=seed, progress=progress)
     rewards = np.array([episode.reward for episode in episodes])
     chose_code = np.array([episode.decision == "code" for episode in episodes])
     selected = on_code = on_text = None

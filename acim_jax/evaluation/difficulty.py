@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from acim_jax import rng
-from acim_jax.evaluation import levels, tables
+from acim_jax.data import levels
+from acim_jax.data.levels import PASS_RATE, SAMPLES, Condition, Levels
+from acim_jax.evaluation import tables
 from acim_jax.evaluation.episode_records import Judgements
-from acim_jax.evaluation.levels import PASS_RATE, SAMPLES, Levels
 from acim_jax.records import Problem, Stop, group_by
 
 #: What becomes of problems that the strongest model never solves: they stay without a level, are
@@ -72,6 +73,66 @@ def label(
         met = levels.meets(predicates, numbers, problem.kind, draw)
         found[problem.id] = [] if is_unsolved and unsolved == "no-level" else met
     return Labelled(found, strongest, never)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """problems: that meet a condition. strongest: the model with the highest mean pass rate.
+    unsolved: problems that it never solves, which are not among them."""
+
+    problems: list[Problem]
+    strongest: str | None
+    unsolved: int
+
+
+def choose(
+    problems: Sequence[Problem],
+    conditions: Sequence[Condition],
+    *,
+    keep_unsolved: bool,
+    seed: int,
+) -> Chosen:
+    """The problems, as `acim difficulty` wrote them, that meet one of the conditions.
+
+    Those that the strongest scoring model never solves are discarded (arXiv:2504.00829) unless
+    `keep_unsolved`. ValueError for a column or levels that no problem has, and where none is left.
+    """
+    columns = {problem.id: _fields(problem) for problem in problems}
+    there = dict.fromkeys(name for of_problem in columns.values() for name in of_problem)
+    names = [n.removeprefix(PASS_RATE) for n in there if n.startswith(PASS_RATE)]
+    wanted = levels.columns_of(conditions) | {levels.FIELD for one in conditions if one.levels}
+    if unknown := sorted(wanted - {*there, *names}):
+        raise ValueError(
+            f"data.where looks at {', '.join(unknown)}, which no training problem has; they have "
+            f"{', '.join(there) or 'no further fields'}. `acim difficulty` writes pass rates and "
+            "levels."
+        )
+    strongest = None if keep_unsolved else _strongest(columns, names)
+    found: list[Problem] = []
+    never = 0
+    for problem in problems:
+        numbers = _numbers(columns[problem.id], {})
+        draw = float(rng.host(seed, "where", problem.id).random())
+        has = problem.extra.get(levels.FIELD)
+        own = cast(list[object], has) if isinstance(has, list) else []
+        is_unsolved = strongest is not None and numbers.get(strongest) == 0
+        never += is_unsolved
+        if not is_unsolved and any(
+            one.holds(numbers, problem.kind, draw, own) for one in conditions
+        ):
+            found.append(problem)
+    if not found:
+        raise ValueError(
+            f"data.where: none of {len(problems)} training problems meets it"
+            + (f"; {never} that {strongest} never solves are discarded" if never else "")
+            + ". Change data.where, or set data.keep_unsolved."
+        )
+    return Chosen(found, strongest, never)
+
+
+def _fields(problem: Problem) -> Mapping[str, object]:
+    """The fields that are not ours, and `level` where it is a whole number."""
+    return {**problem.extra} | ({"level": int(problem.level)} if problem.level.isdecimal() else {})
 
 
 def _numbers(columns: Mapping[str, object], roles: Mapping[str, str]) -> dict[str, float]:

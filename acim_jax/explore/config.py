@@ -1,5 +1,7 @@
 """The `explore` section of a run."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
@@ -33,6 +35,12 @@ class ExploreConfig:
     """Further rounds of rollouts in an iteration, in which problems whose rollouts all have one
     reward are replaced by the next ones, until there are `problems` without them (DAPO's dynamic
     sampling). 0 replaces none."""
+    mix: Mapping[str, Positive] = dataclasses.field(default_factory=dict[str, float])
+    """Domain of problems -> its share of an iteration's problems, relative to the others', such as
+    {math: 2.1, code: 1}. Empty draws from all alike. With a mix metrics are written by domain too
+    (`domain/NAME/*`)."""
+    mix_by: Literal["kind", "source", "subject", "level"] = "kind"
+    """The field of a problem that names its domain; `kind` is math or code."""
     guided_rollouts: NotNegative = 4
     """Rollouts of a problem under each decision's guide (R of arXiv:2502.00691)."""
     guide: Literal["prefix", "hint"] = "prefix"

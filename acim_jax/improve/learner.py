@@ -74,6 +74,10 @@ class Learner:
     def new_state(self, trained: lora.Params) -> TrainState:
         return train_state.create(trained, self.optimiser, self.layout)
 
+    def with_new_moments(self, state: TrainState) -> TrainState:
+        """The state with its optimiser as at the beginning; parameters and steps stay."""
+        return state._replace(opt_state=self.new_state(state.params).opt_state)
+
     def abstract_state(self, lora_config: LoraConfig | None) -> TrainState:
         """Shapes, dtypes and shardings of the training state, for restoring a checkpoint."""
         params = transformer.abstract_params(self.model)

@@ -5,6 +5,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 # pyright: reportMissingTypeStubs=false
 
+import functools
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -29,10 +30,18 @@ class TrainState(NamedTuple):
 def optimizer(config: ImproveConfig | WarmupConfig) -> optax.GradientTransformation:
     """AdamW's direction (arXiv:1711.05101) on clipped gradients; the step multiplies by −lr.
 
-    The learning rate is an argument of the step, so that a schedule never recompiles it. Weight
-    decay leaves vectors (norms and biases) alone. Moments are float32 whatever the parameters are.
+    The learning rate is an argument of the step, so that a schedule never recompiles it; and equal
+    settings give the same object, so that stages share the compiled step. Weight decay leaves
+    vectors (norms and biases) alone. Moments are float32 whatever the parameters are.
     """
-    adam = optax.scale_by_adam(b1=config.b1, b2=config.b2)
+    return _adamw(config.b1, config.b2, config.weight_decay, config.max_grad_norm)
+
+
+@functools.cache
+def _adamw(
+    b1: float, b2: float, weight_decay: float, max_grad_norm: float
+) -> optax.GradientTransformation:
+    adam = optax.scale_by_adam(b1=b1, b2=b2)
 
     def init_float32(params: optax.Params) -> optax.OptState:
         return adam.init(jax.tree.map(lambda x: x.astype(jnp.float32), params))
@@ -46,9 +55,9 @@ def optimizer(config: ImproveConfig | WarmupConfig) -> optax.GradientTransformat
         return jax.tree_util.tree_map_with_path(leaf, params)
 
     return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm),
+        optax.clip_by_global_norm(max_grad_norm),
         optax.GradientTransformation(init_float32, adam.update),
-        optax.add_decayed_weights(config.weight_decay, mask=is_matrix),
+        optax.add_decayed_weights(weight_decay, mask=is_matrix),
     )
 
 

@@ -40,7 +40,8 @@ class Training:
 
     scored: the problems for which π̂(c|x) is computed at once. decisions: those of an optimiser
     step's decision batch, None where the loss has no such term. warmup: None where there is none.
-    has_reference: whether loss or reward have a KL.
+    has_reference: whether the weights that a KL in loss or reward is to are held, for this stage of
+    a run or another.
     """
 
     improve: ImproveConfig
@@ -65,12 +66,19 @@ class Workload:
 
 
 def of_run(
-    config: RunConfig, model: ModelConfig, *, prefixes: int, columns: int, width: int, shards: int
+    config: RunConfig,
+    model: ModelConfig,
+    *,
+    prefixes: int,
+    columns: int,
+    width: int,
+    shards: int,
+    reference: bool = False,
 ) -> Workload:
     """The shapes of a run's compiled functions.
 
     prefixes: of all decisions, on `columns` columns. width: columns of prompts. shards: parts of
-    the batch axes.
+    the batch axes. reference: whether another stage needs the reference's weights.
     """
     explore, improve = config.explore, config.improve
 
@@ -84,7 +92,7 @@ def of_run(
         decisions=table(-(-explore.problems // improve.minibatches)) if decides else None,
         warmup=config.warmup if config.warmup.steps else None,
         lora=config.lora,
-        has_reference=config.has_reference,
+        has_reference=config.has_reference or reference,
     )
     return Workload(model, config.sampling, training)
 

@@ -47,10 +47,14 @@ def figure(
 
 
 def curves(
-    arms: Sequence[tuple[str, str, Curve]], references: Mapping[str, float], *, shares: bool = True
+    arms: Sequence[tuple[str, str, Curve]],
+    references: Mapping[str, float],
+    borders: Mapping[float, str],
+    *,
+    shares: bool = True,
 ) -> Figure:
-    """(label, colour, curve) of every arm over rollouts, and horizontal lines by name. shares:
-    values lie between 0 and 1."""
+    """(label, colour, curve) of every arm over rollouts, and horizontal lines by name. borders:
+    names of vertical lines by rollouts. shares: values lie between 0 and 1."""
     traces: list[dict[str, Any]] = []
     for label, shade, curve in arms:
         common = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False}
@@ -78,6 +82,12 @@ def curves(
          "name": f"{name} {value:.3f}", "showlegend": True,
          "line": {"color": MUTED, "dash": dash, "width": 2}}
         for (name, value), dash in dashes
+    ]  # fmt: skip
+    lines += [
+        {"type": "line", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1,
+         "line": {"color": MUTED, "dash": "dash", "width": 1},
+         "label": {"text": name, "textposition": "end", "textangle": 0, "xanchor": "left"}}
+        for x, name in borders.items()
     ]  # fmt: skip
     yaxis = {"range": [-0.03, 1.03]} if shares else {"rangemode": "tozero"}
     return figure(traces, "training rollouts", yaxis=yaxis, shapes=lines)

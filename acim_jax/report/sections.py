@@ -1,6 +1,7 @@
 """What stands on the page, section by section: which plots, over what, and how to read them."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,7 @@ from acim_jax.report.episodes import MIN_NATIVE, RunEpisodes
 from acim_jax.report.figures import Figure
 from acim_jax.report.runs import WHENS, Experiment, Run
 from acim_jax.run import metric_names
-from acim_jax.run.metric_names import Metric
+from acim_jax.run.metric_names import DomainMetric, Metric
 
 #: Of each section: its name in the bar, its title, and how to read it.
 _TEXTS = {
@@ -27,6 +28,11 @@ _TEXTS = {
         "π(code)", "Does the policy know when to use code?",
         "The probability that the policy itself begins with code, averaged over problems by which "
         "decision is better there. A policy that has learned when to use code separates the two.",
+    ),
+    "domains": (
+        "Domains", "Each domain of the mix",
+        "The problems of a batch are mixed from domains by a ratio (explore.mix). Mean reward and "
+        "code rate are of an iteration's rollouts, the accuracy of the learning curve's problems.",
     ),
     "code-rates": (
         "Code rates", "Code rates by query",
@@ -79,13 +85,18 @@ _POLICY = {
     Metric.POLICY_CODE_ON_CODE: "π(code | x) on problems where code is better",
     Metric.POLICY_CODE_ON_TEXT: "π(code | x) on problems where text is better",
 }
+_DOMAINS = {
+    DomainMetric.REWARD: "Mean reward of training rollouts",
+    DomainMetric.CODE_RATE: "Code rate of training rollouts",
+    DomainMetric.ACCURACY: "Accuracy",
+}
 _TERMS = {
     Metric.GRAD_NORM_POLICY: "Policy term",
     Metric.GRAD_NORM_DECISION: "Decision cross-entropy",
     Metric.GRAD_NORM_REPLAY: "Replay of demonstrations",
 }
 #: Sections whose panels show curves over seeds.
-_CURVES = ("accuracy", "policy", "terms")
+_CURVES = ("accuracy", "policy", "domains", "terms")
 _REFERENCES = {"text": "always text", "code": "always code", "oracle": "oracle"}
 _STAGES = (Metric.TIME_EXECUTE, Metric.TIME_IMPROVE, Metric.TIME_EVALUATE, Metric.TIME_SAVE)
 
@@ -125,6 +136,7 @@ def build(experiment: Experiment, episodes: Mapping[Path, RunEpisodes]) -> list[
     views: dict[str, Mapping[str, Sequence[Panel]]] = {
         "accuracy": {"": _curves(arms, _ACCURACY, references)},
         "policy": {"": _curves(arms, _POLICY, {})},
+        "domains": _domains(arms),
         "code-rates": {"": [panel for arm in arms for panel in _code_rates(arm, episodes)]},
         "values": {arm[0]: [_strata(arm)] for arm in arms},
         "calibration": {"": [_calibration(arm) for arm in arms]},
@@ -137,6 +149,7 @@ def build(experiment: Experiment, episodes: Mapping[Path, RunEpisodes]) -> list[
     return [
         Section(slug, nav, title, text + more.get(slug, ""), views[slug])
         for slug, (nav, title, text) in _TEXTS.items()
+        if views[slug]
     ]
 
 
@@ -172,10 +185,48 @@ def _curves(
             if (curve := over_seeds.curve([run.metrics for run in runs], key, Metric.ROLLOUTS))
         ]
         lines_at = references if key == Metric.ACCURACY else {}
-        shown = figures.curves(lines, lines_at, shares=shares)
+        borders = _borders([run for _, _, runs in arms for run in runs])
+        shown = figures.curves(lines, lines_at, borders, shares=shares)
         missing = f"no run has {key} in its metrics.jsonl"
         panels.append(Panel(title, shown, missing, height=350))
     return panels
+
+
+def _borders(runs: Sequence[Run]) -> dict[float, str]:
+    """Where stages begin, by the rollouts made before."""
+    return {
+        before[Metric.ROLLOUTS]: f"stage {now[Metric.STAGE]:.0f}"
+        for run in runs
+        for before, now in itertools.pairwise(run.metrics)
+        if now.get(Metric.STAGE, 1) > before.get(Metric.STAGE, 1)
+    }
+
+
+def _domains(arms: Sequence[Arm]) -> Mapping[str, Sequence[Panel]]:
+    """A view of each arm with a mix: a panel for each measure, a curve for each domain."""
+    views: dict[str, Sequence[Panel]] = {}
+    for label, _, runs in arms:
+        keys = dict.fromkeys(key for run in runs for line in run.metrics for key in line)
+        own = [key.removeprefix(metric_names.DOMAIN) for key in keys
+               if key.startswith(metric_names.DOMAIN)]  # fmt: skip
+        names = [name.rpartition("/")[0] for name in own if name.endswith(DomainMetric.REWARD)]
+        panels: list[Panel] = []
+        for measure, title in _DOMAINS.items():
+            lines = [
+                (name, figures.colour(position), curve)
+                for position, name in enumerate(names)
+                if (curve := over_seeds.curve(
+                    [run.metrics for run in runs],
+                    f"{metric_names.DOMAIN}{name}/{measure}",
+                    Metric.ROLLOUTS,
+                ))
+            ]  # fmt: skip
+            missing = f"no run has {measure} by domain"
+            shown = figures.curves(lines, {}, _borders(runs))
+            panels.append(Panel(title, shown, missing, height=350))
+        if names:
+            views[label] = panels
+    return views
 
 
 def _ends(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 #: Fields and sections that the iterations so far stand on: with another value, the checkpoint, the
 #: problems seen and the draws made would be those of no run.
-FIXED = ("seed", "method", "model", "lora", "data")
+FIXED = ("seed", "method", "model", "lora", "data", "stages")
 
 #: Of those, what decides only how they are computed: another machine may need another value.
 _FREE = ("model.unroll", "model.remat")

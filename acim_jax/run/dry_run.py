@@ -1,6 +1,6 @@
 """What a run would take, computed from its configuration: nothing is allocated or compiled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import jax
 import rich.table
 
 from acim_jax.checkpoint import hf_config, model_folder
+from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
 from acim_jax.markup import prefix_rows, templates
 from acim_jax.markup.prefix_rows import PrefixEncoder
@@ -17,10 +18,15 @@ from acim_jax.planning import workload as workloads
 from acim_jax.planning.device_memory import human
 from acim_jax.planning.memory import Exploring, Improving
 from acim_jax.planning.workload import Place, Workload
-from acim_jax.records import DECISIONS
+from acim_jax.records import DECISIONS, Problem
 from acim_jax.rollout.sampler import Sampler
 from acim_jax.run.preparation import Prepared
 from acim_jax.sharding import mesh
+
+
+def parts(config: RunConfig) -> list[RunConfig]:
+    """The run, whose settings evaluations have, and its stages if it has any."""
+    return [config, *run_config.of_stages(config)] if config.stages else [config]
 
 
 def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
@@ -42,10 +48,21 @@ def planned(config: RunConfig, folder: Path, *, shards: int) -> Workload:
 
 
 def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
-    """Bytes per device of both phases, on the mesh of this process's devices."""
+    """Bytes per device of both phases, on the mesh of this process's devices; of stages, of those
+    that take the most."""
+    keeps_reference = any(one.config.has_reference for one in prepared.stages)
+    of_parts = [prepared, *prepared.parts]
+    found = [_needed(part, prepared.problems, keeps_reference) for part in of_parts]
+    exploring, improving = zip(*found, strict=True)
+    return max(exploring, key=lambda one: one.total), max(improving, key=lambda one: one.total)
+
+
+def _needed(
+    prepared: Prepared, problems: Sequence[Problem], keeps_reference: bool
+) -> tuple[Exploring, Improving]:
     config, model = prepared.config, prepared.model
     train, sample = mesh.layouts(config.mesh)
-    width = prefix_rows.width(model.tokenizer, model.markup, prepared.problems)
+    width = prefix_rows.width(model.tokenizer, model.markup, problems)
     empty = PrefixEncoder(model.tokenizer, model.markup, width).rows([], 1)
     shapes = workloads.of_run(
         config,
@@ -54,6 +71,7 @@ def needed(prepared: Prepared) -> tuple[Exploring, Improving]:
         columns=empty.prefixes.shape[1],
         width=width,
         shards=1 if train is None else train.shards("batch"),
+        reference=keeps_reference,
     )
     at = Place(train, sample)
     scores = memory.holds_scores(model.config, jax.default_backend())
@@ -101,8 +119,9 @@ def table(prepared: Prepared, times: Mapping[str, float]) -> rich.table.Table:
         ("devices", f"{jax.device_count()} × {jax.devices()[0].device_kind}"),
         ("mesh", " × ".join(f"{axis} {size}" for axis, size in axes.items()) or "one device"),
         ("problems", ", ".join(sizes)),
+        *_stages(prepared),
         ("demonstrations", prepared.demonstrations),
-        ("rollouts", f"{prepared.rollouts_per_iteration} × {config.run.iterations} iterations"),
+        ("iterations", f"{config.run.iterations}"),
         ("warm-up", f"{config.warmup.steps} steps of {config.warmup.rows} rows"),
         *_memory(prepared),
         ("functions to compile, about", str(7 + functions)),
@@ -112,6 +131,22 @@ def table(prepared: Prepared, times: Mapping[str, float]) -> rich.table.Table:
     for name, value in lines:
         result.add_row(name, value)
     return result
+
+
+def _stages(prepared: Prepared) -> list[tuple[str, str]]:
+    """The rollouts of an iteration; of each stage, its problems and lengths too."""
+    if not prepared.parts:
+        return [("rollouts", f"{prepared.rollouts_per_iteration} an iteration")]
+    named = zip(prepared.config.stages, prepared.parts, strict=True)
+    return [
+        (
+            f"stage {stage.name}",
+            f"{len(own.train)} problems, {own.config.sampling.max_length} tokens, "
+            f"{own.rollouts_per_iteration} rollouts an iteration, "
+            + (f"at most {stage.iterations} iterations" if stage.iterations else "then the rest"),
+        )
+        for stage, own in named
+    ]
 
 
 def _times(times: Mapping[str, float]) -> list[tuple[str, str]]:

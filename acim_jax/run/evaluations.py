@@ -7,13 +7,16 @@ from pathlib import Path
 from acim_jax import em
 from acim_jax.checkpoint import fingerprint
 from acim_jax.em import Resources
-from acim_jax.evaluation import curve, pipeline, run_evaluation
+from acim_jax.evaluation import curve, pipeline, run_evaluation, tables
 from acim_jax.evaluation.curve import Reference
 from acim_jax.evaluation.rollouts import Solver
+from acim_jax.explore import curriculum
+from acim_jax.explore.config import ExploreConfig
 from acim_jax.improve.state import TrainState
-from acim_jax.records import Problem
+from acim_jax.records import Episode, Problem
 from acim_jax.run import metric_names
 from acim_jax.run.iteration_metrics import Metrics
+from acim_jax.run.metric_names import DomainMetric
 from acim_jax.run.open_run import OpenRun
 
 
@@ -49,14 +52,27 @@ def full(
     run_evaluation.run(solver, task, folder, settings, policies=policies, bar=bar)
 
 
-def curve_metrics(state: TrainState, run: OpenRun) -> Metrics:
-    """A point of the learning curve."""
+def curve_metrics(state: TrainState, run: OpenRun, explore: ExploreConfig) -> Metrics:
+    """A point of the learning curve. explore: whose mix tells domains apart."""
     problems, seed = run.prepared.curve, run.resources.config.seed
     policy = em.policy(state, problems, run.resources)
     with run.display.rollouts("evaluate", len(problems)) as progress:
         solver = _solver(state, run.resources)
-        point = curve.point(solver, problems, _start(run), policy, seed=seed, progress=progress)
-    return metric_names.of_fields("eval", point)
+        episodes = curve.episodes(solver, problems, seed=seed, progress=progress)
+    point = curve.point(episodes, problems, _start(run), policy)
+    return metric_names.of_fields("eval", point) | _of_domains(episodes, problems, explore)
+
+
+def _of_domains(
+    episodes: Sequence[Episode], problems: Sequence[Problem], explore: ExploreConfig
+) -> Metrics:
+    """The accuracy of each domain of the mix, null where no problem of the curve belongs to it."""
+    pairs = list(zip(episodes, problems, strict=True))
+    found: Metrics = {}
+    for name in explore.mix:
+        rewards = [e.reward for e, problem in pairs if curriculum.domain(problem, explore) == name]
+        found |= metric_names.of_domain(name, {DomainMetric.ACCURACY: tables.mean(rewards)})
+    return found
 
 
 def starting_metrics(run: OpenRun) -> Metrics:

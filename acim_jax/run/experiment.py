@@ -10,13 +10,15 @@ from typing import Any
 
 from acim_jax.bad_input import BadInput, reading
 from acim_jax.config import experiment as config
+from acim_jax.config import stage
 from acim_jax.config.experiment import ExperimentConfig
 from acim_jax.config.run import RunConfig
 from acim_jax.evaluation import over_seeds
 from acim_jax.files import atomic, places
 from acim_jax.improve.config import WarmupConfig
 from acim_jax.run import folder as run_folder
-from acim_jax.run import launch, manifest, preparation
+from acim_jax.run import launch, manifest, metrics, preparation
+from acim_jax.run.metric_names import Metric
 from acim_jax.run.open_run import Display
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 SETTINGS = "experiment.yaml"
 #: Folders of warm-ups begin with this.
 WARMUP = "warmup"
+#: Fields of `data` that arms need not share: what they are trained on, not what judges them.
+MAY_DIFFER = (*stage.DATA, "demonstrations")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +58,8 @@ def plan(experiment: ExperimentConfig, out: Path) -> list[PlannedRun]:
             if _shared(run, section) != _shared(first, section):
                 raise BadInput(
                     f"arms must share `{section}`: they start from the same model and are judged "
-                    "on the same problems; put it into `base`. Only `warmup` and "
-                    "`data.demonstrations` may differ."
+                    "on the same problems; put it into `base`. Only `warmup` and, of data, "
+                    f"{', '.join(MAY_DIFFER)} may differ."
                 )
     warmups: dict[tuple[WarmupConfig, str | None], PlannedRun] = {}
     planned: list[PlannedRun] = []
@@ -74,13 +78,15 @@ def plan(experiment: ExperimentConfig, out: Path) -> list[PlannedRun]:
 
 def _shared(run: RunConfig, section: str) -> Any:
     found = getattr(run, section)
-    return dataclasses.replace(found, demonstrations="") if section == "data" else found
+    if section != "data":
+        return found
+    return {name: value for name, value in vars(found).items() if name not in MAY_DIFFER}
 
 
 def _warm_up(run: RunConfig, seed: int) -> RunConfig:
     """The warm-up of a run by itself."""
     settings = dataclasses.replace(run.run, iterations=0)
-    return dataclasses.replace(run, method="sft", seed=seed, run=settings)
+    return dataclasses.replace(run, method="sft", seed=seed, run=settings, stages=())
 
 
 def run(
@@ -149,7 +155,7 @@ def summarise(
         begun = runs[0].start
         arms[name] = {
             "label": arm.label,
-            "rollouts": _rollouts(runs[0].config),
+            "rollouts": metrics.read(runs[0].folder / "metrics.jsonl")[-1][Metric.ROLLOUTS],
             "seeds": list(experiment.seeds),
             "start": None if begun is None else begun.name,
             **over_seeds.arm_record(over_seeds.spreads(per_seed)),
@@ -166,7 +172,3 @@ def summarise(
         "hardware": dict(manifest.hardware()),
         "config": {"name": experiment.name, "seeds": list(experiment.seeds)},
     }
-
-
-def _rollouts(run: RunConfig) -> int:
-    return run.run.iterations * run.explore.problems * run.explore.rollouts_per_problem

@@ -8,19 +8,22 @@ import numpy as np
 
 from acim_jax import em
 from acim_jax.environment.measurements import quantile
+from acim_jax.explore import curriculum
+from acim_jax.explore.config import ExploreConfig
 from acim_jax.improve.fit import FitMetrics
-from acim_jax.records import CurationCounts, DropReason, Status, Stop
+from acim_jax.records import CurationCounts, DropReason, Episode, Status, Stop, group_by
 from acim_jax.run import metric_names as names
 from acim_jax.run.compilation import Compiled
-from acim_jax.run.metric_names import Metric
+from acim_jax.run.metric_names import DomainMetric, Metric
 
 Metrics = dict[str, float | int | None]
 
 
-def of_iteration(result: em.Iteration) -> Metrics:
+def of_iteration(result: em.Iteration, explore: ExploreConfig) -> Metrics:
     """Of the E-step, curation, the M-step, and the times of both."""
     return {
         **_of_exploration(result.exploration),
+        **_of_domains(result, explore),
         **of_learning(result.curation, result.fit),
         **_times(result),
     }
@@ -37,17 +40,41 @@ def of_learning(curation: CurationCounts, fit: FitMetrics) -> Metrics:
     }
 
 
-def _of_exploration(found: em.Exploration) -> Metrics:
-    episodes, values = found.episodes, found.values
-    guided = [v for v in values if v.counts.all()]
+def _of_domains(result: em.Iteration, explore: ExploreConfig) -> Metrics:
+    """Of each domain of the mix, where there is one."""
+    domains = {p.id: curriculum.domain(p, explore) for p in result.exploration.problems}
+    episodes = group_by(result.exploration.episodes, lambda e: domains[e.problem_id])
+    kept = Counter(domains[one.episode.problem_id] for one in result.examples)
+    found: Metrics = {}
+    for name in explore.mix:
+        own = episodes.get(name, [])
+        found |= names.of_domain(name, {
+            DomainMetric.PROBLEMS: float(sum(of == name for of in domains.values())),
+            DomainMetric.REWARD: _mean([e.reward for e in own]),
+            DomainMetric.SOLVED: _mean([e.reward == 1 for e in own]),
+            DomainMetric.CODE_RATE: _mean([e.decision == "code" for e in own]),
+            DomainMetric.USABLE_GROUPS: _usable_groups(own),
+            DomainMetric.RESPONSE_TOKENS: _mean([e.num_response_tokens for e in own]),
+            DomainMetric.KEPT: float(kept[name]),
+        })  # fmt: skip
+    return found
+
+
+def _usable_groups(episodes: Sequence[Episode]) -> float | None:
     rewards_by_group: dict[tuple[str, str], set[float]] = defaultdict(set)
     for episode in episodes:  # rollouts of one problem under one guide share a baseline
         rewards_by_group[episode.problem_id, episode.guide].add(episode.reward)
+    return _mean([len(rewards) > 1 for rewards in rewards_by_group.values()])
+
+
+def _of_exploration(found: em.Exploration) -> Metrics:
+    episodes, values = found.episodes, found.values
+    guided = [v for v in values if v.counts.all()]
     executions = [x for e in episodes for x in e.executions]
     return {
         Metric.REWARD: _mean([e.reward for e in episodes]),
         Metric.CODE_RATE: _mean([e.decision == "code" for e in episodes]),
-        Metric.USABLE_GROUPS: _mean([len(rewards) > 1 for rewards in rewards_by_group.values()]),
+        Metric.USABLE_GROUPS: _usable_groups(episodes),
         Metric.VALUE_TEXT: _mean([v.value[0] for v in guided]),
         Metric.VALUE_CODE: _mean([v.value[1] for v in guided]),
         Metric.VALUE_STDERR: _mean([s for v in guided for s in v.stderr]),

@@ -28,7 +28,9 @@ def check(state: TrainState, problems: Sequence[Problem], resources: Resources) 
     config = resources.config
     if config.method == "sft" or not config.explore.guided_rollouts:
         return
-    chosen = curriculum.select(problems, History(), PROBLEMS, seed=config.seed, iteration=0)
+    chosen = curriculum.select(
+        problems, History(), PROBLEMS, config.explore, seed=config.seed, iteration=0
+    )
     estimate = em.policy(state, chosen, resources)
     median = float(np.median(estimate.mass))
     log.info(

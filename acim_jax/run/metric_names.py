@@ -14,6 +14,7 @@ class Metric(enum.StrEnum):
     unless said otherwise."""
 
     ROLLOUTS = "rollouts"  # training rollouts since the start
+    STAGE = "stage"  # of a run with stages, counted from 1
 
     REWARD = "explore/reward"
     CODE_RATE = "explore/code_rate"
@@ -94,6 +95,22 @@ class Metric(enum.StrEnum):
     COMPILE_SECONDS = "compile/seconds"
 
 
+class DomainMetric(enum.StrEnum):
+    """What is written of each domain of `explore.mix`, as `domain/NAME/…`: of an iteration's
+    rollouts, and `accuracy` of the learning curve's problems of that domain."""
+
+    PROBLEMS = "problems"  # count
+    REWARD = "reward"
+    SOLVED = "solved"  # share of rollouts that are right in full
+    CODE_RATE = "code_rate"
+    USABLE_GROUPS = "usable_groups"
+    RESPONSE_TOKENS = "response_tokens"  # mean per rollout
+    KEPT = "kept"  # count
+    ACCURACY = "accuracy"
+
+
+#: What the names of a domain's metrics begin with.
+DOMAIN = "domain/"
 #: What the names of counts by `records.Status`, `Stop` and `DropReason` begin with.
 EXECUTIONS_BY_STATUS = "explore/executions/"
 ROLLOUTS_BY_STOP = "explore/stop/"
@@ -103,6 +120,10 @@ DROPPED_BY_REASON = "curate/dropped/"
 def by_member(prefix: str, kind: type[enum.StrEnum], counts: Mapping[Any, int]) -> dict[str, float]:
     """A count for each member of `kind`, met or not."""
     return {f"{prefix}{member}": float(counts.get(member, 0)) for member in kind}
+
+
+def of_domain(name: str, values: Mapping[DomainMetric, Any]) -> dict[str, Any]:
+    return {f"{DOMAIN}{name}/{metric}": value for metric, value in values.items()}
 
 
 def of_fields(stage: str, record: Any) -> dict[str, Any]:

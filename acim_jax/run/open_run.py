@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from acim_jax.em import Resources
 from acim_jax.improve.learner import Learner
 from acim_jax.rollout.progress import Progress
+from acim_jax.run import resources
 from acim_jax.run.folder import RunFolder
 from acim_jax.run.preparation import Prepared
 
@@ -28,13 +29,19 @@ class Display(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OpenRun:
-    """What stays the same from the first step to the last."""
+    """What stays the same from the first step to the last, or within a stage."""
 
     prepared: Prepared
     resources: Resources
     folder: RunFolder
     display: Display
 
+    def in_stage(self, number: int) -> "OpenRun":
+        """The run at work in one of its stages, counted from 0."""
+        own = self.prepared.stages[number]
+        made = resources.of_stage(self.resources, own.config, own.model)
+        return dataclasses.replace(self, prepared=own, resources=made)
+
     def with_learner(self, learner: Learner) -> "OpenRun":
-        resources = dataclasses.replace(self.resources, learner=learner)
-        return dataclasses.replace(self, resources=resources)
+        made = dataclasses.replace(self.resources, learner=learner)
+        return dataclasses.replace(self, resources=made)

@@ -27,12 +27,16 @@ log = logging.getLogger(__name__)
 def compile_all(state: TrainState, resources: Resources) -> None:
     """Sampler, π̂ and gradient terms, in all shapes that the config allows."""
     started = time.perf_counter()
-    sampler = resources.sampler
-    params = resources.learner.sampling_params(state.params, sampler.layout)
-    count = processes.compile_all(params, sampler)
+    count = compile_sampling(state, resources)
     if resources.config.method != "sft":
         count += _compile_training(state, resources) + _compile_estimates(state, resources)
     log.info("%d functions compiled ahead in %.1f s", count, time.perf_counter() - started)
+
+
+def compile_sampling(state: TrainState, resources: Resources) -> int:
+    """The sampler's alone; returns how many there are."""
+    params = resources.learner.sampling_params(state.params, resources.sampler.layout)
+    return processes.compile_all(params, resources.sampler)
 
 
 def _compile_estimates(state: TrainState, resources: Resources) -> int:

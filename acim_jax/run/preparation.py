@@ -1,27 +1,36 @@
 """A run's input, read and checked before anything is written."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from acim_jax import own_code
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
+from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
-from acim_jax.data import generated, own_data, problems
+from acim_jax.data import levels, own_data, problems
+from acim_jax.data.config import DataConfig
 from acim_jax.environment import tools
+from acim_jax.evaluation import difficulty
+from acim_jax.explore import curriculum
 from acim_jax.grading import golds, own_reward
 from acim_jax.markup import form, prefix_rows
 from acim_jax.model import lora
 from acim_jax.records import Problem
-from acim_jax.run import demonstrations, trackers
+from acim_jax.run import demonstrations, stages, trackers
 from acim_jax.sharding import mesh
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """A run's input. curve: the validation problems of the training curve. demonstrations: how many
-    show which decision, in words; those of a generator show both in turn, without an end."""
+    """The input of a run, or of one of its stages. curve: the validation problems of the training
+    curve. demonstrations: how many show which decision, in words; those of a generator show both in
+    turn, without an end. parts: of a run with stages, each of them; the run's own training problems
+    are those of the first."""
 
     config: RunConfig
     model: ModelFolder
@@ -29,6 +38,12 @@ class Prepared:
     validation: list[Problem]
     test: list[Problem]
     demonstrations: str
+    parts: tuple["Prepared", ...] = ()
+
+    @property
+    def stages(self) -> tuple["Prepared", ...]:
+        """The run itself, where its config names none."""
+        return self.parts or (self,)
 
     @property
     def curve(self) -> list[Problem]:
@@ -36,7 +51,8 @@ class Prepared:
 
     @property
     def problems(self) -> list[Problem]:
-        return [*self.train, *self.validation, *self.test]
+        train = [problem for stage in self.stages for problem in stage.train]
+        return [*train, *self.validation, *self.test]
 
     @property
     def rollouts_per_iteration(self) -> int:
@@ -46,7 +62,8 @@ class Prepared:
     @property
     def data_files(self) -> list[Path]:
         data = self.config.data
-        names = {*data.train, *data.validation, *data.test, data.demonstrations or ""}
+        train = {name for stage in self.stages for name in stage.config.data.train}
+        names = {*train, *data.validation, *data.test, data.demonstrations or ""}
         named = {self.config.grader.reward, *self.config.executor.tools}
         own = {*named, *filter(own_data.is_one, names)} - {""}
         files = {own_code.split(spec)[0] for spec in own}
@@ -68,17 +85,45 @@ def prepare(config: RunConfig) -> Prepared:
     specs = config.executor.tools
     markup = form.with_tools(model.markup, tools.listed(specs), tools.schemas(specs))
     model = dataclasses.replace(model, markup=markup)
-    data = {split: problems.load_split(config.data, split) for split in generated.SPLITS}
+    stages.check(config)
+    chosen = run_config.of_stages(config)
+    names = [f"train, stage {stage.name}" for stage in config.stages] or ["train"]
+    data = {name: _train(one.data) for name, one in zip(names, chosen, strict=True)}
+    data |= {split: problems.load_split(config.data, split) for split in ("validation", "test")}
     if not config.grader.reward:  # an own reward may read its references otherwise
         data = golds.usable(data)
-    train, validation, test = data.values()
+    *trains, validation, test = data.values()
     shown = demonstrations.check(config, model)
-    prepared = Prepared(config, model, train, validation, test, shown)
     if config.lora is not None:
         lora.check(config.lora, model.config)
-    _check_lengths(prepared)
-    check_rows(config)
-    return prepared
+    parts: list[Prepared] = []
+    for own, train in zip(chosen, trains, strict=True):
+        curriculum.check_mix(train, own.explore)
+        parts.append(Prepared(own, model, train, validation, test, shown))
+    whole = parts[0]
+    if config.stages:
+        whole = dataclasses.replace(whole, config=config, parts=tuple(parts))
+        for own in chosen:
+            demonstrations.check(own, model)
+    for one in (whole, *whole.parts):
+        _check_lengths(one)
+        check_rows(one.config)
+    return whole
+
+
+def _train(config: DataConfig) -> list[Problem]:
+    """The training problems, those that `data.where` leaves."""
+    train = problems.load_split(config, "train")
+    if not config.where:
+        return train
+    conditions = levels.conditions(config.where, "data.where")
+    chosen = difficulty.choose(
+        train, conditions, keep_unsolved=config.keep_unsolved, seed=config.seed
+    )
+    log.info("data.where takes %d of %d training problems", len(chosen.problems), len(train))
+    if chosen.unsolved:
+        log.info("%d that %s never solves are discarded", chosen.unsolved, chosen.strongest)
+    return chosen.problems
 
 
 def _check_lengths(prepared: Prepared) -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from acim_jax import bad_input
 from acim_jax.checkpoint import store
+from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
 from acim_jax.improve.learner import Learner
 from acim_jax.model import lora
@@ -40,4 +41,5 @@ def restored(learner: Learner, config: RunConfig, checkpoints: Path) -> Learner:
 
 
 def _is_needed(config: RunConfig) -> bool:
-    return config.has_reference and config.lora is None
+    stages = run_config.of_stages(config)
+    return config.lora is None and any(one.has_reference for one in stages)

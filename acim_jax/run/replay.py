@@ -52,19 +52,21 @@ def again(
     with resources.opened(config, prepared.model, prepared.problems) as opened:
         learner = reference.restored(opened.learner, config, folder.checkpoints)
         this = OpenRun(prepared, opened, folder, display).with_learner(learner)
-        state, _ = training.restore(this, iteration - 1)
+        state, _, at = training.restore(this, iteration - 1)
+        stage = this.in_stage(at.stage)
         with bad_input.reading():
-            found = stored_rollouts.exploration(this, iteration)
-            earlier = stored_rollouts.earlier(this, iteration)
-        _, counts, data = em.learned_from(found, this.resources, iteration)
+            found = stored_rollouts.exploration(stage, iteration)
+            earlier = stored_rollouts.earlier(stage, iteration, at.first)
+        _, counts, data = em.learned_from(found, stage.resources, iteration)
+        improve = stage.prepared.config.improve
         _, fitted = fit.improve(
             state,
             data.with_earlier(earlier),
-            learner,
-            config.improve,
+            stage.resources.learner,
+            improve,
             seed=config.seed,
             iteration=iteration,
-            lr=fit.learning_rate(config.improve, training.progress(config, iteration)),
+            lr=fit.learning_rate(improve, at.progress(iteration, config)),
         )
     now = iteration_metrics.of_learning(counts, fitted)
     return {name: then.get(name) for name in now}, now

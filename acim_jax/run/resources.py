@@ -1,6 +1,7 @@
 """Opens what a run works with: mesh, sampler, learner, executor, grader."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -57,6 +58,21 @@ def opened(
             learner=Learner(model.config, optimiser, train_layout, frozen),
             replay=demonstrations.replay(config, model),
         )
+
+
+def of_stage(whole: Resources, config: RunConfig, model: ModelFolder) -> Resources:
+    """The run's resources for one of its stages. What is compiled is shared where shapes and
+    objective are equal; executor and grader are the same."""
+    if config == whole.config:
+        return whole
+    optimiser = train_state.optimizer(config.improve)
+    return dataclasses.replace(
+        whole,
+        config=config,
+        sampler=dataclasses.replace(whole.sampler, config=config.sampling),
+        learner=dataclasses.replace(whole.learner, optimiser=optimiser),
+        replay=demonstrations.replay(config, model),
+    )
 
 
 def starting_params(config: RunConfig, model: ModelFolder, learner: Learner) -> lora.Params:

@@ -8,13 +8,14 @@ compiled functions. How long responses will be is not known before: half of thei
 # pyright: reportUnknownMemberType=false
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from acim_jax import em
+from acim_jax.config.run import RunConfig
 from acim_jax.em import Resources
 from acim_jax.improve import packing, step
 from acim_jax.improve.state import TrainState
@@ -28,6 +29,8 @@ from acim_jax.sharding import place
 ROLLOUTS, SHORT, LONG = 4, 2, 10
 #: The share of its room that a response is taken to fill.
 FILLED = 0.5
+#: The parts of `estimate` that every iteration takes.
+_ITERATION = ("rollouts of an iteration", "fit of an iteration")
 
 
 class Speeds(NamedTuple):
@@ -48,12 +51,39 @@ class Lengths(NamedTuple):
 
 
 def of(prepared: Prepared) -> dict[str, float]:
-    """`estimate` of a run, which is opened for it; its warm-up is not made."""
+    """`estimate` of a run, which is opened for it; its warm-up is not made. With stages, each is
+    measured, and taken to have as many iterations as it may."""
     config, model = prepared.config, prepared.model
+    found: list[dict[str, float]] = []
     with resources.opened(config, model, prepared.problems) as opened:
-        params = resources.starting_params(config, model, opened.learner)
-        speeds = measure(opened.learner.new_state(params), prepared, opened)
-    return estimate(prepared, speeds, lengths(prepared))
+        for own in prepared.stages:
+            at_work = resources.of_stage(opened, own.config, model)
+            state = at_work.learner.new_state(
+                resources.starting_params(config, model, at_work.learner)
+            )
+            found.append(estimate(own, measure(state, own, at_work), lengths(own)))
+    return combined(found, config) if config.stages else found[0]
+
+
+def combined(found: Sequence[Mapping[str, float]], config: RunConfig) -> dict[str, float]:
+    """One estimate from those of a run's stages, as if each were the whole run."""
+    counts = [stage.iterations or 0 for stage in config.stages]
+    counts[-1] = config.run.iterations - sum(counts)
+    names = [stage.name for stage in config.stages]
+    iterations = [sum(one[part] for part in _ITERATION) for one in found]
+    rest = found[0]["the whole run"] - config.run.iterations * iterations[0]
+    whole = rest + sum(n * seconds for n, seconds in zip(counts, iterations, strict=True))
+    by_stage = {
+        f"{part}, {name}": one[part]
+        for name, one in zip(names, found, strict=True)
+        for part in _ITERATION
+    }
+    shared = {
+        part: seconds
+        for part, seconds in found[0].items()
+        if part not in (*_ITERATION, "the whole run")
+    }
+    return {**shared, **by_stage, "the whole run": whole}
 
 
 def measure(state: TrainState, prepared: Prepared, opened: Resources) -> Speeds:

@@ -48,10 +48,10 @@ def exploration(this: OpenRun, iteration: int) -> em.Exploration:
     return em.judged(chosen, episodes, policy, RolloutStats(), config.explore)
 
 
-def earlier(this: OpenRun, iteration: int) -> list[TrainingSet]:
+def earlier(this: OpenRun, iteration: int, first: int) -> list[TrainingSet]:
     """What the iterations before learned from, newest first, as far back as
-    `improve.max_staleness` reaches."""
-    oldest = max(iteration - this.resources.config.improve.max_staleness, 1)
+    `improve.max_staleness` reaches within the stage that begins with iteration `first`."""
+    oldest = max(iteration - this.resources.config.improve.max_staleness, first)
     return [
         em.learned_from(exploration(this, one), this.resources, one)[2]
         for one in range(iteration - 1, oldest - 1, -1)

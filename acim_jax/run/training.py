@@ -6,6 +6,7 @@ and estimates, metrics line, checkpoint; on resume, lines after the checkpoint a
 again. Rollouts that were finished stand in a journal and are not made again.
 """
 
+import dataclasses
 import logging
 import time
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ from acim_jax.run.metrics import MetricsWriter
 from acim_jax.run.metrics import read as read_metrics
 from acim_jax.run.open_run import Display, OpenRun
 from acim_jax.run.preparation import Prepared
+from acim_jax.run.stages import Position
 
 log = logging.getLogger(__name__)
 
@@ -64,37 +66,68 @@ def run(prepared: Prepared, folder: RunFolder, display: Display, *, resume: bool
             with bad_input.reading():
                 lora_base.settle(folder.path, prepared.model.name, frozen.params)
         if step is None:
-            state, history, step = _begin(this), History(), 0
+            state, history, at, step = _begin(this), History(), Position(), 0
             learner = reference.kept(opened.learner, state.params, config, folder.checkpoints)
             this = this.with_learner(learner)
-            mass_check.check(state, prepared.train, opened)
-            precompile.compile_all(state, this.resources)
+            first = this.in_stage(0)
+            mass_check.check(state, first.prepared.train, first.resources)
+            _compile(state, this, at)
             metrics = _starting_point(state, this)
             compile_metrics = iteration_metrics.of_compilation(compiled.take())
             writer.write(0, {**metrics, Metric.ROLLOUTS: 0, **compile_metrics})
-            _save(this, 0, state, history)
+            _save(this, 0, state, history, at)
         else:
-            state, history = restore(this, step)
+            state, history, at = restore(this, step)
             learner = reference.restored(opened.learner, config, folder.checkpoints)
             this = this.with_learner(learner)
-            precompile.compile_all(state, this.resources)
+            _compile(state, this, at)
             compiled.take()
-        save_s, reach = 0.0, config.improve.max_staleness
-        earlier = stored_rollouts.earlier(this, step + 1)
-        for iteration in range(step + 1, config.run.iterations + 1):
-            result, metrics = _iterate(state, history, earlier, this, iteration)
-            state, history = result.state, result.history
-            earlier = [result.data, *earlier][:reach]
-            compile_metrics = iteration_metrics.of_compilation(compiled.take())
-            writer.write(iteration, {**metrics, Metric.TIME_SAVE: save_s, **compile_metrics})
-            log.info(iteration_metrics.one_line(iteration, config.run.iterations, metrics))
-            for alarm in alarms.new(read_metrics(folder.metrics)):
-                log.warning("iteration %d: %s", iteration, alarm)
-            if iteration % config.run.checkpoint_every == 0 or iteration == config.run.iterations:
-                started = time.perf_counter()
-                _save(this, iteration, state, history)
-                save_s = time.perf_counter() - started
+        state = _iterations(state, history, at, this, step + 1, writer, compiled)
         _finish(state, this)
+
+
+def _iterations(
+    state: TrainState,
+    history: History,
+    at: Position,
+    this: OpenRun,
+    first: int,
+    writer: MetricsWriter,
+    compiled: compilation.CompileCounter,
+) -> TrainState:
+    """All iterations from the `first` on, stage by stage."""
+    config, save_s = this.prepared.config, 0.0
+    stage = this.in_stage(at.stage)
+    earlier = stored_rollouts.earlier(stage, first, at.first)
+    for iteration in range(first, config.run.iterations + 1):
+        if iteration == at.first and config.stages and config.stages[at.stage].resets:
+            state = stage.resources.learner.with_new_moments(state)
+        result, metrics = _iterate(state, history, earlier, at, stage, this, iteration)
+        state, history = result.state, result.history
+        earlier = [result.data, *earlier][: stage.prepared.config.improve.max_staleness]
+        compile_metrics = iteration_metrics.of_compilation(compiled.take())
+        writer.write(iteration, {**metrics, Metric.TIME_SAVE: save_s, **compile_metrics})
+        log.info(iteration_metrics.one_line(iteration, config.run.iterations, metrics))
+        lines = read_metrics(this.folder.metrics)
+        for alarm in alarms.new(lines):
+            log.warning("iteration %d: %s", iteration, alarm)
+        following = at.after(iteration, config, lines)
+        if iteration % config.run.checkpoint_every == 0 or iteration == config.run.iterations:
+            started = time.perf_counter()
+            _save(this, iteration, state, history, following)
+            save_s = time.perf_counter() - started
+        if following != at:
+            at, stage, earlier = following, this.in_stage(following.stage), []
+    return state
+
+
+def _compile(state: TrainState, this: OpenRun, at: Position) -> None:
+    """All functions of the stages that are still to come, and of the evaluations: a stage that does
+    not fit shows at the start."""
+    for number in range(at.stage, len(this.prepared.stages)):
+        precompile.compile_all(state, this.in_stage(number).resources)
+    if this.prepared.config.stages:
+        precompile.compile_sampling(state, this.resources)
 
 
 def _writer(config: RunConfig, folder: RunFolder, *, after: int) -> MetricsWriter:
@@ -129,12 +162,12 @@ def check_step(folder: RunFolder, step: int) -> None:
         )
 
 
-def restore(this: OpenRun, step: int) -> tuple[TrainState, History]:
-    """The state behind iteration `step`, and what was explored until then."""
+def restore(this: OpenRun, step: int) -> tuple[TrainState, History, Position]:
+    """The state behind iteration `step`, what was explored until then, and what comes next."""
     like = this.resources.learner.abstract_state(this.prepared.config.lora)
     with bad_input.reading():
         state, metadata = store.restore(this.folder.checkpoints, step, like)
-    return state, History.from_json(metadata["history"])
+    return state, History.from_json(metadata["history"]), Position(**metadata["position"])
 
 
 def _starting_point(state: TrainState, this: OpenRun) -> Metrics:
@@ -148,7 +181,9 @@ def _starting_point(state: TrainState, this: OpenRun) -> Metrics:
         test = preparation.spread(prepared.test, count)
         where = this.folder.evaluation("start")
         evaluations.full("evaluate the start", state, this, test, prepared.validation, where)
-    metrics = evaluations.curve_metrics(state, this) | evaluations.starting_metrics(this)
+    explore = prepared.stages[0].config.explore
+    metrics = evaluations.curve_metrics(state, this, explore)
+    metrics |= evaluations.starting_metrics(this)
     return {**metrics, Metric.TIME_EVALUATE: time.perf_counter() - started}
 
 
@@ -156,9 +191,12 @@ def _iterate(
     state: TrainState,
     history: History,
     earlier: Sequence[TrainingSet],
+    at: Position,
     this: OpenRun,
+    whole: OpenRun,
     iteration: int,
 ) -> tuple[em.Iteration, Metrics]:
+    """this: the run in its stage, which trains. whole: the run itself, which evaluates."""
     prepared, config = this.prepared, this.prepared.config
     process = jax.process_index()
     started = time.perf_counter()
@@ -175,29 +213,25 @@ def _iterate(
             history,
             this.resources,
             iteration,
-            progress=progress(config, iteration),
+            progress=at.progress(iteration, whole.prepared.config),
             earlier=earlier,
             on_rollouts=on_rollouts,
             journal=kept,
         )
     metrics: Metrics = {
         Metric.ROLLOUTS: result.history.rollouts,
-        **iteration_metrics.of_iteration(result),
+        **({Metric.STAGE: at.stage + 1} if whole.prepared.config.stages else {}),
+        **iteration_metrics.of_iteration(result, config.explore),
     }
     if iteration % config.evaluation.every == 0 or iteration == config.run.iterations:
         evaluating = time.perf_counter()
-        metrics |= evaluations.curve_metrics(result.state, this)
+        metrics |= evaluations.curve_metrics(result.state, whole, config.explore)
         metrics[Metric.TIME_EVALUATE] = time.perf_counter() - evaluating
     if result.grading.slowest and max(result.grading.seconds) > SLOW_GRADE_S:
         log.info("slowest answer to grade: %r against %r", *result.grading.slowest)
     iteration_files.write(result, prepared.model.tokenizer, this.folder, iteration)
     metrics[Metric.TIME_TOTAL] = time.perf_counter() - started
     return result, metrics
-
-
-def progress(config: RunConfig, iteration: int) -> float:
-    """How much of a run lies behind when an iteration begins: 0 in the first, 1 in the last."""
-    return (iteration - 1) / max(config.run.iterations - 1, 1)
 
 
 def _finish(state: TrainState, this: OpenRun) -> None:
@@ -212,10 +246,19 @@ def _finish(state: TrainState, this: OpenRun) -> None:
     evaluations.full("evaluate the end", state, this, test, validation, where)
 
 
-def _save(this: OpenRun, iteration: int, state: TrainState, history: History) -> None:
+def _save(
+    this: OpenRun, iteration: int, state: TrainState, history: History, following: Position
+) -> None:
+    """following: the position of the next iteration."""
     config = this.prepared.config
-    metadata = {"iteration": iteration, "seed": config.seed, "history": history.to_json()}
+    metadata = {
+        "iteration": iteration,
+        "seed": config.seed,
+        "history": history.to_json(),
+        "position": dataclasses.asdict(following),
+    }
     store.save(
         this.folder.checkpoints, iteration, state, metadata, keep=config.run.keep_checkpoints
     )
-    this.folder.forget_rollouts(iteration - config.kept_rollouts, jax.process_index())
+    kept = max(one.kept_rollouts for one in run_config.of_stages(config))
+    this.folder.forget_rollouts(iteration - kept, jax.process_index())

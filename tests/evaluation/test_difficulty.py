@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from acim_jax.evaluation import difficulty, levels
+from acim_jax.data import levels
+from acim_jax.evaluation import difficulty
 from acim_jax.evaluation.episode_records import Judged
 from acim_jax.records import Problem
 
@@ -113,12 +114,67 @@ def test_pass_rates_count_right_samples_that_the_executor_did_not_lose() -> None
         ({"1": {"small": "__import__('os').system('true')"}}, "level 1: small: needed"),
         ({"1": {"small": 0, "share": 2}}, "level 1: share must be a number from 0 to 1"),
         ({"1": {"small": 0, "share": {"maths": 0.5}}}, "one for each of math, code"),
+        ({"1": {"kind": "maths"}}, "kind must be one of math, code, got 'maths'"),
+        ({"1": {"levels": 0.5}}, "levels must be a level or a list of levels"),
+        ({"1": {"levels": 2}}, "level 1 asks for levels"),
     ],
 )
 def test_what_is_no_level_is_refused(written: object, said: str) -> None:
     with pytest.raises(ValueError, match=r"own\.yaml: ") as refused:
         levels.parse(written, "own.yaml")
     assert said in str(refused.value)
+
+
+#: As `acim difficulty --unsolved keep` writes them: two of math, two of code, one unsolved.
+LEVELLED = [
+    Problem(
+        name, "?", "1", kind=kind, level=str(steps % 4),
+        extra={"levels": has, "pass_rate/7b": rate, "steps": steps},
+    )
+    for name, kind, has, rate, steps in (
+        ("m1", "math", [1, 2], 0.5, 4), ("m2", "math", [2], 1.0, 9), ("m3", "math", [3], 0.0, 9),
+        ("c1", "code", [1], 0.25, 4), ("c3", "code", ["hard", 3], 0.75, 2),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ([{"levels": 2}], "m1 m2"),
+        ([{"levels": [1, "hard"]}], "m1 c1 c3"),
+        ([{"kind": "math", "levels": 1}, {"kind": "code", "levels": 3}], "m1 c3"),
+        ([{"levels": 3}], "c3"),
+        ([{"7b": "(0, 1)", "steps": 4}], "m1 c1"),
+        ([{"level": "[1, 2]"}], "m2 c3"),
+        ([{"pass_rate/7b": "[0.75, 1]", "share": {"code": 0}}], "m2"),
+    ],
+)
+def test_training_problems_by_their_levels_and_columns(where: list[object], names: str) -> None:
+    conditions = levels.conditions(where, "data.where")
+    chosen = difficulty.choose(LEVELLED, conditions, keep_unsolved=False, seed=0)
+    assert [problem.id for problem in chosen.problems] == names.split()
+    assert (chosen.strongest, chosen.unsolved) == ("7b", 1)
+
+
+def test_unsolved_problems_are_kept_on_demand() -> None:
+    conditions = levels.conditions([{"levels": 3}], "data.where")
+    chosen = difficulty.choose(LEVELLED, conditions, keep_unsolved=True, seed=0)
+    assert [problem.id for problem in chosen.problems] == ["m3", "c3"]
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ([{"32b": 1}], "looks at 32b, which no training problem has; they have levels, pass_rate"),
+        ([{"7b": 0}], "none of 5 training problems meets it; 1 that 7b never solves"),
+    ],
+)
+def test_a_choice_of_nothing_is_refused(where: list[object], said: str) -> None:
+    with pytest.raises(ValueError, match=f"data.where.*{said}"):
+        difficulty.choose(
+            LEVELLED, levels.conditions(where, "data.where"), keep_unsolved=False, seed=0
+        )
 
 
 def test_roles() -> None:

@@ -36,6 +36,7 @@ PARAMETERS = {
     "qwen2.5-7b": 7_615_616_512,
     "deepseek-math-7b": 6_910_365_696,
     "qwen3-8b": 8_190_735_360,
+    "deepseek-r1-distill-qwen-1.5b": 1_777_088_000,
 }
 
 
@@ -75,10 +76,10 @@ def test_the_memory_stated_is_the_memory_planned_and_fits(path: Path) -> None:
     made = mesh.abstract(chosen.mesh, count)
     assert made.size == count
     train, sample = mesh.layouts_of(made)
-    planned = dry_run.planned(chosen, model_of(path), shards=train.shards("batch"))
-    at = Place(train, sample)
-    exploring = memory.exploring(planned, at, scores=False).total / GIB
-    improving = memory.improving(planned, at, scores=False).total / GIB
+    at, shards = Place(train, sample), train.shards("batch")
+    planned = [dry_run.planned(o, model_of(path), shards=shards) for o in dry_run.parts(chosen)]
+    exploring = max(memory.exploring(one, at, scores=False).total for one in planned) / GIB
+    improving = max(memory.improving(one, at, scores=False).total for one in planned) / GIB
     assert float(stated[1]) == pytest.approx(exploring, rel=0.02)
     assert float(stated[2]) == pytest.approx(improving, rel=0.02)
     share = 1.0 if name[0] == "v" else GPU_SHARE
@@ -88,18 +89,37 @@ def test_the_memory_stated_is_the_memory_planned_and_fits(path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_a_config_agrees_with_its_model_and_mesh(path: Path) -> None:
     """What a run checks at its start, but for the data."""
-    chosen = config.load(path)
+    whole = config.load(path)
     model = hf_config.read_config(model_of(path))
-    train, _ = mesh.layouts_of(mesh.abstract(chosen.mesh, hardware(path)[1]))
+    train, _ = mesh.layouts_of(mesh.abstract(whole.mesh, hardware(path)[1]))
     shards = train.shards("batch")
-    for rows in (chosen.sampling.slots, chosen.improve.microbatch_rows, chosen.warmup.rows):
-        assert rows % shards == 0
     assert model.num_kv_heads % train.shards("kv_heads") == 0
-    assert chosen.sampling.max_length <= model.max_positions
-    assert chosen.improve.buckets[-1] == chosen.sampling.max_length  # no rollout is too long
-    rollouts = chosen.explore.rollouts_per_problem * chosen.explore.problems
-    assert chosen.sampling.slots < rollouts
-    assert chosen.lora is not None or chosen.model.param_dtype == "float32"
+    assert whole.lora is not None or whole.model.param_dtype == "float32"
+    for chosen in dry_run.parts(whole):
+        for rows in (chosen.sampling.slots, chosen.improve.microbatch_rows, chosen.warmup.rows):
+            assert rows % shards == 0
+        assert chosen.sampling.max_length <= model.max_positions
+        assert chosen.improve.buckets[-1] == chosen.sampling.max_length  # no rollout is too long
+        rollouts = chosen.explore.rollouts_per_problem * chosen.explore.problems
+        assert chosen.sampling.slots < rollouts
+
+
+def test_the_published_stages() -> None:
+    """arXiv:2504.00829: two stages of math, and math with code."""
+    name = "deepseek-r1-distill-qwen-1.5b"
+    first, second = config.of_stages(config.load(ROOT / f"configs/{name}-staged.yaml"))
+    for stage in (first, second):
+        assert (stage.method, stage.explore.problems, stage.explore.drawn_rollouts) == (
+            "rl", 128, 16
+        )  # fmt: skip
+        assert (stage.improve.lr, stage.improve.minibatches, stage.improve.epochs) == (1e-6, 1, 1)
+        assert stage.improve.advantage == "normalised" and stage.improve.kl_weight == 0.001
+    assert (first.sampling.max_length, second.sampling.max_length) == (16 * 1024, 24 * 1024)
+    assert (first.improve.entropy_weight, second.improve.entropy_weight) == (0.001, 0)
+    assert (first.explore.drop_truncated, second.explore.drop_truncated) == (False, True)
+    assert [stage.data.where for stage in (first, second)] == [({"levels": 2},), ({"levels": 3},)]
+    joint = config.load(ROOT / f"configs/{name}-joint-gpu.yaml")
+    assert joint.stages == () and joint.explore.mix == {"math": 2.1, "code": 1.0}
 
 
 def compiled(path: Path, names: tuple[str, ...]) -> dict[str, executables.Measured]:

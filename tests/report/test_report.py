@@ -282,6 +282,22 @@ def test_a_single_run_gives_a_page(single: Path, tmp_path: Path) -> None:
     assert max(band["y"]) == pytest.approx(last + 0.03)
 
 
+def test_each_domain_has_its_curve_and_stages_their_borders(single: Path, tmp_path: Path) -> None:
+    rows = _metrics(single.parent, "solo")
+    for row, of_math, of_code in zip(rows[1:], (0.25, 0.5), (0.0, 0.125), strict=True):
+        row |= {"domain/math/reward": of_math, "domain/code/reward": of_code, "domain/code/kept": 3}
+        row |= {"stage": row["iteration"]}
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (single / "metrics.jsonl").write_text(text)
+    page = _parse(report.write([single], tmp_path / "r.html"))
+    rewards = json.loads(page.by_id["figures"])["plot-domains-0-0"]
+    assert _trace(rewards, "math")["y"] == [0.25, 0.5]
+    assert _trace(rewards, "code")["y"] == [0.0, 0.125]
+    assert "Code rate of training rollouts: no run has code_rate by domain" in page.text
+    (border,) = rewards["layout"]["shapes"]
+    assert (border["x0"], border["label"]["text"]) == (32, "stage 2"), "after iteration 1"
+
+
 def test_metrics_alone_give_a_page_with_notes(single: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()

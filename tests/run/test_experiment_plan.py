@@ -12,12 +12,12 @@ EXPERIMENT = """
 seeds: [0]
 base:
   model: {{path: tiny}}
-  data: {{demonstrations: "generated:arithmetic", num_train: {em}}}
+  data: {{demonstrations: "generated:arithmetic", num_validation: {em}}}
   evaluation: {{final_problems: {final}}}
   run: {{iterations: 1}}
 arms:
   em: {{method: em}}
-  more: {{method: em, data: {{num_train: 8}}}}
+  more: {{method: em, data: {{num_validation: 8, num_train: 16, where: [{{level: 1}}]}}}}
 """
 
 

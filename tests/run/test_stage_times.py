@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from acim_jax.config import run as run_config
+from acim_jax.config.run import RunConfig, RunSettings
+from acim_jax.config.stage import StageConfig
 from acim_jax.run import preparation, stage_times
 from acim_jax.run.preparation import Prepared
 from acim_jax.run.stage_times import Lengths, Speeds
@@ -43,6 +45,24 @@ def test_every_stage_is_counted(tmp_path: Path) -> None:
         "a point of the curve": 6 * 2 + 6,
         "evaluation of the end": 3 * 30 * 2 + 30,
         "the whole run": 250 + 165 + 3 * (130 + 344) + 3 * 18 + 210,
+    }
+
+
+def test_stages_are_added_up() -> None:
+    """3 iterations of (4 + 1) s, and the other 2 of 5 of (8 + 2) s; 7 s are no iteration's."""
+    stages = (StageConfig(name="a", iterations=3), StageConfig(name="b"))
+    config = RunConfig(stages=stages, run=RunSettings(iterations=5))
+    parts = ("warm-up", "rollouts of an iteration", "fit of an iteration", "the whole run")
+    found = [
+        dict(zip(parts, of, strict=True)) for of in ((7.0, 4.0, 1.0, 32.0), (7.0, 8.0, 2.0, 57.0))
+    ]
+    assert stage_times.combined(found, config) == {
+        "warm-up": 7,
+        "rollouts of an iteration, a": 4,
+        "fit of an iteration, a": 1,
+        "rollouts of an iteration, b": 8,
+        "fit of an iteration, b": 2,
+        "the whole run": 7 + 3 * 5 + 2 * 10,
     }
 
 

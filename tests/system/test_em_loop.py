@@ -130,7 +130,7 @@ def test_values_and_strategies_of_every_iteration(em_run):
 
 def test_metrics_agree_with_the_records(em_run):
     for result in em_run[0]:
-        counts, row = result.curation, iteration_metrics.of_iteration(result)
+        counts, row = result.curation, iteration_metrics.of_iteration(result, EM.explore)
         drops = sum(v for k, v in row.items() if k.startswith("curate/dropped/"))
         assert row["curate/kept"] + drops == counts.rollouts == 48
         trained = sum(e.episode.num_model_tokens for e in result.examples)
@@ -142,6 +142,31 @@ def test_metrics_agree_with_the_records(em_run):
         rewards = [e.reward for e in result.exploration.episodes]
         assert row["explore/reward"] == pytest.approx(np.mean(rewards))
         assert all(v is None or math.isfinite(v) for v in row.values())
+
+
+def test_metrics_by_domain(em_run):
+    """The same iteration, its problems told apart by their numbers."""
+    result, mix = em_run[0][0], {"even": 1.0, "odd": 1.0, "none": 1.0}
+    problems = [
+        dataclasses.replace(p, source="odd" if int(p.id[1:]) % 2 else "even")
+        for p in result.exploration.problems
+    ]
+    told = result._replace(exploration=result.exploration._replace(problems=problems))
+    explore = dataclasses.replace(EM.explore, mix=mix, mix_by="source")
+    row = iteration_metrics.of_iteration(told, explore)
+    for name, rest in (("even", 0), ("odd", 1)):
+        ids = {p.id for p in problems if int(p.id[1:]) % 2 == rest}
+        own = [e for e in result.exploration.episodes if e.problem_id in ids]
+        assert row[f"domain/{name}/problems"] == len(ids) > 0
+        rewards = [e.reward for e in own]
+        assert row[f"domain/{name}/reward"] == row[f"domain/{name}/solved"] == np.mean(rewards)
+        assert row[f"domain/{name}/code_rate"] == np.mean([e.decision == "code" for e in own])
+        kept = [e for e in result.examples if e.episode.problem_id in ids]
+        assert row[f"domain/{name}/kept"] == len(kept)
+    assert row["domain/none/reward"] is None and row["domain/none/problems"] == 0
+    assert not any(
+        key.startswith("domain/") for key in iteration_metrics.of_iteration(told, EM.explore)
+    )
 
 
 def test_em_moves_the_policy_to_the_better_decision(em_run, start):
@@ -209,7 +234,7 @@ def test_answers_made_of_two_rollouts_are_learned_beside_the_others(start):
     results, compiled, _ = run(dataclasses.replace(EM, explore=explore, improve=improve), start, 2)
     assert compiled[1] == 0
     for result in results:
-        counts, row = result.curation, iteration_metrics.of_iteration(result)
+        counts, row = result.curation, iteration_metrics.of_iteration(result, EM.explore)
         own, made = result.examples[: counts.kept], result.examples[counts.kept :]
         assert 0 < row["curate/reflections"] == len(made) <= 12
         assert all(e.episode.transplanted and e.advantage == 1.0 for e in made)

@@ -25,12 +25,31 @@ EM = CONFIG.format(
     method="em", rollouts="guided_rollouts: 2, native_rollouts: 0, keep: 2", weight=1.0
 )
 
+#: The first stage ends by its plateau with iteration 2, as no reward can rise by 1.
+STAGED = (
+    EM.replace("iterations: 3", "iterations: 4")
+    + """
+stages:
+  - name: easy
+    iterations: 3
+    plateau: {metric: explore/reward, window: 1, min_gain: 1.0}
+    data: {where: [{level: "[0, 1]"}]}
+    explore: {problems: 4, mix_by: level, mix: {"0": 1, "1": 1}}
+    sampling: {max_length: 112}
+    improve: {kl_weight: 0.01, final_lr_fraction: 0.5}
+  - name: hard
+    optimiser: reset
+    data: {where: [{level: 2}]}
+"""
+)
+
 #: Runs `acim train …` in a process that kills itself, without warning, in iteration 2.
 KILLER = """
 import os, signal, sys
 from acim_jax import em
 from acim_jax.cli import main
 from acim_jax.rollout import processes
+from acim_jax.run import training
 
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 
@@ -49,6 +68,15 @@ if where == "E-step":
             journal.add = count
         return original(params, requests, *args, iteration=iteration, journal=journal, **kwargs)
     processes.converse = half_way
+elif where in ("before the checkpoint", "after the checkpoint"):
+    save = training.store.save
+    def killed(folder, iteration, *args, **kwargs):
+        if iteration == 2 and where == "before the checkpoint":
+            die()
+        save(folder, iteration, *args, **kwargs)
+        if iteration == 2:
+            die()
+    training.store.save = killed
 else:
     original_step = em.fit._calls  # called once in every optimiser step
     calls = [0]
@@ -109,6 +137,44 @@ def test_a_killed_run_goes_on_to_the_same_numbers(
     assert numbers(run) == numbers(uninterrupted)
     rewards = [row.get("explore/reward") for row in numbers(run)[1:]]
     assert any(rewards), "the model must earn rewards, or nothing is compared"
+
+
+@pytest.fixture(scope="module")
+def staged(config: Path) -> tuple[Path, Path]:
+    """A config with stages, and its run that was never killed."""
+    file, run = config.with_name("staged.yaml"), config.parent / "staged"
+    file.write_text(STAGED)
+    finished = acim("train", file, "--out", run)
+    assert finished.returncode == 0, finished.stderr
+    return file, run
+
+
+def test_stages_differ_in_what_they_say(staged: tuple[Path, Path]) -> None:
+    rows = numbers(staged[1])[1:]
+    assert [row["stage"] for row in rows] == [1, 1, 2, 2]
+    assert [row["rollouts"] for row in rows] == [16, 32, 56, 80]
+    assert [row["train/lr"] for row in rows] == pytest.approx([3e-4, 2.25e-4, 3e-4, 3e-5])
+    assert [row.get("domain/0/problems") for row in rows] == [2, 2, None, None]
+    assert rows[0]["train/reference_kl"] is not None
+    assert rows[2]["train/reference_kl"] is rows[3]["train/reference_kl"] is None
+    lines = (staged[1] / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["compile/count"] for line in lines[1:]] == [0, 0, 0, 0]
+    for iteration, levels in ((1, {"0", "1"}), (2, {"0", "1"}), (3, {"2"}), (4, {"2"})):
+        file = staged[1] / "episodes" / f"iteration_{iteration:04d}.jsonl"
+        strata = [json.loads(line)["stratum"] for line in file.read_text().splitlines()]
+        assert {stratum.rpartition("/")[2] for stratum in strata} == levels
+
+
+@pytest.mark.parametrize("where", ["before the checkpoint", "after the checkpoint"])
+def test_a_run_killed_at_a_switch_makes_the_same_one(staged: tuple[Path, Path], where: str) -> None:
+    file, whole = staged
+    run = file.parent / where
+    killed = acim(where, "train", file, "--out", run, script=KILLER)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [row["iteration"] for row in numbers(run)] == [0, 1, 2]
+    resumed = acim("train", "--resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert numbers(run) == numbers(whole)
 
 
 def test_a_warm_iteration_compiles_nothing(uninterrupted: Path) -> None:

@@ -1,8 +1,9 @@
 """Levels of difficulty: predicates over the pass rates of named models (arXiv:2504.00829, §3).
 
 A level is a list of conditions; a problem has the level if it meets one of them, so it has a *set*
-of levels. A condition maps columns to intervals, of which all must hold, and may take a random
-share of the problems that meet it. No jax here.
+of levels. A condition maps columns to intervals, of which all must hold; it may ask for a kind of
+problem, and may take a random share of the problems that meet it. `data.where` is a list of
+conditions too, which may also ask for levels that problems have already.
 """
 
 import dataclasses
@@ -25,7 +26,9 @@ PUBLISHED: dict[str, object] = {
     "3": [{"large": "[0, 1)"}, {"large": 1, "share": {"math": 0.5, "code": 0.1}}],
 }
 
-_SHARE = "share"
+_SHARE, _KIND, _LEVELS = "share", "kind", "levels"
+#: The field of a problem that holds its levels.
+FIELD = "levels"
 _INTERVAL = re.compile(r"([\[(])\s*([^\s,]+)\s*,\s*([^\s,]+)\s*([\])])")
 
 
@@ -45,15 +48,21 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """intervals: by column. share: of the problems that lie in them, by kind."""
+    """intervals: by column. share: of the problems that lie in them, by kind; 0 of a kind that is
+    not asked for. levels: of which a problem must have one; empty asks for none."""
 
     intervals: Mapping[str, Interval]
     share: Mapping[str, float]
+    levels: frozenset[str] = frozenset()
 
-    def holds(self, columns: Mapping[str, float], kind: Kind, draw: float) -> bool:
-        """draw: uniform in [0, 1), the problem's own. False where a column is missing."""
+    def holds(
+        self, columns: Mapping[str, float], kind: Kind, draw: float, levels: Sequence[object] = ()
+    ) -> bool:
+        """draw: uniform in [0, 1), the problem's own. levels: its levels. False where a column is
+        missing."""
         inside = all(n in columns and columns[n] in i for n, i in self.intervals.items())
-        return inside and draw < self.share[kind]
+        is_asked_for = not self.levels or not self.levels.isdisjoint(map(str, levels))
+        return inside and is_asked_for and draw < self.share[kind]
 
 
 #: Conditions by the level's name.
@@ -71,8 +80,15 @@ def parse(content: object, where: str) -> Levels:
         listed = cast(list[object], written if isinstance(written, list) else [written])
         if not listed:
             raise ValueError(f"{where}: level {name} has no condition.")
-        found[name] = [_condition(one, f"{where}: level {name}") for one in listed]
+        found[name] = conditions(listed, f"{where}: level {name}")
+        if any(condition.levels for condition in found[name]):
+            raise ValueError(f"{where}: level {name} asks for {_LEVELS}; it can ask for columns.")
     return found
+
+
+def conditions(written: Sequence[object], where: str) -> list[Condition]:
+    """Conditions from plain mappings; ValueError, beginning with `where`, for anything else."""
+    return [_condition(one, where) for one in written]
 
 
 def columns_of(conditions: Sequence[Condition]) -> set[str]:
@@ -123,7 +139,17 @@ def roles(pairs: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 def _condition(written: object, where: str) -> Condition:
     fields = _mapping(written, f"{where}: a condition of columns and intervals")
     shares = _shares(fields.pop(_SHARE, 1), f"{where}: {_SHARE}")
-    return Condition({n: _interval(value, f"{where}: {n}") for n, value in fields.items()}, shares)
+    kinds = get_args(Kind)
+    if (kind := fields.pop(_KIND, None)) is not None:
+        if kind not in kinds:
+            raise ValueError(f"{where}: {_KIND} must be one of {', '.join(kinds)}, got {kind!r}.")
+        shares = {one: share if one == kind else 0.0 for one, share in shares.items()}
+    asked = fields.pop(_LEVELS, [])
+    listed = cast(list[object], asked if isinstance(asked, list) else [asked])
+    if not all(isinstance(one, str | int) for one in listed):
+        raise ValueError(f"{where}: {_LEVELS} must be a level or a list of levels, got {asked!r}.")
+    intervals = {n: _interval(value, f"{where}: {n}") for n, value in fields.items()}
+    return Condition(intervals, shares, frozenset(map(str, listed)))
 
 
 def _shares(written: object, where: str) -> dict[str, float]:
