@@ -60,6 +60,7 @@ def _report(results: Mapping[str, Any], samples: int, sampler: Sampler) -> None:
     k = str(tables.counts(samples)[-1])
     at = {"pass_at": f"pass@{k}", "maj_at": f"maj@{k}"} if samples > 1 else {}
     lines: list[tuple[str, ...]] = []
+    decisions: list[tuple[str, ...]] = []
     calls: list[tuple[str, ...]] = []
     for file, by_guide in results["data"].items():
         decided = by_guide.get("decisions", {}).get("selection_accuracy")
@@ -68,15 +69,21 @@ def _report(results: Mapping[str, Any], samples: int, sampler: Sampler) -> None:
             figures = [_figure(row["accuracy"], row["stderr"])]
             figures += [_figure(row[field][k], row[f"{field}_stderr"][k]) for field in at]
             selection = _figure(decided) if guide == "native" else ""
-            figures += [f"{row['code_rate']:.2f}", selection, _figure(row["calls_per_solved"])]
+            made = [f"{row['code_rate']:.2f}", selection, _figure(row["calls_per_solved"])]
             lines.append((name, guide, str(row["n"]), *figures))
+            decisions.append((name, guide, *made))
             calls += _call_lines(name, guide, row)
             options.warn_of_stops(f"{name}, {guide}", row["stops"], sampler)
     accuracy = f"avg@{samples}" if samples > 1 else "accuracy"
-    names = ("data", "decision", "n", accuracy, *at.values())
-    columns = (*names, "code rate", "selection", "calls/solved")
+    columns = ("data", "decision", "n", accuracy, *at.values())
+    made = ("code rate", "selection", "calls/solved")
     title = f"{results['model']}, {results['seconds']:.0f} s, fingerprint {results['fingerprint']}"
-    console.print_table(title, columns, lines, names=2)
+    if at:  # a terminal of 80 columns holds only so many figures with their errors
+        console.print_table(title, columns, lines, names=2)
+        console.print_table("decisions", ("data", "decision", *made), decisions, names=2)
+    else:
+        both = [line + one[2:] for line, one in zip(lines, decisions, strict=True)]
+        console.print_table(title, (*columns, *made), both, names=2)
     if calls:
         columns = ("data", "decision", "responses", "calls", "before answer", "ok", "ignored")
         console.print_table("calls", columns, calls, names=3)

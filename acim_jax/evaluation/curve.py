@@ -56,6 +56,19 @@ class CurvePoint(NamedTuple):
     executions_per_problem: float | None
 
 
+class SampledPoint(NamedTuple):
+    """Native rollouts of the same problems by the training distribution, k of each.
+
+    sampled_accuracy: avg@k, with its standard error over problems. sampled_pass: share of problems
+    that one of the k solves (reward 1).
+    """
+
+    sampled_accuracy: float
+    sampled_accuracy_stderr: float
+    sampled_code_rate: float
+    sampled_pass: float
+
+
 def read_reference(folder: Path) -> Reference:
     """From the folder of the starting checkpoint's evaluation (`run_evaluation`)."""
     records = over_seeds.read_problems(folder / VALIDATION_PROBLEMS)
@@ -77,6 +90,32 @@ def episodes(
     """A native greedy run of each problem, in their order."""
     wanted = rollouts.requests(problems, ("native",), solver.sampler.markup, 1)
     return rollouts.run(solver, wanted, sampling=SamplingParams(0.0), seed=seed, progress=progress)
+
+
+def sampled_episodes(
+    solver: Solver,
+    problems: Sequence[Problem],
+    samples: int,
+    sampling: SamplingParams,
+    *,
+    seed: int,
+    progress: Progress = SILENT,
+) -> list[Episode]:
+    """`samples` native rollouts of each problem, problem by problem."""
+    wanted = rollouts.requests(problems, ("native",), solver.sampler.markup, samples)
+    return rollouts.run(solver, wanted, sampling=sampling, seed=seed, progress=progress)
+
+
+def sampled_point(episodes: Sequence[Episode], samples: int) -> SampledPoint:
+    """episodes: of `sampled_episodes`."""
+    rewards_PK = np.array([episode.reward for episode in episodes]).reshape(-1, samples)
+    means_P = rewards_PK.mean(axis=1)
+    return SampledPoint(
+        sampled_accuracy=float(means_P.mean()),
+        sampled_accuracy_stderr=float(means_P.std() / math.sqrt(len(means_P))),
+        sampled_code_rate=float(np.mean([episode.decision == "code" for episode in episodes])),
+        sampled_pass=float(np.mean((rewards_PK == 1).any(axis=1))),
+    )
 
 
 def point(

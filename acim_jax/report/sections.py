@@ -81,6 +81,11 @@ _ACCURACY = {
     Metric.SELECTION_ACCURACY: "Selection accuracy",
     Metric.EVAL_CODE_RATE: "Code rate",
 }
+#: Of runs with evaluation.curve_samples.
+_SAMPLED = {
+    Metric.SAMPLED_ACCURACY: "Accuracy, sampled",
+    Metric.SAMPLED_CODE_RATE: "Code rate, sampled",
+}
 _POLICY = {
     Metric.POLICY_CODE_ON_CODE: "π(code | x) on problems where code is better",
     Metric.POLICY_CODE_ON_TEXT: "π(code | x) on problems where text is better",
@@ -133,8 +138,10 @@ def build(experiment: Experiment, episodes: Mapping[Path, RunEpisodes]) -> list[
     ]
     start = experiment.start
     references = {title: start[name] for name, title in _REFERENCES.items() if name in start}
+    lines = [line for _, _, runs in arms for run in runs for line in run.metrics]
+    sampled = _SAMPLED if any(Metric.SAMPLED_ACCURACY in line for line in lines) else {}
     views: dict[str, Mapping[str, Sequence[Panel]]] = {
-        "accuracy": {"": _curves(arms, _ACCURACY, references)},
+        "accuracy": {"": _curves(arms, _ACCURACY | sampled, references)},
         "policy": {"": _curves(arms, _POLICY, {})},
         "domains": _domains(arms),
         "code-rates": {"": [panel for arm in arms for panel in _code_rates(arm, episodes)]},

@@ -60,7 +60,21 @@ def curve_metrics(state: TrainState, run: OpenRun, explore: ExploreConfig) -> Me
         solver = _solver(state, run.resources)
         episodes = curve.episodes(solver, problems, seed=seed, progress=progress)
     point = curve.point(episodes, problems, _start(run), policy)
-    return metric_names.of_fields("eval", point) | _of_domains(episodes, problems, explore)
+    metrics = metric_names.of_fields("eval", point) | _of_domains(episodes, problems, explore)
+    return metrics | _sampled(solver, problems, run)
+
+
+def _sampled(solver: Solver, problems: Sequence[Problem], run: OpenRun) -> Metrics:
+    config = run.resources.config
+    samples = config.evaluation.curve_samples
+    if not samples:
+        return {}
+    sampling = em.training_distribution(config)
+    with run.display.rollouts("evaluate, sampled", len(problems) * samples) as progress:
+        episodes = curve.sampled_episodes(
+            solver, problems, samples, sampling, seed=config.seed, progress=progress
+        )
+    return metric_names.of_fields("eval", curve.sampled_point(episodes, samples))
 
 
 def _of_domains(

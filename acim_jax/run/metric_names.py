@@ -65,6 +65,10 @@ class Metric(enum.StrEnum):
     EVAL_N = "eval/n"  # problems
     ACCURACY = "eval/accuracy"
     ACCURACY_STDERR = "eval/accuracy_stderr"
+    SAMPLED_ACCURACY = "eval/sampled_accuracy"  # avg@k, as training samples
+    SAMPLED_ACCURACY_STDERR = "eval/sampled_accuracy_stderr"
+    SAMPLED_CODE_RATE = "eval/sampled_code_rate"
+    SAMPLED_PASS = "eval/sampled_pass"  # solved by one of k
     EVAL_CODE_RATE = "eval/code_rate"
     SELECTION_ACCURACY = "eval/selection_accuracy"
     POLICY_CODE_ON_CODE = "eval/policy_code_on_code_favoured"

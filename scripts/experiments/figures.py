@@ -12,8 +12,10 @@ from acim_jax.run import metrics
 from scripts.experiments.tables import ENDS, table
 
 #: Metrics of metrics.jsonl that are drawn over training.
-CURVES = {"eval/accuracy": "accuracy (validation)", "explore/policy_code": "mean π(code|x)"}
-COLOURS = plt.colormaps["tab20"].colors  # pyright: ignore[reportAttributeAccessIssue]
+CURVES = {
+    "eval/accuracy": "accuracy, greedy (validation)",
+    "eval/sampled_code_rate": "code rate, sampled (validation)",
+}
 
 
 def write(file: Path, folder: Path, out: Path) -> None:
@@ -52,7 +54,7 @@ def _curves(axes: Any, metric: str, title: str, folder: Path, arms: Mapping[str,
             continue
         x = [rollouts for rollouts, _ in lines[0]]
         y = np.array([[value for _, value in line] for line in lines])
-        colour = COLOURS[number % len(COLOURS)]
+        colour = plt.colormaps["tab10" if len(arms) <= 10 else "tab20"](number)
         axes.plot(x, y.mean(axis=0), color=colour, label=arm["label"])
         axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.12, linewidth=0)
     axes.set_xlabel("rollouts")

@@ -18,7 +18,7 @@ explore: {{problems: 6, {rollouts}}}
 improve: {{minibatches: 2, microbatch_rows: 8, buckets: [160], replay_rows: 4, replay_weight: 1.0, lr: 3.0e-4, max_staleness: 2, decision_weight: {weight}}}
 sampling: {{slots: 8, max_length: 160, chunk: 8, prefill_rows: 8, prefill_buckets: [48]}}
 executor: {{workers: 1, cpu_seconds: 0.05}}
-evaluation: {{every: 2, curve_problems: 6, final_problems: 0}}
+evaluation: {{every: 2, curve_problems: 6, curve_samples: 2, final_problems: 0}}
 run: {{iterations: 3, keep_checkpoints: 2, keep_rollouts: 3, trackers: []}}
 """  # noqa: E501
 EM = CONFIG.format(
