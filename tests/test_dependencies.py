@@ -14,8 +14,8 @@ OWN = {"acim_jax", "acim_kernels", "scripts", "tests", "cheating_programs"}
 #: Peers and references that benchmarks and golden files are made with; installed by hand, where
 #: the scripts say so, since some need torch.
 BY_HAND = {"torch", "peft", "tunix", "pebble"}
-#: Extras that bring what an optional import of the package or a script needs.
-OPTIONAL = {"reasoning-gym", "figures"}
+#: Extras that bring what an optional import of the package needs.
+OPTIONAL = {"reasoning-gym"}
 IMPORTERS = {"import_module", "importorskip"}
 
 

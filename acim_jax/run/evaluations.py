@@ -4,9 +4,9 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from acim_jax import em
 from acim_jax.checkpoint import fingerprint
-from acim_jax.em import Resources
+from acim_jax.em import e_step
+from acim_jax.em.resources import Resources
 from acim_jax.evaluation import curve, pipeline, run_evaluation, tables
 from acim_jax.evaluation.curve import Reference
 from acim_jax.evaluation.rollouts import Solver
@@ -47,7 +47,7 @@ def full(
     earlier = None if model.run is None else model.run / "evaluation" / "final"
     if earlier is not None and run_evaluation.copied(earlier, folder, settings):
         return
-    policies = {name: em.policy(state, of, resources) for name, of in task.problems.items()}
+    policies = {name: e_step.policy(state, of, resources) for name, of in task.problems.items()}
     bar = functools.partial(run.display.rollouts, title)
     run_evaluation.run(solver, task, folder, settings, policies=policies, bar=bar)
 
@@ -55,7 +55,7 @@ def full(
 def curve_metrics(state: TrainState, run: OpenRun, explore: ExploreConfig) -> Metrics:
     """A point of the learning curve. explore: whose mix tells domains apart."""
     problems, seed = run.prepared.curve, run.resources.config.seed
-    policy = em.policy(state, problems, run.resources)
+    policy = e_step.policy(state, problems, run.resources)
     with run.display.rollouts("evaluate", len(problems)) as progress:
         solver = _solver(state, run.resources)
         episodes = curve.episodes(solver, problems, seed=seed, progress=progress)
@@ -69,7 +69,7 @@ def _sampled(solver: Solver, problems: Sequence[Problem], run: OpenRun) -> Metri
     samples = config.evaluation.curve_samples
     if not samples:
         return {}
-    sampling = em.training_distribution(config)
+    sampling = e_step.training_distribution(config)
     with run.display.rollouts("evaluate, sampled", len(problems) * samples) as progress:
         episodes = curve.sampled_episodes(
             solver, problems, samples, sampling, seed=config.seed, progress=progress

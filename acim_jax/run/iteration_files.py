@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-from acim_jax import em
+from acim_jax.em import loop
 from acim_jax.evaluation import episode_records
 from acim_jax.files import jsonl
 from acim_jax.markup.tokenizer import Tokenizer
 from acim_jax.run.folder import RunFolder
 
 
-def write(result: em.Iteration, tokenizer: Tokenizer, folder: RunFolder, iteration: int) -> None:
+def write(result: loop.Iteration, tokenizer: Tokenizer, folder: RunFolder, iteration: int) -> None:
     found = result.exploration
     by_id = {problem.id: problem for problem in found.problems}
     advantages = {id(e.episode): e.advantage for e in result.examples}

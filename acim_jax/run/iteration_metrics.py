@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from acim_jax import em
+from acim_jax.em import e_step, loop
 from acim_jax.environment.measurements import quantile
 from acim_jax.explore import curriculum
 from acim_jax.explore.config import ExploreConfig
@@ -19,7 +19,7 @@ from acim_jax.run.metric_names import DomainMetric, Metric
 Metrics = dict[str, float | int | None]
 
 
-def of_iteration(result: em.Iteration, explore: ExploreConfig) -> Metrics:
+def of_iteration(result: loop.Iteration, explore: ExploreConfig) -> Metrics:
     """Of the E-step, curation, the M-step, and the times of both."""
     return {
         **_of_exploration(result.exploration),
@@ -40,7 +40,7 @@ def of_learning(curation: CurationCounts, fit: FitMetrics) -> Metrics:
     }
 
 
-def _of_domains(result: em.Iteration, explore: ExploreConfig) -> Metrics:
+def _of_domains(result: loop.Iteration, explore: ExploreConfig) -> Metrics:
     """Of each domain of the mix, where there is one."""
     domains = {p.id: curriculum.domain(p, explore) for p in result.exploration.problems}
     episodes = group_by(result.exploration.episodes, lambda e: domains[e.problem_id])
@@ -67,7 +67,7 @@ def _usable_groups(episodes: Sequence[Episode]) -> float | None:
     return _mean([len(rewards) > 1 for rewards in rewards_by_group.values()])
 
 
-def _of_exploration(found: em.Exploration) -> Metrics:
+def _of_exploration(found: e_step.Exploration) -> Metrics:
     episodes, values = found.episodes, found.values
     guided = [v for v in values if v.counts.all()]
     executions = [x for e in episodes for x in e.executions]
@@ -93,7 +93,7 @@ def _of_exploration(found: em.Exploration) -> Metrics:
     }
 
 
-def _times(result: em.Iteration) -> Metrics:
+def _times(result: loop.Iteration) -> Metrics:
     stats, programs = result.exploration.stats, result.programs
     measured: Metrics = {}
     if graded := result.grading.seconds:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acim_jax import em
 from acim_jax.bad_input import BadInput
-from acim_jax.em import Resources
+from acim_jax.em import e_step
+from acim_jax.em.resources import Resources
 from acim_jax.explore import curriculum
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
@@ -31,7 +31,7 @@ def check(state: TrainState, problems: Sequence[Problem], resources: Resources) 
     chosen = curriculum.select(
         problems, History(), PROBLEMS, config.explore, seed=config.seed, iteration=0
     )
-    estimate = em.policy(state, chosen, resources)
+    estimate = e_step.policy(state, chosen, resources)
     median = float(np.median(estimate.mass))
     log.info(
         "The decision prefixes hold a median mass of %.3g over %d training prompts, π̂(code) %.3f.",

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from acim_jax.em import Resources
+from acim_jax.em.resources import Resources
 from acim_jax.improve.learner import Learner
 from acim_jax.rollout.progress import Progress
 from acim_jax.run import resources

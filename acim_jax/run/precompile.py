@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acim_jax import em
-from acim_jax.em import Resources
+from acim_jax.em import e_step
+from acim_jax.em.resources import Resources
 from acim_jax.explore import decisions
 from acim_jax.improve import mismatch, packing, rescoring, step, training_set
 from acim_jax.improve.state import TrainState
@@ -47,9 +47,9 @@ def _compile_estimates(state: TrainState, resources: Resources) -> int:
     counts = range(config.explore.problems, most + 1)
     sizes = {size: count for count in counts for size in decisions.batch_sizes(count)}
     prompt = Segment(Author.PROMPT, np.zeros((1,), np.int32))
-    written = Episode("", "text", 0, (prompt,), (), Stop.EOS, em.training_distribution(config))
+    written = Episode("", "text", 0, (prompt,), (), Stop.EOS, e_step.training_distribution(config))
     for count in {*sizes.values()}:
-        em.training_policy(state, [Problem("", "", "")] * count, [written], resources)
+        e_step.training_policy(state, [Problem("", "", "")] * count, [written], resources)
     return len(sizes) + (config.explore.policy == "hazard")
 
 

@@ -3,8 +3,9 @@ sampling. Nothing is written."""
 
 from pathlib import Path
 
-from acim_jax import bad_input, em
+from acim_jax import bad_input
 from acim_jax.config.run import RunConfig
+from acim_jax.em import loop
 from acim_jax.improve import fit
 from acim_jax.run import (
     config_changes,
@@ -57,7 +58,7 @@ def again(
         with bad_input.reading():
             found = stored_rollouts.exploration(stage, iteration)
             earlier = stored_rollouts.earlier(stage, iteration, at.first)
-        _, counts, data = em.learned_from(found, stage.resources, iteration)
+        _, counts, data = loop.learned_from(found, stage.resources, iteration)
         improve = stage.prepared.config.improve
         _, fitted = fit.improve(
             state,

@@ -12,7 +12,7 @@ from acim_jax import bad_input
 from acim_jax.checkpoint import model_folder
 from acim_jax.checkpoint.model_folder import ModelFolder
 from acim_jax.config.run import RunConfig
-from acim_jax.em import Resources
+from acim_jax.em.resources import Resources
 from acim_jax.environment.executor import Executor
 from acim_jax.grading.grader import Grader
 from acim_jax.improve import state as train_state

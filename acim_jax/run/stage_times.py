@@ -14,9 +14,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from acim_jax import em
 from acim_jax.config.run import RunConfig
-from acim_jax.em import Resources
+from acim_jax.em import e_step
+from acim_jax.em.resources import Resources
 from acim_jax.improve import packing, step
 from acim_jax.improve.state import TrainState
 from acim_jax.records import DECISIONS, GUIDES, RolloutRequest
@@ -122,7 +122,7 @@ def _sampling(state: TrainState, prepared: Prepared, opened: Resources) -> tuple
             RolloutRequest(problem, "native", 0, max_tokens=tokens)
             for problem in prepared.train[:ROLLOUTS]
         ]
-        sampling = em.training_distribution(prepared.config)
+        sampling = e_step.training_distribution(prepared.config)
         return converse.converse(
             params, wanted, sampler, None, seed=0, iteration=0, sampling=sampling
         )[1]

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from acim_jax import em
+from acim_jax.em import e_step, loop
 from acim_jax.explore import plan
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.files import jsonl
@@ -15,7 +15,7 @@ from acim_jax.rollout.engine import RolloutStats
 from acim_jax.run.open_run import OpenRun
 
 
-def exploration(this: OpenRun, iteration: int) -> em.Exploration:
+def exploration(this: OpenRun, iteration: int) -> e_step.Exploration:
     """What the E-step of an iteration found: its rollouts as they were sampled and its π̂, with
     rewards, Q̂ and s* made anew by the config as it is. FileNotFoundError or ValueError where the
     folder does not hold all of it."""
@@ -44,8 +44,8 @@ def exploration(this: OpenRun, iteration: int) -> em.Exploration:
     policy = PolicyEstimate(
         np.array([line["policy"] for line in lines]), np.array([line["mass"] for line in lines])
     )
-    episodes = em.in_own_prompts(chosen, episodes, resources)
-    return em.judged(chosen, episodes, policy, RolloutStats(), config.explore)
+    episodes = e_step.in_own_prompts(chosen, episodes, resources)
+    return e_step.judged(chosen, episodes, policy, RolloutStats(), config.explore)
 
 
 def earlier(this: OpenRun, iteration: int, first: int) -> list[TrainingSet]:
@@ -53,6 +53,6 @@ def earlier(this: OpenRun, iteration: int, first: int) -> list[TrainingSet]:
     `improve.max_staleness` reaches within the stage that begins with iteration `first`."""
     oldest = max(iteration - this.resources.config.improve.max_staleness, first)
     return [
-        em.learned_from(exploration(this, one), this.resources, one)[2]
+        loop.learned_from(exploration(this, one), this.resources, one)[2]
         for one in range(iteration - 1, oldest - 1, -1)
     ]

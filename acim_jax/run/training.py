@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 import jax
 
-from acim_jax import bad_input, em, own_code
+from acim_jax import bad_input, own_code
 from acim_jax.checkpoint import lora_base, store
 from acim_jax.config import run as run_config
 from acim_jax.config.run import RunConfig
+from acim_jax.em import loop
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
 from acim_jax.improve.training_set import TrainingSet
@@ -195,7 +196,7 @@ def _iterate(
     this: OpenRun,
     whole: OpenRun,
     iteration: int,
-) -> tuple[em.Iteration, Metrics]:
+) -> tuple[loop.Iteration, Metrics]:
     """this: the run in its stage, which trains. whole: the run itself, which evaluates."""
     prepared, config = this.prepared, this.prepared.config
     process = jax.process_index()
@@ -207,7 +208,7 @@ def _iterate(
         this.display.rollouts(f"iteration {iteration}", rollouts) as on_rollouts,
         journal.opened(this.folder.rollouts(iteration, process), belongs_to) as kept,
     ):
-        result = em.em_iteration(
+        result = loop.em_iteration(
             state,
             prepared.train,
             history,

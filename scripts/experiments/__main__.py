@@ -1,6 +1,6 @@
 """Runs the experiments of this folder on the embedded model, one after another, and draws them.
 
-    pip install 'acim-jax[figures]'
+    pip install -e '.[dev]'
     python -m scripts.experiments --out runs/experiments
     python -m scripts.experiments b h --seeds 3 --out runs/experiments
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from acim_jax import em
+from acim_jax.em import loop
 from acim_jax.explore.curriculum import History
 from acim_jax.run import compilation, precompile, preparation
 from acim_jax.run import resources as run_resources
@@ -41,7 +41,7 @@ def iterations(count: int) -> list[dict[str, Any]]:
         precompile.compile_all(state, resources)
         for iteration in range(1, count + 1):
             counter.take()
-            result = em.em_iteration(
+            result = loop.em_iteration(
                 state, small_world.PROBLEMS, history, resources, iteration, progress=0.0
             )
             state, history = result.state, result.history

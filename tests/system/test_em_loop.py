@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acim_jax import em
+from acim_jax.em import e_step, loop
 from acim_jax.explore.config import ExploreConfig
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.state import TrainState
@@ -47,13 +47,13 @@ def run(config, start, iterations: int):
         results, compiled = [], []
         for iteration in range(1, iterations + 1):
             counter.take()
-            result = em.em_iteration(
+            result = loop.em_iteration(
                 state, small_world.PROBLEMS, history, resources, iteration, progress=0.0
             )
             state, history = result.state, result.history
             compiled.append(counter.take().executables)
             results.append(result)
-        policy = em.policy(state, small_world.PROBLEMS, resources).code
+        policy = e_step.policy(state, small_world.PROBLEMS, resources).code
     return results, compiled, policy
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from acim_jax import em
 from acim_jax.checkpoint import hf_export, model_folder, model_names, peft, store
 from acim_jax.cli import main
+from acim_jax.em import loop
 from acim_jax.explore.curriculum import History
 from acim_jax.improve.config import ImproveConfig
 from acim_jax.model import lora, scoring
@@ -76,7 +76,7 @@ def test_em_iterations(small_model, tmp_path: Path):
         before = bits(frozen.params)
         state, history = learner.new_state(learner.new_adapters(LORA, config.seed)), History()
         precompile.compile_all(state, resources)
-        run = lambda state, history, n: em.em_iteration(  # noqa: E731
+        run = lambda state, history, n: loop.em_iteration(  # noqa: E731
             state, small_world.PROBLEMS, history, resources, n, progress=0.0
         )
         first = run(state, history, 1)

@@ -46,7 +46,7 @@ stages:
 #: Runs `acim train …` in a process that kills itself, without warning, in iteration 2.
 KILLER = """
 import os, signal, sys
-from acim_jax import em
+from acim_jax.improve import fit
 from acim_jax.cli import main
 from acim_jax.rollout import processes
 from acim_jax.run import training
@@ -78,14 +78,14 @@ elif where in ("before the checkpoint", "after the checkpoint"):
             die()
     training.store.save = killed
 else:
-    original_step = em.fit._calls  # called once in every optimiser step
+    original_step = fit._calls  # called once in every optimiser step
     calls = [0]
     def second_step(*args):
         calls[0] += 1
         if calls[0] == 4:  # two optimiser steps an iteration: the second of iteration 2
             die()
         return original_step(*args)
-    em.fit._calls = second_step
+    fit._calls = second_step
 sys.exit(main.main(arguments))
 """
 

@@ -1,0 +1,1 @@
+"""One EM iteration: the paper's loop."""
