@@ -96,7 +96,8 @@ def line(
 ) -> list[str]:
     found = mismatch.measure(trained, rows, at.learner, at.config, temperature=1.0)
     assert found is not None
-    limit = mismatch.LIMITS[setting.dtype != "float32"]
+    int8_cache = setting.kv_cache == "int8"
+    limit = mismatch.limit(at.config, at.model.config, int8_cache=int8_cache)
     return [
         *(f"{share:.1%}" for share in (found.off_01, found.off_1, found.off_5)),
         f"{found.mean:.1e}",

@@ -18,6 +18,7 @@ fi
 
 # Two processes, since a test seldom keeps two cores busy. What the second one says comes last.
 apart=(tests/attacks tests/checkpoint tests/cli tests/config tests/data tests/environment
+  tests/evaluation tests/explore
   tests/files tests/grading tests/improve tests/kernels tests/markup)
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -63,7 +63,6 @@ def em_iteration(
     """One E-step and one M-step. progress: how much of the run lies behind, for the schedule.
     earlier: what the iterations before learned from, to be trained on again, newest first.
     on_rollouts, journal: of the E-step's rollouts (`processes.converse`)."""
-    config = resources.config
     resources.grader.take_times()  # of evaluations
     started = time.perf_counter()
     exploration = e_step.explore(
@@ -72,16 +71,8 @@ def em_iteration(
     explored = time.perf_counter()
     programs, grading = resources.executor.take_measurements(), resources.grader.take_times()
     examples, counts, data = learned_from(exploration, resources, iteration)
-    lr = fit.learning_rate(config.improve, progress)
-    state, metrics = fit.improve(
-        state,
-        data.with_earlier(earlier),
-        resources.learner,
-        config.improve,
-        seed=config.seed,
-        iteration=iteration,
-        lr=lr,
-    )
+    data_of_all = data.with_earlier(earlier)
+    state, metrics = m_step(state, data_of_all, resources, iteration, progress=progress)
     history = history.updated(exploration.episodes)
     return Iteration(
         state,
@@ -95,6 +86,28 @@ def em_iteration(
         grading,
         explored - started,
         time.perf_counter() - explored,
+    )
+
+
+def m_step(
+    state: TrainState,
+    data: TrainingSet,
+    resources: Resources,
+    iteration: int,
+    *,
+    progress: float,
+) -> tuple[TrainState, FitMetrics]:
+    """The M-step of an iteration (`fit.improve`) as its config says."""
+    config, learner = resources.config, resources.learner
+    return fit.improve(
+        state,
+        data,
+        learner,
+        config.improve,
+        seed=config.seed,
+        iteration=iteration,
+        lr=fit.learning_rate(config.improve, progress),
+        int8_cache=config.sampling.kv_cache == "int8",
     )
 
 

@@ -125,7 +125,8 @@ class ImproveConfig(PolicyObjective):
     r/mean − 1. `reward` is r itself, without a baseline: rollouts of reward 0 are rejected."""
     max_mismatch: Positive | None = None
     """Mean |log π − log μ| in nats a token, of the sampler's log-probs against the trainer's, above
-    which an iteration is not trained on; null is 0.001 in float32 and 0.05 in other dtypes."""
+    which an iteration is not trained on; null is 0.001 in float32, and 0.05 in other dtypes and
+    with an int8 cache."""
     policy_weight: Weight = 1.0
     """Weight of the policy term; 0 leaves it out."""
     decision_weight: Weight = 1.0

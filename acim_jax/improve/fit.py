@@ -96,6 +96,7 @@ def improve(
     seed: int,
     iteration: int,
     lr: float,
+    int8_cache: bool = False,
 ) -> tuple[TrainState, FitMetrics]:
     """One M-step: `epochs` passes over the rows in `minibatches` optimiser steps each.
 
@@ -107,25 +108,23 @@ def improve(
     (aggregation `sequence`), drawn_rollouts stands for drawn_tokens, and where tokens are divided
     by a constant length, drawn_rollouts times that.
 
-    π_prox and the reference's log-probs are computed before the first update, for all rows.
-
-    The terms take turns in being first, so that each norm is known without its own accumulator.
+    π_prox and the reference's log-probs are computed before the first update, for all rows. The
+    terms take turns in being first, so that each norm is known without its own accumulator.
     An optimiser step that no term has anything for is left out; one whose gradient is not finite
     changes nothing. RuntimeError where none of them was finite, and for log-probs of the sampler
-    that are not the trainer's (`mismatch.check`).
+    that are not the trainer's (`mismatch.check`). int8_cache: of the sampler's keys and values.
     """
     steps: list[_Step] = []
-    gap: Mismatch | None = None
     heat = data.temperature
     every = rescoring.rescored(data.rows, state.params, learner, config, temperature=heat)
-    for epoch in range(config.epochs):
-        order = rng.host(seed, iteration, "minibatches", epoch).permutation(len(every))
+    draws = [rng.host(seed, iteration, "minibatches", epoch) for epoch in range(config.epochs)]
+    orders = [draw.permutation(len(every)) for draw in draws]
+    own = _of_the_sampler(every, orders[0], config)
+    gap = mismatch.measure(state.params, own, learner, config, temperature=heat)
+    mismatch.check(gap, mismatch.limit(config, learner.model, int8_cache=int8_cache))
+    for epoch, order in enumerate(orders):
         for nth, chosen in enumerate(np.array_split(order, config.minibatches)):
             rows = [every[i] for i in chosen]
-            if epoch == nth == 0:
-                fresh = [every[i] for i in order if _is_of_the_sampler(every[i])][: len(rows)]
-                gap = mismatch.measure(state.params, fresh, learner, config, temperature=heat)
-                mismatch.check(gap, config, learner.model)
             at = epoch * config.minibatches + nth
             calls = [*_calls(data, at, rows, config).items()]
             if not calls:
@@ -139,9 +138,13 @@ def improve(
     return state, _summary(jax.device_get(steps), gap, data, config, lr)
 
 
-def _is_of_the_sampler(row: TokenRow) -> bool:
-    """Whether its log-probs are those that this iteration's sampler had."""
-    return row.age == 0 and not row.is_recomputed
+def _of_the_sampler(
+    rows: Sequence[TokenRow], order: np.ndarray, config: ImproveConfig
+) -> list[TokenRow]:
+    """A minibatch's worth of the rows whose log-probs are those of this iteration's sampler, by the
+    order in which they come."""
+    own = [rows[i] for i in order if rows[i].age == 0 and not rows[i].is_recomputed]
+    return own[: -(-len(rows) // config.minibatches)]
 
 
 def policy_denominator(data: TrainingSet, config: ImproveConfig) -> float:

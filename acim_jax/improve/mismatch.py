@@ -28,7 +28,8 @@ from acim_jax.model.config import ModelConfig
 from acim_jax.sharding import axes, place
 
 Scalar = Float[Array, ""]
-#: Mean |Δ| in nats a token that is allowed where the config does not say, of float32 and of others.
+#: Mean |Δ| in nats a token that is allowed where the config does not say: where sampler and trainer
+#: both compute in float32, and where one was told to take fewer bits.
 LIMITS = (1e-3, 5e-2)
 
 
@@ -77,11 +78,15 @@ def measure(
     return Mismatch(mean=float(total.absolute / total.targets), largest=largest, **share)
 
 
-def check(found: Mismatch | None, config: ImproveConfig, model: ModelConfig) -> None:
-    """RuntimeError for a mean |Δ| above `improve.max_mismatch`: nothing has been updated yet."""
-    limit = config.max_mismatch
-    if limit is None:
-        limit = LIMITS[0] if model.dtype == "float32" else LIMITS[1]
+def limit(config: ImproveConfig, model: ModelConfig, *, int8_cache: bool) -> float:
+    """`improve.max_mismatch`, or what stands for it. int8_cache: of the sampler."""
+    if config.max_mismatch is not None:
+        return config.max_mismatch
+    return LIMITS[model.dtype != "float32" or int8_cache]
+
+
+def check(found: Mismatch | None, limit: float) -> None:
+    """RuntimeError for a mean |Δ| above the `limit`: nothing has been updated yet."""
     if found is not None and not found.mean <= limit:
         raise RuntimeError(
             f"The sampler's log-probs differ from the trainer's by {found.mean:.3g} nats a token "

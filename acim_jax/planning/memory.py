@@ -23,6 +23,8 @@ RESIDUAL_COPIES = 2
 SCORE_COPIES = 4
 #: Of the logits of a chunk, in float32: themselves and their gradient.
 LOGIT_COPIES = 2
+#: More of them where the objective has an entropy bonus: probabilities, and their gradient.
+ENTROPY_COPIES = 2
 #: Of the projections of one layer: with their gradients.
 PROJECTION_COPIES = 2
 
@@ -124,7 +126,7 @@ def _frozen(workload: Workload, at: Place) -> Any:
 
 class _Call(NamedTuple):
     """rows of one device, their columns, and the columns of logits held at once. scores: attention
-    keeps all of a row's."""
+    keeps all of a row's. entropy: it is computed beside the log-probs."""
 
     model: ModelConfig
     layout: axes.Layout | None
@@ -132,6 +134,7 @@ class _Call(NamedTuple):
     rows: int
     columns: int
     chunk: int
+    entropy: bool = False
 
     @property
     def residual(self) -> int:
@@ -156,7 +159,8 @@ def _calls(workload: Workload, at: Place, scores: bool) -> tuple[list[_Call], _C
         found = call(table.problems, table.width + table.columns, chunk)
         return found._replace(scores=True)
 
-    gradients = [call(improve.microbatch_rows, improve.buckets[-1], improve.logprob_chunk)]
+    policy = call(improve.microbatch_rows, improve.buckets[-1], improve.logprob_chunk)
+    gradients = [policy._replace(entropy=improve.entropy_weight > 0)]
     if training.decisions is not None:
         gradients.append(decisions(training.decisions))
     if warmup is not None:
@@ -196,7 +200,8 @@ def _layer(call: _Call) -> int:
 
 
 def _logits(call: _Call) -> int:
-    copies = 4 * LOGIT_COPIES * call.rows * min(call.chunk, call.columns)
+    several = LOGIT_COPIES + ENTROPY_COPIES * call.entropy
+    copies = 4 * several * call.rows * min(call.chunk, call.columns)
     return copies * call.model.vocab_size // _shards(call.layout, "vocab")
 
 

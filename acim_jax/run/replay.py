@@ -6,7 +6,6 @@ from pathlib import Path
 from acim_jax import bad_input
 from acim_jax.config.run import RunConfig
 from acim_jax.em import loop
-from acim_jax.improve import fit
 from acim_jax.run import (
     config_changes,
     iteration_metrics,
@@ -59,15 +58,7 @@ def again(
             found = stored_rollouts.exploration(stage, iteration)
             earlier = stored_rollouts.earlier(stage, iteration, at.first)
         _, counts, data = loop.learned_from(found, stage.resources, iteration)
-        improve = stage.prepared.config.improve
-        _, fitted = fit.improve(
-            state,
-            data.with_earlier(earlier),
-            stage.resources.learner,
-            improve,
-            seed=config.seed,
-            iteration=iteration,
-            lr=fit.learning_rate(improve, at.progress(iteration, config)),
-        )
+        data, progress = data.with_earlier(earlier), at.progress(iteration, config)
+        _, fitted = loop.m_step(state, data, stage.resources, iteration, progress=progress)
     now = iteration_metrics.of_learning(counts, fitted)
     return {name: then.get(name) for name in now}, now

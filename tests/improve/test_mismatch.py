@@ -54,7 +54,7 @@ def test_sampler_and_trainer_agree_in_float32(params, rows):
     found = measured(params, rows)
     assert found.largest < 1e-5 and found.mean < 1e-6
     assert (found.off_01, found.off_1, found.off_5) == (0, 0, 0) and abs(found.kl) < 1e-7
-    mismatch.check(found, SETTINGS, CONFIG)
+    mismatch.check(found, mismatch.limit(SETTINGS, CONFIG, int8_cache=False))
 
 
 def test_figures_by_hand(params, rows):
@@ -88,6 +88,20 @@ def test_a_planted_mismatch_is_not_trained_on(params):
     lax = dataclasses.replace(SETTINGS, max_mismatch=1.0)
     _, metrics = fit.improve(state, data, LEARNER, lax, seed=0, iteration=1, lr=1e-3)
     assert metrics.mismatch is not None and metrics.mismatch > mismatch.LIMITS[0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "int8_cache", "expected"),
+    [
+        ("float32", False, 1e-3), ("float32", True, 5e-2),
+        ("bfloat16", False, 5e-2), ("bfloat16", True, 5e-2),
+    ],
+)  # fmt: skip
+def test_fewer_bits_that_were_asked_for_are_allowed_more(dtype, int8_cache, expected):
+    model = dataclasses.replace(CONFIG, dtype=dtype)
+    assert mismatch.limit(SETTINGS, model, int8_cache=int8_cache) == expected
+    strict = dataclasses.replace(SETTINGS, max_mismatch=1e-6)
+    assert mismatch.limit(strict, model, int8_cache=int8_cache) == 1e-6
 
 
 def test_rollouts_of_earlier_iterations_are_off_policy_by_right(params, rows):
