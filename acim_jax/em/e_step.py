@@ -22,12 +22,7 @@ from acim_jax.explore.curriculum import History
 from acim_jax.explore.decisions import PolicyEstimate
 from acim_jax.grading import reward
 from acim_jax.improve.state import TrainState
-from acim_jax.records import (
-    DecisionValues,
-    Episode,
-    Problem,
-    SamplingParams,
-)
+from acim_jax.records import DecisionValues, Episode, Problem, SamplingParams
 from acim_jax.rollout import processes
 from acim_jax.rollout.engine import RolloutStats
 from acim_jax.rollout.journal import Journal

@@ -11,22 +11,14 @@ from acim_jax.em import e_step
 from acim_jax.em.e_step import Exploration
 from acim_jax.em.resources import Resources
 from acim_jax.environment.measurements import Measurements
-from acim_jax.explore import (
-    curate,
-    transplant,
-)
+from acim_jax.explore import curate, transplant
 from acim_jax.explore.curriculum import History
 from acim_jax.grading.grader import GradingTimes
 from acim_jax.improve import fit, packing, rescoring, training_set
 from acim_jax.improve.fit import FitMetrics
 from acim_jax.improve.state import TrainState
 from acim_jax.improve.training_set import TrainingSet
-from acim_jax.records import (
-    CurationCounts,
-    Episode,
-    Example,
-    Problem,
-)
+from acim_jax.records import CurationCounts, Episode, Example, Problem
 from acim_jax.rollout.journal import Journal
 from acim_jax.rollout.progress import SILENT, Progress
 
@@ -156,8 +148,10 @@ def learned_from(
 def _reflections(
     episodes: Sequence[Episode], resources: Resources, iteration: int
 ) -> list[Example]:
-    """Those that a training row holds."""
+    """Answers made of two rollouts, those that a training row holds."""
     config, sampler = resources.config, resources.sampler
+    if not config.explore.reflections:
+        return []
     glue = transplant.Glue(
         sampler.markup.reflection,
         sampler.tokenizer.encode(sampler.markup.reflection),

@@ -62,9 +62,11 @@ def reflections(
         failed, solved = _shuffled(failed, draw), _shuffled(solved, draw)
         of_problem: list[Example] = []
         for before in failed:
+            if len(of_problem) == count:
+                break
             fitting = (e for e in solved if _join(before, e, glue.max_calls))
             after = next(fitting, None)
-            if after is not None and len(of_problem) < count:
+            if after is not None:
                 solved = [e for e in solved if e is not after]
                 of_problem.append(Example(reflection(before, after, glue), 1.0))
         made += of_problem

@@ -8,13 +8,16 @@ from acim_jax.em import loop
 from acim_jax.evaluation import episode_records
 from acim_jax.files import jsonl
 from acim_jax.markup.tokenizer import Tokenizer
+from acim_jax.records import Episode
 from acim_jax.run.folder import RunFolder
 
 
 def write(result: loop.Iteration, tokenizer: Tokenizer, folder: RunFolder, iteration: int) -> None:
     found = result.exploration
     by_id = {problem.id: problem for problem in found.problems}
-    advantages = {id(e.episode): e.advantage for e in result.examples}
+    # Behind the kept rollouts stand answers that were made of two.
+    kept = result.examples[: result.curation.kept]
+    advantages = {_identity(one.episode): one.advantage for one in kept}
     jsonl.write(
         folder.episodes(iteration),
         [
@@ -25,7 +28,7 @@ def write(result: loop.Iteration, tokenizer: Tokenizer, folder: RunFolder, itera
                 "gold": by_id[episode.problem_id].answer,
                 "stratum": by_id[episode.problem_id].stratum,
                 # None where the M-step did not use it.
-                "advantage": advantages.get(id(episode)),
+                "advantage": advantages.get(_identity(episode)),
             }
             for episode in found.episodes
         ],
@@ -47,6 +50,10 @@ def write(result: loop.Iteration, tokenizer: Tokenizer, folder: RunFolder, itera
             for value in found.values
         ],
     )
+
+
+def _identity(episode: Episode) -> tuple[str, str, int]:
+    return episode.problem_id, episode.guide, episode.index
 
 
 def _plain(values: np.ndarray | None) -> list[float | None] | None:

@@ -54,6 +54,7 @@ def again(
         this = OpenRun(prepared, opened, folder, display).with_learner(learner)
         state, _, at = training.restore(this, iteration - 1)
         stage = this.in_stage(at.stage)
+        state = training.begun(state, at, stage, this, iteration)
         with bad_input.reading():
             found = stored_rollouts.exploration(stage, iteration)
             earlier = stored_rollouts.earlier(stage, iteration, at.first)

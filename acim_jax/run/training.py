@@ -101,8 +101,7 @@ def _iterations(
     stage = this.in_stage(at.stage)
     earlier = stored_rollouts.earlier(stage, first, at.first)
     for iteration in range(first, config.run.iterations + 1):
-        if iteration == at.first and config.stages and config.stages[at.stage].resets:
-            state = stage.resources.learner.with_new_moments(state)
+        state = begun(state, at, stage, this, iteration)
         result, metrics = _iterate(state, history, earlier, at, stage, this, iteration)
         state, history = result.state, result.history
         earlier = [result.data, *earlier][: stage.prepared.config.improve.max_staleness]
@@ -119,6 +118,17 @@ def _iterations(
             save_s = time.perf_counter() - started
         if following != at:
             at, stage, earlier = following, this.in_stage(following.stage), []
+    return state
+
+
+def begun(
+    state: TrainState, at: Position, stage: OpenRun, whole: OpenRun, iteration: int
+) -> TrainState:
+    """The state that an iteration begins with: where a stage begins that resets the optimiser, with
+    new moments."""
+    stages = whole.prepared.config.stages
+    if stages and stages[at.stage].resets and iteration == at.first:
+        return stage.resources.learner.with_new_moments(state)
     return state
 
 

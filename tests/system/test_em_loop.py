@@ -12,11 +12,13 @@ import pytest
 from acim_jax.em import e_step, loop
 from acim_jax.explore.config import ExploreConfig
 from acim_jax.explore.curriculum import History
+from acim_jax.files import jsonl
 from acim_jax.improve.state import TrainState
 from acim_jax.model import scoring
 from acim_jax.records import Author, Status, Stop
-from acim_jax.run import compilation, iteration_metrics, precompile
+from acim_jax.run import compilation, iteration_files, iteration_metrics, precompile
 from acim_jax.run import resources as run_resources
+from acim_jax.run.folder import SUBFOLDERS, RunFolder
 from acim_jax.sharding import place
 from acim_jax.sharding.config import MeshConfig
 from tests.support import small_world
@@ -256,6 +258,25 @@ def test_rollouts_behind_a_hint_are_trained_on_without_it(start):
     assert len(prompts) == 6, "a problem's prompt is one, whatever the hint was"
     assert first.examples and first.fit.recomputed_fraction == 1.0 and first.fit.mismatch is None
     assert first.fit.ratio_mean == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_file_says_the_advantage_of_what_was_kept(em_run, tmp_path):
+    """Also where the examples are changed copies of the rollouts, as with KL in the reward, and
+    with an answer that was made of two behind them."""
+    result = em_run[0][0]
+    examples = [
+        dataclasses.replace(one, episode=dataclasses.replace(one.episode, reference_kl=1.0))
+        for one in result.examples
+    ]
+    joined = dataclasses.replace(examples[0], advantage=99.0)
+    changed = result._replace(examples=[*examples, joined])
+    folder = RunFolder(tmp_path)
+    for name in SUBFOLDERS:
+        (tmp_path / name).mkdir()
+    iteration_files.write(changed, small_world.model().tokenizer, folder, 1)
+    written = [record["advantage"] for _, record in jsonl.read(folder.episodes(1))]
+    known = sorted(value for value in written if value is not None)
+    assert known == sorted(one.advantage for one in result.examples)
 
 
 def test_one_iteration_is_a_function_of_its_state(start):
